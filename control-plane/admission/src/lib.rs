@@ -1,0 +1,2 @@
+//! The ordered chain of admission plugins.
+#![forbid(unsafe_code)]

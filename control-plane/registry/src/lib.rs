@@ -1,0 +1,2 @@
+//! The kinds: their table, strategies, generic object store and watch cache.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The scheduler: plugins over an immutable snapshot, queues, binding.
+#![forbid(unsafe_code)]

@@ -1,0 +1,174 @@
+//! The types of the contract; `lib.rs` says what they promise.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use std::{sync::Arc, time::Duration};
+
+/// A point in the store's history. Zero is the empty store; the first transaction gets one or more.
+pub type Revision = u64;
+
+/// A key with its value and the revision of the transaction that wrote it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key, as written.
+    pub key: Arc<str>,
+    /// The value, as written.
+    pub value: Bytes,
+    /// Revision of the transaction that wrote this value.
+    pub mod_revision: Revision,
+    /// Revision of the transaction that created the key (since its last deletion).
+    pub create_revision: Revision,
+}
+
+/// What must hold for a transaction to take effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// The key does not exist.
+    Absent(Arc<str>),
+    /// The key exists and was last written at this revision.
+    ModRevision(Arc<str>, Revision),
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create or replace. With `ttl`, the key is deleted (as a transaction of its own) once it is older than that;
+    /// each Put starts the time anew. Precision: one second.
+    Put {
+        /// Key.
+        key: Arc<str>,
+        /// Whole new value.
+        value: Bytes,
+        /// Time to live, or for ever.
+        ttl: Option<Duration>,
+    },
+    /// Delete; of an absent key it is no event but not an error.
+    Delete {
+        /// Key.
+        key: Arc<str>,
+    },
+}
+
+/// N compares and N writes, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold.
+    pub compares: Vec<Compare>,
+    /// Applied together; a key may occur once.
+    pub writes: Vec<Write>,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// Durable, at this revision.
+    Committed(Revision),
+    /// A compare failed, nothing was written. The current state of every compared key, in the order of the compares.
+    Conflict(Vec<Option<KeyValue>>),
+}
+
+/// One key's change within a [`Commit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Created or replaced.
+    Put(KeyValue),
+    /// Deleted.
+    Delete {
+        /// Key.
+        key: Arc<str>,
+    },
+}
+
+/// One committed transaction, as watchers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its changes; never empty.
+    pub events: Vec<Event>,
+}
+
+/// A consistent read of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The revision that the read shows.
+    pub revision: Revision,
+    /// In key order.
+    pub items: Vec<KeyValue>,
+    /// Whether keys follow after the last item (the limit was reached).
+    pub more: bool,
+}
+
+/// Every commit after the revision asked for. Ends after its first error.
+pub type WatchStream = BoxStream<'static, Result<Commit, StoreError>>;
+
+/// What can go wrong. The Display text says what the store was doing; the source says why.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The revision asked for is gone.
+    #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// The oldest revision that can still be read.
+        oldest: Revision,
+    },
+    /// The revision asked for has not happened yet.
+    #[error("revision {requested} is in the future, the store is at {current}")]
+    Future {
+        /// What was asked for.
+        requested: Revision,
+        /// Where the store is.
+        current: Revision,
+    },
+    /// A watcher fell behind by more than the backend keeps for it.
+    #[error("the watcher fell more than {commits_max} commits behind")]
+    Lagged {
+        /// The backend's maximum.
+        commits_max: usize,
+    },
+    /// A transaction that breaks the contract: a key written twice, no writes, a value over the maximum.
+    #[error("the transaction is not valid: {0}")]
+    Invalid(String),
+    /// The backend cannot be reached or did not answer; the write may or may not have happened.
+    #[error("the store is unavailable while {doing}")]
+    Unavailable {
+        /// What the store was doing.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is on disk is not what was written, or the data folder belongs to another process or version.
+    #[error("the store cannot be opened: {0}")]
+    Corrupt(String),
+}
+
+/// The contract; see the crate's page.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Runs one transaction; returns once it is durable or refused.
+    async fn commit(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// The newest revision, linearizable: at least that of every commit answered before this call.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// One key, linearizable.
+    async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError>;
+
+    /// Keys that start with `prefix` and are greater than `after`, at most `limit` (0: all), at revision `at` (None: now).
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Listing, StoreError>;
+
+    /// Every commit with a revision greater than `after`.
+    async fn watch(&self, after: Revision) -> Result<WatchStream, StoreError>;
+
+    /// Forgets history before `before`; the current values stay.
+    async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+}

@@ -1,0 +1,4 @@
+//! The node daemon: configuration, wiring, drain and the kubelet's HTTPS API.
+#![forbid(unsafe_code)]
+
+fn main() {}

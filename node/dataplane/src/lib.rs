@@ -1,0 +1,1 @@
+//! Services in the kernel: desired maps from API objects, and the maps themselves.

@@ -1,0 +1,2 @@
+//! The pod machine, probes, volumes and status of a node.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Every effect on the kernel: netlink, mounts, cgroups, namespaces, bpf(2), behind traits that a test records.

@@ -1,0 +1,2 @@
+//! The contract between the CNI plugin and the node daemon.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Kubernetes rules that both the control plane and the node apply: pure functions, no I/O.
+#![forbid(unsafe_code)]

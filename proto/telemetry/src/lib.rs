@@ -1,0 +1,2 @@
+//! Logging set-up and the metrics registry shared by every Keelson binary.
+#![forbid(unsafe_code)]
