@@ -1,0 +1,151 @@
+//! Building: the binaries with cargo, the eBPF programs with a compiler that can build `core` for BPF.
+
+use crate::{
+    paths,
+    shell::{cmd, output, run},
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// How the binaries are built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// Optimised: what `up` and the benchmarks run.
+    Release,
+    /// Quick to compile: what the tests run.
+    Dev,
+}
+
+impl Profile {
+    fn folder(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Dev => "debug",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Dev => "dev",
+        }
+    }
+}
+
+/// Builds the named packages' binaries; answers the folder that holds them.
+pub(crate) fn binaries(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--bins", "--profile", profile.name()]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    run(&mut command)?;
+    Ok(paths::target().join(profile.folder()))
+}
+
+/// `cargo` as the caller's own, in the checkout.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::root());
+    command
+}
+
+/// Builds the eBPF programs into target/ebpf; answers the object. Needs the linker, which is built once from crates.io.
+pub(crate) fn ebpf() -> Result<PathBuf> {
+    let object = paths::root().join("target/ebpf/keelson.o");
+    if newer_than_sources(&object)? {
+        return Ok(object);
+    }
+    let linker = bpf_linker()?;
+    let mut command = if rust_src_of_rustup() {
+        cargo()
+    } else {
+        let mut debian = cmd("/usr/bin/cargo", [] as [&str; 0]);
+        // bpf-linker loads the LLVM that the compiler brings; Debian's lies here.
+        debian.env("RUSTC", "/usr/bin/rustc").env("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu");
+        // What cargo set for us is meant for the other compiler.
+        debian.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").env_remove("RUSTC_WRAPPER");
+        debian
+    };
+    let rustflags =
+        [format!("-Clinker={}", linker.display()), "-Clink-arg=--btf".into(), "-Cdebuginfo=2".into()];
+    run(command
+        .current_dir(paths::root().join("ebpf/programs"))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"))
+        .env("CARGO_TARGET_DIR", paths::root().join("target/ebpf/build"))
+        .args(["build", "--release", "--locked", "-Zbuild-std=core", "--target", "bpfel-unknown-none"]))?;
+    let built = paths::root().join("target/ebpf/build/bpfel-unknown-none/release/keelson");
+    std::fs::copy(&built, &object).with_context(|| format!("copying {}", built.display()))?;
+    Ok(object)
+}
+
+/// Whether rustup's toolchain has the standard library's source.
+pub(crate) fn rust_src_of_rustup() -> bool {
+    output(&mut cmd("rustc", ["--print", "sysroot"]))
+        .is_ok_and(|sysroot| Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").exists())
+}
+
+const BPF_LINKER: &str = "0.10.1";
+
+fn bpf_linker() -> Result<PathBuf> {
+    let binary = paths::tools().join("bin/bpf-linker");
+    if !binary.exists() {
+        eprintln!("building bpf-linker {BPF_LINKER} (once, about two minutes)");
+        let mut command = cargo();
+        run(command
+            .args(["install", "bpf-linker", "--locked", "--version", BPF_LINKER, "--root"])
+            .arg(paths::tools()))?;
+    }
+    Ok(binary)
+}
+
+fn newer_than_sources(object: &Path) -> Result<bool> {
+    let Ok(built) = object.metadata().and_then(|meta| meta.modified()) else { return Ok(false) };
+    for folder in ["ebpf/common", "ebpf/programs"] {
+        if newest(&paths::root().join(folder))? > built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn newest(folder: &Path) -> Result<std::time::SystemTime> {
+    let mut newest = std::time::UNIX_EPOCH;
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            if entry.file_name() != "target" {
+                newest = newest.max(self::newest(&entry.path())?);
+            }
+        } else {
+            newest = newest.max(meta.modified()?);
+        }
+    }
+    Ok(newest)
+}
+
+/// The pause program, linked statically, so that its image holds one file.
+pub(crate) fn pause() -> Result<PathBuf> {
+    let mut command = cargo();
+    let target = host_triple()?;
+    run(command.args(["rustc", "--package", "keelson-pause", "--release", "--target", &target]).args([
+        "--",
+        "-Ctarget-feature=+crt-static",
+        "-Cstrip=symbols",
+    ]))?;
+    Ok(paths::target().join(target).join("release/keelson-pause"))
+}
+
+fn host_triple() -> Result<String> {
+    let version = output(&mut cmd("rustc", ["-vV"]))?;
+    let Some(host) = version.lines().find_map(|line| line.strip_prefix("host: ")) else {
+        bail!("`rustc -vV` names no host");
+    };
+    Ok(host.to_string())
+}

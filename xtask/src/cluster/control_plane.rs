@@ -1,0 +1,173 @@
+//! The control plane of the local cluster: `keelson init`, an etcd if asked for, `keelson serve`.
+
+use super::{
+    Spec, Store,
+    daemon::{Daemon, within},
+    network,
+    spec::{API_PORT, CLUSTER_DOMAIN, Place, SERVICE_CIDR},
+};
+use crate::{
+    paths,
+    shell::{cmd, output, run},
+};
+use anyhow::{Context, Result};
+use std::{
+    ffi::OsString,
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Above the ports of an etcd that the machine may run itself.
+const ETCD_PORT: u16 = 23790;
+const ETCD_PEER_PORT: u16 = 23800;
+
+/// Where the API server keeps its keys and its data.
+pub(crate) fn data() -> PathBuf {
+    paths::cluster().join("control-plane")
+}
+
+/// Keys, certificates and kubeconfigs; made once.
+pub(crate) fn init(spec: &Spec, bin: &Path) -> Result<()> {
+    let advertise = spec.advertise_address()?;
+    let mut keelson = cmd(
+        bin.join("keelson"),
+        ["init", "--service-cidr", SERVICE_CIDR, "--cluster-domain", CLUSTER_DOMAIN],
+    );
+    keelson.arg("--data").arg(data()).arg("--advertise").arg(advertise.to_string());
+    output(&mut keelson)?;
+    let kubeconfig = kubeconfig_file();
+    if !kubeconfig.exists() {
+        kubeconfig_for(spec, bin, "kubernetes-admin", Some("system:masters"), &kubeconfig)?;
+    }
+    Ok(())
+}
+
+/// The administrator's kubeconfig, which `up` names at its end.
+pub(crate) fn kubeconfig_file() -> PathBuf {
+    paths::cluster().join("kubeconfig")
+}
+
+/// Writes a kubeconfig with a fresh client certificate.
+pub(crate) fn kubeconfig_for(
+    spec: &Spec,
+    bin: &Path,
+    user: &str,
+    group: Option<&str>,
+    file: &Path,
+) -> Result<()> {
+    let mut keelson = cmd(bin.join("keelson"), ["kubeconfig", "--user", user, "--server", &spec.api_url()]);
+    keelson.arg("--data").arg(data()).arg("--out").arg(file);
+    if let Some(group) = group {
+        keelson.args(["--group", group]);
+    }
+    output(&mut keelson).map(drop)
+}
+
+/// A kubelet's serving certificate, signed by the cluster's CA.
+pub(crate) fn node_certificate(spec: &Spec, bin: &Path, place: &Place) -> Result<()> {
+    let folder = place.root().join("pki");
+    if folder.join("kubelet.crt").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder)?;
+    let mut keelson = cmd(bin.join("keelson"), ["node-certificate", "--node", &place.name]);
+    keelson.arg("--data").arg(data()).arg("--out").arg(&folder);
+    keelson.arg("--ip").arg(spec.node_address(place.number)?.to_string());
+    output(&mut keelson).map(drop)
+}
+
+/// etcd, if the cluster is to run on one.
+pub(crate) fn etcd(spec: &Spec) -> Option<Daemon> {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let word = OsString::from;
+    (spec.store == Store::Etcd).then(|| Daemon {
+        name: "etcd".into(),
+        cgroup: "control-plane".into(),
+        netns: network::control_plane_netns(spec),
+        program: "etcd".into(),
+        args: vec![
+            word("--data-dir"),
+            paths::cluster().join("etcd").into(),
+            word("--listen-client-urls"),
+            url(ETCD_PORT).into(),
+            word("--advertise-client-urls"),
+            url(ETCD_PORT).into(),
+            word("--listen-peer-urls"),
+            url(ETCD_PEER_PORT).into(),
+            word("--initial-advertise-peer-urls"),
+            url(ETCD_PEER_PORT).into(),
+            word("--initial-cluster"),
+            format!("default={}", url(ETCD_PEER_PORT)).into(),
+        ],
+        env: vec![],
+    })
+}
+
+/// The trio in one process.
+pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
+    let bind = if spec.is_split() {
+        format!("{}:{API_PORT},127.0.0.1:{API_PORT}", spec.api_address())
+    } else {
+        format!("127.0.0.1:{API_PORT},{}:{API_PORT}", spec.node_address(1)?)
+    };
+    let mut args: Vec<OsString> =
+        ["serve", "--service-cidr", SERVICE_CIDR, "--bind", &bind].map(Into::into).to_vec();
+    args.extend([
+        "--data".into(),
+        data().into(),
+        "--advertise".into(),
+        spec.advertise_address()?.to_string().into(),
+    ]);
+    match spec.store {
+        Store::Embedded => args.extend(["--store", "embedded"].map(OsString::from)),
+        Store::Etcd => {
+            let url = format!("http://127.0.0.1:{ETCD_PORT}");
+            args.extend(["--store", "etcd", "--etcd", &url].map(OsString::from));
+        }
+    }
+    if let Some(seconds) = spec.node_grace_s {
+        args.extend(["--node-monitor-grace".into(), format!("{seconds}s").into()]);
+    }
+    if let Some(seconds) = spec.toleration_s {
+        args.extend(["--not-ready-toleration".into(), seconds.to_string().into()]);
+    }
+    Ok(Daemon {
+        name: "keelson".into(),
+        cgroup: "control-plane".into(),
+        netns: network::control_plane_netns(spec),
+        program: bin.join("keelson"),
+        args,
+        env: vec![],
+    })
+}
+
+/// Waits until a socket listens on etcd's port, as its namespace's /proc/net/tcp tells.
+pub(crate) fn wait_etcd(spec: &Spec, etcd: &Daemon) -> Result<()> {
+    let cgroup = super::cgroup::ensure("control-plane")?;
+    // State 0A is LISTEN (include/net/tcp_states.h).
+    let listening = format!(":{ETCD_PORT:04X} 00000000:0000 0A");
+    etcd.wait(Duration::from_secs(20), || {
+        let mut probe = within(&cgroup, network::control_plane_netns(spec).as_deref());
+        output(probe.args(["cat", "/proc/self/net/tcp"])).is_ok_and(|sockets| sockets.contains(&listening))
+    })
+}
+
+/// Waits until the API server takes connections.
+pub(crate) fn wait(spec: &Spec, keelson: &Daemon) -> Result<()> {
+    let address = SocketAddr::from((spec.api_address(), API_PORT));
+    keelson.wait(Duration::from_secs(30), || {
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+    })
+}
+
+/// Waits until every node is Ready, by a watch on the API.
+pub(crate) fn wait_nodes(spec: &Spec, bin: &Path) -> Result<()> {
+    let mut keelson =
+        cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
+    run(keelson.arg("--kubeconfig").arg(kubeconfig_file())).with_context(|| {
+        let logs = spec.node_names().map(|name| super::daemon::log_end(&format!("{name}-node")));
+        logs.collect::<Vec<_>>().join("\n")
+    })
+}

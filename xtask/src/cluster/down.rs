@@ -1,0 +1,115 @@
+//! `down`: no process, namespace, link, mount, cgroup, BPF pin, sysctl or image of the cluster stays.
+
+use super::{Spec, cgroup, network, node};
+use crate::{
+    paths,
+    shell::{Progress, cmd, output},
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask down\n  cargo xtask down --keep-data    then `up` starts with the same objects"
+)]
+pub(crate) struct Args {
+    /// Keep target/cluster: keys, objects, images, logs
+    #[arg(long)]
+    pub(crate) keep_data: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("`down` removes namespaces, mounts and cgroups: run it as root");
+    }
+    let progress = Progress::start();
+    let spec = Spec::load()?;
+    progress.step("stopping every process");
+    cgroup::kill("")?;
+    progress.step("removing mounts, pins, namespaces and cgroups");
+    for folder in [Path::new(paths::RUN), &paths::cluster()] {
+        unmount_below(folder)?;
+    }
+    remove_pins()?;
+    if let Some(spec) = &spec
+        && !spec.is_split()
+    {
+        remove_from_the_machine()?;
+        restore_sysctls()?;
+    }
+    network::remove()?;
+    network::remove_lo_address()?;
+    cgroup::remove_all()?;
+    remove_folder(Path::new(paths::RUN))?;
+    if !args.keep_data {
+        remove_folder(&paths::cluster())?;
+    }
+    progress.step("down");
+    Ok(())
+}
+
+/// The innermost mount first; a mount may lie on another.
+fn unmount_below(folder: &Path) -> Result<()> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
+    points.sort();
+    for point in points.iter().rev() {
+        nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)
+            .with_context(|| format!("unmounting {}", point.display()))?;
+    }
+    Ok(())
+}
+
+/// A pinned link holds its program at the hook: without its pin both go.
+fn remove_pins() -> Result<()> {
+    remove_folder(&Path::new(node::BPFFS).join("keelson"))
+}
+
+/// What a node leaves in the machine's own network namespace: pods' links and the DNS address.
+fn remove_from_the_machine() -> Result<()> {
+    for link in our_links()? {
+        output(&mut cmd("ip", ["link", "delete", &link]))?;
+    }
+    let dns = super::spec::CLUSTER_DNS;
+    if output(&mut cmd("ip", ["-4", "address", "show", "dev", "lo"]))?.contains(dns) {
+        output(&mut cmd("ip", ["address", "delete", &format!("{dns}/32"), "dev", "lo"]))?;
+    }
+    Ok(())
+}
+
+/// Names of the host ends of pods' veth pairs, which all start alike.
+fn our_links() -> Result<Vec<String>> {
+    let links: serde_json::Value = serde_json::from_str(&output(&mut cmd("ip", ["-j", "link", "show"]))?)?;
+    let names = links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str());
+    Ok(names.filter(|name| name.starts_with("kln")).map(str::to_string).collect())
+}
+
+/// Each node daemon writes what it changed, with the value before, to sysctls.json in its root. Those of a namespace go
+/// with the namespace; those of this machine are put back.
+fn restore_sysctls() -> Result<()> {
+    let nodes = paths::cluster().join("nodes");
+    for node in fs::read_dir(&nodes).into_iter().flatten() {
+        let file = node?.path().join("sysctls.json");
+        let text = match fs::read(&file) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.with_context(|| format!("reading {}", file.display()))?,
+        };
+        let before: std::collections::BTreeMap<PathBuf, String> = serde_json::from_slice(&text)?;
+        for (sysctl, value) in before.into_iter().filter(|(sysctl, _)| sysctl.exists()) {
+            fs::write(&sysctl, value).with_context(|| format!("restoring {}", sysctl.display()))?;
+        }
+        fs::remove_file(&file)?;
+    }
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("removing {}", folder.display())),
+    }
+}

@@ -1,0 +1,123 @@
+//! `up`: from a checkout to a cluster whose nodes are Ready.
+
+use super::{
+    Spec, Store, containerd, control_plane,
+    daemon::Daemon,
+    network, node,
+    spec::{NODES_MAX, Place},
+};
+use crate::{
+    build::{self, Profile},
+    doctor, images, paths,
+    shell::{Progress, cmd, run as run_command},
+};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\nA second `up` is harmless; `up` after a crash recovers."
+)]
+pub(crate) struct Args {
+    /// How many nodes; with one, it is this machine, with several, each is a network namespace
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MAX)))]
+    pub(crate) nodes: u8,
+    /// Where the API server keeps objects
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub(crate) store: Store,
+    /// Build without optimisation: quicker to build, slower to run
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// Seconds without a heartbeat until a node counts as unreachable [upstream's: 50]
+    #[arg(long)]
+    pub(crate) node_grace: Option<u32>,
+    /// Seconds that pods stay on an unreachable node [upstream's: 300]
+    #[arg(long)]
+    pub(crate) toleration: Option<u32>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("`up` makes namespaces, mounts and cgroups: run it as root");
+    }
+    let spec = Spec {
+        checkout: paths::root(),
+        nodes: args.nodes,
+        store: args.store,
+        profile: if args.dev { Profile::Dev } else { Profile::Release },
+        node_grace_s: args.node_grace,
+        toleration_s: args.toleration,
+    };
+    spec.claim()?;
+    let progress = Progress::start();
+    doctor::ensure(if spec.store == Store::Etcd { doctor::For::Etcd } else { doctor::For::Up })?;
+    progress.step("building the eBPF programs");
+    build::ebpf()?;
+    progress.step("building the binaries");
+    let bin = build::binaries(spec.profile, &["keelson", "keelson-node", "keelson-cni", "kubectl-keelson"])?;
+    let archives = images::ensure(false)?;
+    start(&spec, &bin, &archives)
+}
+
+fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<()> {
+    let progress = Progress::start();
+    progress.step(format!("starting {} node(s)", spec.nodes));
+    mount_bpffs()?;
+    network::ensure(spec)?;
+    let places: Vec<Place> = (1..=spec.nodes).map(|number| Place::of(spec, number)).collect();
+    // containerd takes longest to start, and needs nobody: all of them first, at once.
+    let containerds = places.iter().map(start_containerd).collect::<Result<Vec<_>>>()?;
+    control_plane::init(spec, bin)?;
+    if let Some(etcd) = control_plane::etcd(spec) {
+        etcd.ensure()?;
+        control_plane::wait_etcd(spec, &etcd)?;
+        progress.step("etcd is up");
+    }
+    let keelson = control_plane::keelson(spec, bin)?;
+    keelson.ensure()?;
+    for place in &places {
+        node::prepare(spec, bin, place)?;
+    }
+    control_plane::wait(spec, &keelson)?;
+    progress.step("the API server is up");
+    std::thread::scope(|scope| {
+        let nodes: Vec<_> = places
+            .iter()
+            .zip(&containerds)
+            .map(|(place, containerd)| {
+                scope.spawn(move || start_node(spec, bin, place, containerd, archives))
+            })
+            .collect();
+        nodes.into_iter().try_for_each(|node| node.join().expect("starting a node does not panic"))
+    })?;
+    control_plane::wait_nodes(spec, bin)?;
+    eprintln!("up in {:.1} s after the build", progress.seconds());
+    println!("export KUBECONFIG={}", control_plane::kubeconfig_file().display());
+    Ok(())
+}
+
+fn start_containerd(place: &Place) -> Result<Daemon> {
+    containerd::configure(place)?;
+    let containerd = containerd::daemon(place);
+    containerd.ensure()?;
+    Ok(containerd)
+}
+
+fn start_node(
+    spec: &Spec,
+    bin: &Path,
+    place: &Place,
+    containerd: &Daemon,
+    archives: &[PathBuf],
+) -> Result<()> {
+    node::dns(bin, place).ensure()?;
+    containerd::wait_and_import(place, containerd, archives)?;
+    node::daemon(spec, bin, place)?.ensure().map(drop)
+}
+
+/// Pins need the bpf file system; most distributions mount it, containers of build systems often do not.
+fn mount_bpffs() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
+    let mounted = mounts.lines().any(|line| line.split(' ').nth(2) == Some("bpf"));
+    if mounted { Ok(()) } else { run_command(&mut cmd("mount", ["-t", "bpf", "bpf", node::BPFFS])) }
+}
