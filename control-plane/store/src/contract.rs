@@ -33,8 +33,10 @@ pub enum Compare {
 /// One write of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Create or replace. With `ttl`, the key is deleted (as a transaction of its own) once it is older than that;
-    /// each Put starts the time anew. Precision: one second.
+    /// Create or replace. With `ttl`, the key is deleted once it is older than that, by a transaction that holds
+    /// expiries alone; each Put starts the time anew. Never early. Late by at most a second, in etcd (where keys share
+    /// leases, and keys of one lease expire in one transaction) by a twentieth of the `ttl`, at most a minute, and the
+    /// few seconds that etcd takes to notice.
     Put {
         /// Key.
         key: Arc<str>,
@@ -62,7 +64,8 @@ pub struct Txn {
 /// How a transaction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOutcome {
-    /// Durable, at this revision.
+    /// Durable, at this revision. A transaction that changed nothing (it deletes absent keys only) takes no revision and
+    /// makes no [`Commit`]: it answers with the newest one.
     Committed(Revision),
     /// A compare failed, nothing was written. The current state of every compared key, in the order of the compares.
     Conflict(Vec<Option<KeyValue>>),
@@ -85,7 +88,8 @@ pub enum Event {
 pub struct Commit {
     /// Its revision.
     pub revision: Revision,
-    /// Its changes; never empty.
+    /// Its changes. Never empty in a store of its own; empty where the revision belongs to somebody else's keys in an
+    /// etcd that is shared, so that whoever waits for a revision sees it pass.
     pub events: Vec<Event>,
 }
 
@@ -128,8 +132,9 @@ pub enum StoreError {
         /// The backend's maximum.
         commits_max: usize,
     },
-    /// A transaction that breaks the contract: a key written twice, no writes, a value over the maximum.
-    #[error("the transaction is not valid: {0}")]
+    /// A transaction that breaks the contract (a key written twice, no writes, a value over the maximum), or a key that
+    /// is not the store's.
+    #[error("the request is not valid: {0}")]
     Invalid(String),
     /// The backend cannot be reached or did not answer; the write may or may not have happened.
     #[error("the store is unavailable while {doing}")]
@@ -140,9 +145,27 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What is on disk is not what was written, or the data folder belongs to another process or version.
-    #[error("the store cannot be opened: {0}")]
+    /// What is on disk is not what was written, or was written by another version.
+    #[error("the stored data cannot be used: {0}")]
     Corrupt(String),
+    /// Another process has the data folder open.
+    #[error(
+        "the data folder {path} is in use by another process: stop that one, or give this one a folder of its own"
+    )]
+    Locked {
+        /// The folder.
+        path: String,
+    },
+}
+
+impl StoreError {
+    /// [`StoreError::Unavailable`] from any error.
+    pub(crate) fn unavailable(
+        doing: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { doing, source: source.into() }
+    }
 }
 
 /// The contract; see the crate's page.
@@ -166,9 +189,11 @@ pub trait Store: Send + Sync + 'static {
         at: Option<Revision>,
     ) -> Result<Listing, StoreError>;
 
-    /// Every commit with a revision greater than `after`.
+    /// Every commit with a revision greater than `after`. Where `after` is compacted or in the future, either this
+    /// call fails or the stream's first item does.
     async fn watch(&self, after: Revision) -> Result<WatchStream, StoreError>;
 
-    /// Forgets history before `before`; the current values stay.
+    /// Forgets history before `before`, which becomes the oldest revision to list at and to watch after; the current
+    /// values stay. Of what is compacted already it is no error.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
 }

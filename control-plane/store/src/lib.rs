@@ -9,6 +9,9 @@
 //! - A watch delivers every committed transaction as one [`Commit`], in order, without a gap; one that cannot be
 //!   (compacted, or the watcher lags more than the backend's named maximum) ends with [`StoreError::Compacted`] or
 //!   [`StoreError::Lagged`], never with silence.
+//! - One number bounds the past: the oldest revision `o`. Lists at `o` and later and watches after `o` and later are
+//!   served, earlier ones are [`StoreError::Compacted`].
+//! - A call that is dropped while it waits may still take effect, as if the answer had been lost on a wire.
 //! - Absence (`None`) and failure (`Err`) are different answers.
 //!
 //! The store knows no kinds: keys are text, values are bytes.
@@ -17,9 +20,14 @@
 mod contract;
 pub mod embedded;
 pub mod etcd;
+mod history;
+mod limits;
 pub mod model;
 pub mod suite;
 
 pub use contract::{
-    Commit, Compare, Event, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream, Write,
+    Commit, Compare, Event, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
+    Write,
 };
+pub use history::HistoryLimits;
+pub use limits::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPERATIONS_MAX};
