@@ -5,6 +5,11 @@
 //! Nothing here watches, caches or speaks HTTP; the apiserver feeds the snapshots and asks the questions.
 #![forbid(unsafe_code)]
 
+pub mod authn;
+pub mod authz;
+pub mod bootstrap;
+pub mod pki;
 pub mod user;
 
+pub use authz::{Authorizer, Decision};
 pub use user::UserInfo;

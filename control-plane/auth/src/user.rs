@@ -45,7 +45,10 @@ pub struct UserInfo {
 
 impl UserInfo {
     /// A proven identity: `system:authenticated` is added to the groups.
-    pub fn authenticated(name: impl Into<String>, groups: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn authenticated(
+        name: impl Into<String>,
+        groups: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         let mut groups: Vec<String> = groups.into_iter().map(Into::into).collect();
         if !groups.iter().any(|group| group == names::AUTHENTICATED_GROUP) {
             groups.push(names::AUTHENTICATED_GROUP.to_owned());
@@ -80,7 +83,8 @@ impl UserInfo {
 
     /// Namespace and name of the ServiceAccount that this identity is.
     pub fn service_account(&self) -> Option<(&str, &str)> {
-        let (namespace, name) = self.name.strip_prefix(names::SERVICE_ACCOUNT_USER_PREFIX)?.split_once(':')?;
+        let (namespace, name) =
+            self.name.strip_prefix(names::SERVICE_ACCOUNT_USER_PREFIX)?.split_once(':')?;
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
 }

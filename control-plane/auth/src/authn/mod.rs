@@ -1,0 +1,7 @@
+//! Proving an identity: client certificates and ServiceAccount tokens.
+//!
+//! TLS verifies a certificate against the authority before anything here sees it. Each authenticator answers with a
+//! [`crate::UserInfo`]; what that user may do is the business of `authz`.
+
+pub mod token;
+pub mod x509;

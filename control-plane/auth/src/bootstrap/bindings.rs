@@ -1,0 +1,84 @@
+//! Who holds the default roles.
+
+use serde_json::{Value, json};
+
+use super::controllers;
+use super::table::header;
+use crate::user::names::{
+    AUTHENTICATED_GROUP, CONTROLLER_MANAGER_USER, MASTERS_GROUP, NODES_GROUP, SCHEDULER_USER,
+    SERVICE_ACCOUNTS_GROUP, UNAUTHENTICATED_GROUP,
+};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+const KUBE_SYSTEM: &str = "kube-system";
+
+enum Subject {
+    User(&'static str),
+    Group(&'static str),
+    /// In kube-system.
+    Account(&'static str),
+}
+use Subject::{Account, Group, User};
+
+/// ClusterRole and who holds it; the binding has the role's name.
+const CLUSTER: &[(&str, &[Subject])] = &[
+    ("cluster-admin", &[Group(MASTERS_GROUP)]),
+    ("system:discovery", &[Group(AUTHENTICATED_GROUP)]),
+    ("system:basic-user", &[Group(AUTHENTICATED_GROUP)]),
+    ("system:public-info-viewer", &[Group(AUTHENTICATED_GROUP), Group(UNAUTHENTICATED_GROUP)]),
+    ("system:service-account-issuer-discovery", &[Group(SERVICE_ACCOUNTS_GROUP)]),
+    ("system:monitoring", &[Group("system:monitoring")]),
+    // The node authorizer stands in for this binding.
+    ("system:node", &[]),
+    ("keelson:node-data-plane", &[Group(NODES_GROUP)]),
+    ("system:node-proxier", &[User("system:kube-proxy")]),
+    ("system:kube-scheduler", &[User(SCHEDULER_USER)]),
+    ("system:volume-scheduler", &[User(SCHEDULER_USER)]),
+    ("system:kube-controller-manager", &[User(CONTROLLER_MANAGER_USER)]),
+    ("system:kube-dns", &[Account("kube-dns")]),
+];
+
+pub(super) fn objects() -> Vec<Value> {
+    let mut objects: Vec<Value> = CLUSTER
+        .iter()
+        .map(|(role, subjects)| cluster(role, subjects.iter().map(Subject::value).collect()))
+        .collect();
+    // The account is upstream's holder; the user is who our controllers are.
+    objects.extend(controllers::ROLES.iter().map(|role| {
+        let account = role.name.strip_prefix("system:controller:").unwrap_or(role.name);
+        cluster(role.name, vec![service_account(account), User(CONTROLLER_MANAGER_USER).value()])
+    }));
+    objects.push(extension_apiserver_authentication());
+    objects
+}
+
+fn cluster(role: &str, subjects: Vec<Value>) -> Value {
+    let mut object = header("ClusterRoleBinding", "", role);
+    object["roleRef"] = json!({ "apiGroup": GROUP, "kind": "ClusterRole", "name": role });
+    if !subjects.is_empty() {
+        object["subjects"] = subjects.into();
+    }
+    object
+}
+
+fn extension_apiserver_authentication() -> Value {
+    let mut object = header("RoleBinding", KUBE_SYSTEM, "system::extension-apiserver-authentication-reader");
+    object["roleRef"] =
+        json!({ "apiGroup": GROUP, "kind": "Role", "name": "extension-apiserver-authentication-reader" });
+    object["subjects"] = json!([User(CONTROLLER_MANAGER_USER).value(), User(SCHEDULER_USER).value()]);
+    object
+}
+
+impl Subject {
+    fn value(&self) -> Value {
+        match self {
+            User(name) => json!({ "apiGroup": GROUP, "kind": "User", "name": name }),
+            Group(name) => json!({ "apiGroup": GROUP, "kind": "Group", "name": name }),
+            Account(name) => service_account(name),
+        }
+    }
+}
+
+fn service_account(name: &str) -> Value {
+    json!({ "kind": "ServiceAccount", "name": name, "namespace": KUBE_SYSTEM })
+}

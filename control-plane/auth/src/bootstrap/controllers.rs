@@ -1,0 +1,85 @@
+//! One role for each controller. Upstream's controllers update where ours patch, which is no more power; both are granted.
+
+use super::table::{EVENTS, READ, READ_WRITE, Role, Rule};
+
+pub(super) const ROLES: &[Role] = &[
+    Role::cluster(
+        "system:controller:clusterrole-aggregation-controller",
+        &[Rule::On("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
+    ),
+    Role::cluster(
+        "system:controller:deployment-controller",
+        &[
+            Rule::On("get list patch update watch", "apps", "deployments"),
+            Rule::On("patch update", "apps", "deployments/finalizers deployments/status"),
+            Rule::On(READ_WRITE, "apps", "replicasets"),
+            Rule::On("get list patch update watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:replicaset-controller",
+        &[
+            Rule::On("get list patch update watch", "apps", "replicasets"),
+            Rule::On("patch update", "apps", "replicasets/finalizers replicasets/status"),
+            Rule::On("create delete get list patch watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:endpointslice-controller",
+        &[
+            Rule::On(READ, "core", "nodes pods services"),
+            Rule::On("update", "core", "services/finalizers"),
+            Rule::On("create delete get list patch update watch", "discovery.k8s.io", "endpointslices"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:generic-garbage-collector",
+        &[Rule::On("delete get list patch update watch", "*", "*"), EVENTS],
+    ),
+    Role::cluster(
+        "system:controller:namespace-controller",
+        &[
+            Rule::On("delete get list watch", "core", "namespaces"),
+            Rule::On("patch update", "core", "namespaces/finalize namespaces/status"),
+            Rule::On("delete deletecollection get list", "*", "*"),
+        ],
+    ),
+    Role::cluster(
+        "system:controller:node-controller",
+        &[
+            Rule::On("delete get list patch update watch", "core", "nodes"),
+            Rule::On("patch update", "core", "nodes/status pods/status"),
+            Rule::On("delete get list watch", "core", "pods"),
+            Rule::On(READ, "coordination.k8s.io", "leases"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:pod-garbage-collector",
+        &[
+            Rule::On("delete list watch", "core", "pods"),
+            Rule::On("get list watch", "core", "nodes"),
+            Rule::On("patch", "core", "pods/status"),
+        ],
+    ),
+    Role::cluster(
+        "system:controller:root-ca-cert-publisher",
+        &[Rule::On("create get list patch update watch", "core", "configmaps"), EVENTS],
+    ),
+    Role::cluster(
+        "system:controller:service-account-controller",
+        &[Rule::On("create get list watch", "core", "serviceaccounts"), EVENTS],
+    ),
+    Role::cluster(
+        "system:controller:service-cidrs-controller",
+        &[
+            Rule::On("get list patch update watch", "networking.k8s.io", "servicecidrs"),
+            Rule::On("patch update", "networking.k8s.io", "servicecidrs/finalizers servicecidrs/status"),
+            Rule::On(READ, "networking.k8s.io", "ipaddresses"),
+            EVENTS,
+        ],
+    ),
+];
