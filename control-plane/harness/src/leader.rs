@@ -1,0 +1,212 @@
+//! Leader election by a Lease: at most one of several copies of a component works at a time.
+//!
+//! ```text
+//!   Follower ── lease free, or its holder silent for lease_duration (by our clock) ──▶ write ──▶ Leader
+//!   Leader ── renewed every retry_period; not for renew_deadline, or another holder ──▶ Follower (its work is cancelled)
+//! ```
+//! As client-go: expiry is judged by when *we* saw the lease change, never by comparing two machines' clocks.
+//! A leader stops working before the lease can be taken: renew_deadline is shorter than lease_duration.
+
+use crate::{
+    Api, ApiError, Timestamp,
+    api::{LEASES, PatchKind, chain},
+    views::Lease,
+};
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Which lease, who we are, and the times.
+#[derive(Clone, Debug)]
+pub struct LeaderElection {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease, for example `kube-scheduler`.
+    pub name: String,
+    /// Unique to this process.
+    pub identity: String,
+    /// After this long without renewal another may take over.
+    pub lease_duration: Duration,
+    /// After this long without a successful renewal the leader stops.
+    pub renew_deadline: Duration,
+    /// Time between attempts.
+    pub retry_period: Duration,
+}
+
+impl LeaderElection {
+    /// Upstream's names and times: 15 s, 10 s, 2 s, in kube-system.
+    pub fn new(name: &str, identity: &str) -> Self {
+        Self {
+            namespace: "kube-system".to_owned(),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The lease as last seen, and when we saw it change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    holder: String,
+    version: String,
+    transitions: i64,
+    at: Instant,
+}
+
+/// What to do about the lease now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Attempt {
+    Create,
+    Renew,
+    TakeOver,
+    Stay,
+}
+
+fn attempt(seen: Option<&Seen>, identity: &str, lease_duration: Duration, now: Instant) -> Attempt {
+    match seen {
+        None => Attempt::Create,
+        Some(s) if s.holder == identity => Attempt::Renew,
+        Some(s) if s.holder.is_empty() || now >= s.at + lease_duration => Attempt::TakeOver,
+        Some(_) => Attempt::Stay,
+    }
+}
+
+struct Elector<'a> {
+    api: &'a Api,
+    config: &'a LeaderElection,
+    seen: Option<Seen>,
+}
+
+impl Elector<'_> {
+    /// One look and, if due, one write. True: we hold the lease.
+    async fn try_once(&mut self) -> Result<bool, ApiError> {
+        let (ns, name) = (Some(&*self.config.namespace), &*self.config.name);
+        self.observe(self.api.find::<Lease>(&LEASES, ns, name).await?);
+        let action =
+            attempt(self.seen.as_ref(), &self.config.identity, self.config.lease_duration, Instant::now());
+        let now = Timestamp::now().micro();
+        let seconds = self.config.lease_duration.as_secs();
+        let written: Lease = match action {
+            Attempt::Stay => return Ok(false),
+            Attempt::Create => {
+                let lease = json!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": {"namespace": ns, "name": name},
+                    "spec": {"holderIdentity": self.config.identity, "leaseDurationSeconds": seconds,
+                             "acquireTime": now, "renewTime": now, "leaseTransitions": 0},
+                });
+                self.api.create(&LEASES, ns, &lease).await?
+            }
+            Attempt::Renew | Attempt::TakeOver => {
+                let seen = self.seen.as_ref().expect("renewing what was seen");
+                let mut spec = json!({"holderIdentity": self.config.identity, "renewTime": now,
+                                      "leaseDurationSeconds": seconds});
+                if action == Attempt::TakeOver {
+                    spec["acquireTime"] = now.into();
+                    spec["leaseTransitions"] = (seen.transitions + 1).into();
+                }
+                let patch = json!({"metadata": {"resourceVersion": seen.version}, "spec": spec});
+                self.api.patch(&LEASES, ns, name, None, PatchKind::Merge, &patch).await?
+            }
+        };
+        self.observe(Some(written));
+        Ok(true)
+    }
+
+    fn observe(&mut self, lease: Option<Lease>) {
+        let Some(lease) = lease else {
+            self.seen = None;
+            return;
+        };
+        let version = lease.metadata.resource_version.to_string();
+        if self.seen.as_ref().is_none_or(|s| s.version != version) {
+            let holder = lease.spec.holder_identity.unwrap_or_default();
+            let transitions = lease.spec.lease_transitions;
+            self.seen = Some(Seen { holder, version, transitions, at: Instant::now() });
+        }
+    }
+}
+
+/// Waits until this process leads. The answer is cancelled when it no longer does (or at `shutdown`, after which the
+/// lease is released for the next one); the caller then stops its work and calls again.
+pub async fn acquire(
+    api: &Api,
+    config: &LeaderElection,
+    shutdown: &CancellationToken,
+) -> Option<CancellationToken> {
+    let mut elector = Elector { api, config, seen: None };
+    loop {
+        match elector.try_once().await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(e) => tracing::debug!(lease = config.name, error = chain(&e), "not elected"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = tokio::time::sleep(config.retry_period) => {}
+        }
+    }
+    tracing::info!(lease = config.name, identity = config.identity, "leading");
+    let leading = shutdown.child_token();
+    tokio::spawn(hold(api.clone(), config.clone(), elector.seen, leading.clone()));
+    Some(leading)
+}
+
+async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: CancellationToken) {
+    let mut elector = Elector { api: &api, config: &config, seen };
+    let mut renewed = Instant::now();
+    loop {
+        tokio::select! {
+            () = leading.cancelled() => break,
+            () = tokio::time::sleep(config.retry_period) => {}
+        }
+        let deadline = renewed + config.renew_deadline;
+        match tokio::time::timeout_at(deadline, elector.try_once()).await {
+            Ok(Ok(true)) => renewed = Instant::now(),
+            Ok(Ok(false)) => break,
+            Ok(Err(e)) => tracing::warn!(lease = config.name, error = chain(&e), "the lease was not renewed"),
+            Err(_) => break,
+        }
+        if Instant::now() >= deadline.max(renewed + config.renew_deadline) {
+            break;
+        }
+    }
+    let orderly = leading.is_cancelled();
+    leading.cancel();
+    tracing::info!(lease = config.name, orderly, "no longer leading");
+    if let (true, Some(seen)) = (orderly, &elector.seen) {
+        let patch = json!({"metadata": {"resourceVersion": seen.version}, "spec": {"holderIdentity": ""}});
+        let ns = Some(&*config.namespace);
+        let released = api.patch::<Lease>(&LEASES, ns, &config.name, None, PatchKind::Merge, &patch).await;
+        if let Err(e) = released {
+            tracing::debug!(lease = config.name, error = chain(&e), "the lease was not released");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_taken_only_when_free_or_silent_for_its_duration() {
+        let (now, d) = (Instant::now(), Duration::from_secs(15));
+        let seen =
+            |holder: &str| Seen { holder: holder.into(), version: "1".into(), transitions: 0, at: now };
+        let rows = [
+            (None, now, Attempt::Create),
+            (Some(seen("me")), now, Attempt::Renew),
+            (Some(seen("me")), now + d * 2, Attempt::Renew),
+            (Some(seen("other")), now + d / 2, Attempt::Stay),
+            (Some(seen("other")), now + d, Attempt::TakeOver),
+            (Some(seen("")), now, Attempt::TakeOver),
+        ];
+        for (seen, at, expected) in rows {
+            assert_eq!(attempt(seen.as_ref(), "me", d, at), expected, "{seen:?}");
+        }
+    }
+}
