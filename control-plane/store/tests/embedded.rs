@@ -71,9 +71,11 @@ async fn a_folder_in_use_is_refused_by_name() {
     open(folder.path());
 }
 
+type Damage = fn(&Path);
+
 #[tokio::test]
 async fn a_foreign_or_damaged_folder_is_corrupt() {
-    let damage: [(&str, fn(&Path)); 4] = [
+    let damage: [(&str, Damage); 4] = [
         ("says \"keelson-store 9", |folder| {
             std::fs::write(folder.join("format"), "keelson-store 9\n").unwrap()
         }),

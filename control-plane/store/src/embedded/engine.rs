@@ -158,14 +158,20 @@ impl Objects {
     }
 }
 
-/// The engine's own complaints about its files are corruption, the system's are not.
+/// The engine's own complaints about its files are corruption, and so is a file that is missing or ends early; other
+/// errors of the system are not.
 fn classify(doing: &'static str, error: fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Io(_)
-        | fjall::Error::Storage(fjall::LsmError::Io(_))
-        | fjall::Error::Poisoned
-        | fjall::Error::Locked => StoreError::unavailable(doing, error),
-        error => StoreError::Corrupt(format!("the engine, {doing}: {error}")),
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    let unavailable = match &error {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => {
+            !matches!(io.kind(), InvalidData | NotFound | UnexpectedEof)
+        }
+        fjall::Error::Poisoned | fjall::Error::Locked => true,
+        _ => false,
+    };
+    match unavailable {
+        true => StoreError::unavailable(doing, error),
+        false => StoreError::Corrupt(format!("the engine, {doing}: {error}")),
     }
 }
 
