@@ -1,2 +1,15 @@
-//! The short-lived CNI plugin, the daemon's side of it, and IPAM.
+//! Pod network of a node: addresses, links, and the routes to other nodes' pods.
+//!
+//! The runtime runs the plugin (`keelson-cni`), which asks the daemon's [`server`] over a Unix socket. An address is on
+//! disk with its sandbox before ADD answers ([`ipam`]); what the kernel is told is planned as data ([`link`]) and carried
+//! out by `keelson_sys::net`. Each pod is reached over its own veth pair and a host route, without a bridge and without
+//! ARP: both ends know each other's hardware address from the start.
+//!
+//! Not here: Services (the data plane), NetworkPolicy, VXLAN between nodes that are not adjacent.
 #![forbid(unsafe_code)]
+
+pub mod conf;
+pub mod ipam;
+pub mod link;
+pub mod routes;
+pub mod server;

@@ -1,0 +1,135 @@
+//! Links, addresses, routes and neighbours: what the node asks of netlink, as values.
+//!
+//! A caller plans a list of [`NetOp`]s (pure, tested as data) and hands it to a [`Network`]: the kernel
+//! ([`Netlink`]) or a recorder ([`Recorder`]). Every operation is idempotent: what is there already is no error, nor is
+//! the absence of what is to be deleted. Reads ([`Network::routes`]) are separate, so that an executor can read back.
+
+mod netlink;
+mod recorder;
+
+pub use netlink::Netlink;
+pub use recorder::Recorder;
+
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use std::{net::Ipv4Addr, path::PathBuf};
+
+/// A network namespace, as seen from this process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Netns {
+    /// The one that the process lives in.
+    Own,
+    /// The one that a file stands for (/proc/PID/ns/net or a bind mount of it).
+    Path(PathBuf),
+}
+
+/// A link's hardware address.
+pub type Mac = [u8; 6];
+
+/// Who made a route (`rtm_protocol`): the number of Keelson's own, so that no other's is ever touched.
+pub const ROUTE_PROTOCOL: u8 = 75;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetOp {
+    /// A veth pair: one end here, the other in `peer_netns`; both with the addresses and the MTU (bytes) given.
+    AddVeth {
+        /// Name of this end.
+        name: String,
+        /// Hardware address of this end.
+        mac: Mac,
+        /// Name of the other end.
+        peer_name: String,
+        /// Hardware address of the other end.
+        peer_mac: Mac,
+        /// Where the other end is put.
+        peer_netns: PathBuf,
+        /// Bytes of an IP packet.
+        mtu: u32,
+    },
+    /// Switches a link on.
+    SetUp {
+        /// The link's name.
+        link: String,
+    },
+    /// An address on a link.
+    AddAddress {
+        /// The link's name.
+        link: String,
+        /// With its prefix.
+        address: Ipv4Net,
+    },
+    /// A route; replaces one to the same destination.
+    PutRoute(Route),
+    /// Removes a route of ours.
+    DeleteRoute(Route),
+    /// A neighbour that is never asked for: no ARP.
+    PutNeighbour {
+        /// The link's name.
+        link: String,
+        /// Its IP address.
+        address: Ipv4Addr,
+        /// Its hardware address.
+        mac: Mac,
+    },
+    /// Removes a link (and with it its peer).
+    DeleteLink {
+        /// The link's name.
+        link: String,
+    },
+}
+
+/// A route of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Where to.
+    pub destination: Ipv4Net,
+    /// Next hop; None: the destination is on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// Out of this link; None: the kernel finds the one that reaches the gateway.
+    pub link: Option<String>,
+    /// The gateway is on the link although no address of the link says so.
+    pub onlink: bool,
+}
+
+/// What failed, and what the kernel said.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A namespace could not be entered.
+    #[error("entering the network namespace {}", path.display())]
+    Namespace {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The netlink socket could not be opened.
+    #[error("opening a netlink socket")]
+    Socket(#[source] std::io::Error),
+    /// An operation names a link that is not there.
+    #[error("there is no link {0}")]
+    NoLink(String),
+    /// The kernel refused an operation.
+    #[error("{op} refused by the kernel")]
+    Refused {
+        /// What was asked for.
+        op: String,
+        /// Why.
+        #[source]
+        source: Box<rtnetlink::Error>,
+    },
+}
+
+/// The kernel's network, or a recorder of what it would have been told.
+#[async_trait]
+pub trait Network: Send + Sync + 'static {
+    /// Carries out the operations in order; stops at the first that fails.
+    async fn apply(&self, netns: &Netns, ops: &[NetOp]) -> Result<(), NetError>;
+
+    /// The routes of ours ([`ROUTE_PROTOCOL`]), in no order.
+    async fn routes(&self) -> Result<Vec<Route>, NetError>;
+
+    /// Names of the links of the process's own namespace.
+    async fn links(&self) -> Result<Vec<String>, NetError>;
+}
