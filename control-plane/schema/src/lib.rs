@@ -4,6 +4,16 @@
 //! change what): those are the strategies' in `keelson-registry`.
 #![forbid(unsafe_code)]
 
+pub mod decode;
+pub mod defaults;
 pub mod field;
+mod load;
+pub mod openapi;
+pub mod patch;
+pub mod types;
 
+pub use decode::{
+    ContentType, DecodeError, Decoded, FieldValidation, TypeMeta, coerce, decode, peek_type_meta,
+};
 pub use field::{Cause, FieldError, Path};
+pub use types::{ListType, Merge, Property, Schemas, Shape, TypeRef};

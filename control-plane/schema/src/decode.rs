@@ -1,0 +1,216 @@
+//! Bodies to values, guided by the schema: names unknown and duplicate fields and wrong types in the API server's words,
+//! prunes what is unknown, drops nulls, and brings quantities and times into canonical form.
+//!
+//! Owns what upstream's strict JSON decoder does. Does not check whether required fields are there, as upstream does not.
+//! A list or a free map that is optional and empty is dropped, as upstream's encoder does.
+
+mod leaf;
+mod seed;
+mod trail;
+
+use std::cell::{Cell, RefCell};
+
+use serde::Deserialize;
+use serde::de::DeserializeSeed;
+use serde_json::{Map, Value};
+
+use crate::types::TypeRef;
+use seed::Seed;
+
+/// Most strict errors that are collected from one body.
+pub const STRICT_ERRORS_MAX: usize = 100;
+/// Bytes of a body that an error shows.
+const SUMMARY_MAX: usize = 30;
+
+/// How the body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+}
+
+/// What unknown and duplicate fields lead to: the query parameter `fieldValidation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Nothing.
+    Ignore,
+    /// A warning each.
+    #[default]
+    Warn,
+    /// A refusal.
+    Strict,
+}
+
+/// A value in canonical form, and what to warn of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// Always an object.
+    pub value: Value,
+    /// E.g. `unknown field "spec.foo"`; only with [`FieldValidation::Warn`].
+    pub warnings: Vec<String>,
+}
+
+/// Why a body was refused. All are a 400 BadRequest whose message is the Display.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON, or not YAML.
+    #[error(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {format} parse error: {message} ({summary})"
+    )]
+    Syntax {
+        /// The kind that was expected.
+        kind: String,
+        /// `json` or `yaml`.
+        format: &'static str,
+        /// What the parser says.
+        message: String,
+        /// The body's first bytes.
+        summary: String,
+    },
+    /// A value of the wrong type, or, when strict, an unknown or duplicate field.
+    #[error("{kind} in version {version:?} cannot be handled as a {kind}: {message}")]
+    Object {
+        /// The kind that was expected.
+        kind: String,
+        /// Its version.
+        version: String,
+        /// What is wrong, naming the field.
+        message: String,
+    },
+}
+
+/// `apiVersion` and `kind` of a body; empty where unset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TypeMeta {
+    /// `v1`, `apps/v1`
+    pub api_version: String,
+    /// `Pod`
+    pub kind: String,
+}
+
+/// Reads apiVersion and kind only, to choose the type to decode with.
+pub fn peek_type_meta(body: &[u8], content_type: ContentType) -> Result<TypeMeta, DecodeError> {
+    let read = match content_type {
+        ContentType::Json => serde_json::from_slice(body).map_err(|e| e.to_string()),
+        ContentType::Yaml => {
+            parse_yaml(body, true).and_then(|value| TypeMeta::deserialize(value).map_err(|e| e.to_string()))
+        }
+    };
+    read.map_err(|message| syntax(body, content_type, "object", message))
+}
+
+/// Decodes a body as `ty`.
+pub fn decode(
+    body: &[u8],
+    content_type: ContentType,
+    ty: TypeRef<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let cx = Cx::new(validation);
+    let read = match content_type {
+        ContentType::Json => {
+            let mut json = serde_json::Deserializer::from_slice(body);
+            Seed::root(&cx, ty)
+                .deserialize(&mut json)
+                .and_then(|value| json.end().map(|()| value))
+                .map_err(|e| e.to_string())
+        }
+        ContentType::Yaml => parse_yaml(body, true).and_then(|value| {
+            if let Err(message) = parse_yaml(body, false) {
+                cx.strict(|| format!("error converting YAML to JSON: yaml: {message}"));
+            }
+            Seed::root(&cx, ty).deserialize(value).map_err(|e| e.to_string())
+        }),
+    };
+    cx.finish(ty, read.map_err(|message| syntax(body, content_type, ty.kind(), message)))
+}
+
+/// The same for a value that was parsed already, e.g. the result of a patch.
+pub fn coerce(value: Value, ty: TypeRef<'_>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    let cx = Cx::new(validation);
+    let read = Seed::root(&cx, ty).deserialize(value);
+    cx.finish(ty, read.map_err(|e| syntax(b"", ContentType::Json, ty.kind(), e.to_string())))
+}
+
+/// With `lenient`, the last of several equal keys wins; else they are an error.
+fn parse_yaml(body: &[u8], lenient: bool) -> Result<Value, String> {
+    use serde_saphyr::options::DuplicateKeyPolicy;
+    let policy = if lenient { DuplicateKeyPolicy::LastWins } else { DuplicateKeyPolicy::Error };
+    let options = serde_saphyr::options! { duplicate_keys: policy, with_snippet: false };
+    serde_saphyr::from_slice_with_options(body, options).map_err(|e| e.to_string())
+}
+
+fn syntax(body: &[u8], content_type: ContentType, kind: &str, message: String) -> DecodeError {
+    let shown = &body[..body.len().min(SUMMARY_MAX)];
+    let dots = if body.len() > SUMMARY_MAX { " ..." } else { "" };
+    let summary = match (body.first(), std::str::from_utf8(shown)) {
+        (None, _) => "<empty>".to_owned(),
+        (Some(b'{'), Ok(text)) => format!("{text}{dots}"),
+        _ => {
+            let hex: String = shown.iter().map(|b| format!("{b:02x}")).collect();
+            hex + dots
+        }
+    };
+    let format = match content_type {
+        ContentType::Json => "json",
+        ContentType::Yaml => "yaml",
+    };
+    DecodeError::Syntax { kind: kind.to_owned(), format, message, summary }
+}
+
+/// What one decoding collects on its way.
+struct Cx {
+    validation: FieldValidation,
+    strict: RefCell<Vec<String>>,
+    /// The first wrong type; decoding ends there.
+    failure: Cell<Option<String>>,
+}
+
+impl Cx {
+    fn new(validation: FieldValidation) -> Cx {
+        Cx { validation, strict: RefCell::default(), failure: Cell::new(None) }
+    }
+
+    fn strict(&self, message: impl FnOnce() -> String) {
+        let mut collected = self.strict.borrow_mut();
+        if self.validation != FieldValidation::Ignore && collected.len() < STRICT_ERRORS_MAX {
+            let message = message();
+            if !collected.contains(&message) {
+                collected.push(message);
+            }
+        }
+    }
+
+    /// Keeps the message and makes the parser stop.
+    fn fail<E: serde::de::Error>(&self, message: String) -> E {
+        self.failure.set(Some(message));
+        E::custom("wrong type")
+    }
+
+    fn finish(
+        self,
+        ty: TypeRef<'_>,
+        read: Result<Option<Value>, DecodeError>,
+    ) -> Result<Decoded, DecodeError> {
+        let refuse = |message: String| DecodeError::Object {
+            kind: ty.kind().to_owned(),
+            version: ty.version().to_owned(),
+            message,
+        };
+        if let Some(message) = self.failure.take() {
+            return Err(refuse(message));
+        }
+        let value = read?.unwrap_or_else(|| Value::Object(Map::new()));
+        let strict = self.strict.into_inner();
+        if self.validation == FieldValidation::Strict && !strict.is_empty() {
+            return Err(refuse(format!("strict decoding error: {}", strict.join(", "))));
+        }
+        Ok(Decoded { value, warnings: strict })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! Paths and operations: which URL takes which verb of which kind, with which parameters and bodies.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::types::Schemas;
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const PATCH_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// What a document has to know of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct KindFacts<'a> {
+    /// Its group; empty for the core.
+    pub group: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Its name.
+    pub kind: &'a str,
+    /// Its resource name.
+    pub plural: &'a str,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// As discovery has them: `create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`.
+    pub verbs: &'a [&'a str],
+    /// What hangs below its objects.
+    pub subresources: &'a [SubresourceFacts<'a>],
+}
+
+/// What a document has to know of a subresource.
+#[derive(Clone, Copy, Debug)]
+pub struct SubresourceFacts<'a> {
+    /// `status`, `scale`, `exec` ..
+    pub name: &'a str,
+    /// As discovery has them.
+    pub verbs: &'a [&'a str],
+    /// Group, version and kind of what is sent and answered, where that is not the parent's.
+    pub kind: Option<(&'a str, &'a str, &'a str)>,
+}
+
+/// The kind that an operation is about.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
+    namespaced: bool,
+}
+
+/// The object of all paths.
+pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Value {
+    let base = format!("/{}", super::v3_key(group, version));
+    let mut paths = Map::new();
+    for kind in kinds {
+        let about =
+            About { group: kind.group, version: kind.version, kind: kind.kind, namespaced: kind.namespaced };
+        let has = |verb: &str| kind.verbs.contains(&verb);
+        let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+        let collection = format!("{base}{scope}/{}", kind.plural);
+        let item = format!("{collection}/{{name}}");
+
+        let mut operations = vec![];
+        if has("list") {
+            operations.push(("get", operation(about, Verb::List, "")));
+        }
+        if has("create") {
+            operations.push(("post", operation(about, Verb::Create, "")));
+        }
+        if has("deletecollection") {
+            operations.push(("delete", operation(about, Verb::DeleteCollection, "")));
+        }
+        insert(&mut paths, collection, kind.namespaced, false, operations);
+        if kind.namespaced && has("list") {
+            let all = vec![(
+                "get",
+                operation(About { namespaced: false, ..about }, Verb::List, "ForAllNamespaces"),
+            )];
+            insert(&mut paths, format!("{base}/{}", kind.plural), false, false, all);
+        }
+        insert(&mut paths, item.clone(), kind.namespaced, true, item_operations(about, kind.verbs, ""));
+        for sub in kind.subresources {
+            let about =
+                sub.kind.map_or(about, |(group, version, kind)| About { group, version, kind, ..about });
+            let operations = item_operations(about, sub.verbs, sub.name);
+            insert(&mut paths, format!("{item}/{}", sub.name), kind.namespaced, true, operations);
+        }
+    }
+    Value::Object(paths)
+}
+
+fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str, Value)> {
+    [
+        ("get", "get", Verb::Get),
+        ("create", "post", Verb::Create),
+        ("update", "put", Verb::Update),
+        ("patch", "patch", Verb::Patch),
+        ("delete", "delete", Verb::Delete),
+    ]
+    .into_iter()
+    // A kind is created at its collection; a subresource at itself.
+    .filter(|(verb, ..)| verbs.contains(verb) && (!sub.is_empty() || *verb != "create"))
+    .map(|(_, method, verb)| (method, operation(about, verb, sub)))
+    .collect()
+}
+
+fn insert(
+    paths: &mut Map<String, Value>,
+    path: String,
+    in_namespace: bool,
+    named: bool,
+    operations: Vec<(&'static str, Value)>,
+) {
+    if operations.is_empty() {
+        return;
+    }
+    let mut parameters = Vec::new();
+    if named {
+        parameters.push(path_parameter("name"));
+    }
+    if in_namespace {
+        parameters.push(path_parameter("namespace"));
+    }
+    parameters.push(parameter("pretty", "string"));
+    let mut object: Map<String, Value> = operations.into_iter().map(|(m, o)| (m.to_owned(), o)).collect();
+    object.insert("parameters".into(), Value::Array(parameters));
+    paths.insert(path, Value::Object(object));
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+    List,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    /// The start of the operation's id, and the value of x-kubernetes-action.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Verb::Get => ("read", "get"),
+            Verb::List => ("list", "list"),
+            Verb::Create => ("create", "post"),
+            Verb::Update => ("replace", "put"),
+            Verb::Patch => ("patch", "patch"),
+            Verb::Delete => ("delete", "delete"),
+            Verb::DeleteCollection => ("delete", "deletecollection"),
+        }
+    }
+
+    fn parameters(self) -> &'static [(&'static str, &'static str)] {
+        const WRITE: [(&str, &str); 3] =
+            [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+        const PATCH: [(&str, &str); 4] = [
+            ("dryRun", "string"),
+            ("fieldManager", "string"),
+            ("fieldValidation", "string"),
+            ("force", "boolean"),
+        ];
+        const LIST: [(&str, &str); 10] = [
+            ("allowWatchBookmarks", "boolean"),
+            ("continue", "string"),
+            ("fieldSelector", "string"),
+            ("labelSelector", "string"),
+            ("limit", "integer"),
+            ("resourceVersion", "string"),
+            ("resourceVersionMatch", "string"),
+            ("sendInitialEvents", "boolean"),
+            ("timeoutSeconds", "integer"),
+            ("watch", "boolean"),
+        ];
+        const DELETE: [(&str, &str); 5] = [
+            ("dryRun", "string"),
+            ("gracePeriodSeconds", "integer"),
+            ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+            ("orphanDependents", "boolean"),
+            ("propagationPolicy", "string"),
+        ];
+        const DELETE_COLLECTION: [(&str, &str); 9] = [
+            ("continue", "string"),
+            ("dryRun", "string"),
+            ("fieldSelector", "string"),
+            ("gracePeriodSeconds", "integer"),
+            ("labelSelector", "string"),
+            ("limit", "integer"),
+            ("propagationPolicy", "string"),
+            ("resourceVersion", "string"),
+            ("timeoutSeconds", "integer"),
+        ];
+        match self {
+            Verb::Get => &[],
+            Verb::List => &LIST,
+            Verb::Create | Verb::Update => &WRITE,
+            Verb::Patch => &PATCH,
+            Verb::Delete => &DELETE,
+            Verb::DeleteCollection => &DELETE_COLLECTION,
+        }
+    }
+}
+
+fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
+    let own = definition_name(about.group, about.version, about.kind);
+    let (word, action) = verb.words();
+    let answer = match verb {
+        Verb::List => format!("{own}List"),
+        Verb::Delete | Verb::DeleteCollection => format!("{META}.Status"),
+        _ => own.clone(),
+    };
+    let tag = tag(about.group, about.version);
+    let scope = if about.namespaced { "Namespaced" } else { "" };
+    let many = if verb == Verb::DeleteCollection { "Collection" } else { "" };
+    let mut operation = json!({
+        "operationId": format!("{word}{}{many}{scope}{}{}", pascal(&tag), about.kind, pascal(suffix)),
+        "tags": [tag],
+        "description": describe(verb, about.kind, suffix),
+        "parameters": verb.parameters().iter().map(|(name, ty)| parameter(name, ty)).collect::<Vec<_>>(),
+        "responses": responses(verb, &answer),
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {"group": about.group, "version": about.version, "kind": about.kind},
+    });
+    let body = match verb {
+        Verb::Create | Verb::Update => Some((["*/*"].as_slice(), own, true)),
+        Verb::Patch => Some((PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
+        Verb::Delete | Verb::DeleteCollection => {
+            Some((["*/*"].as_slice(), format!("{META}.DeleteOptions"), false))
+        }
+        Verb::Get | Verb::List => None,
+    };
+    if let Some((types, definition, required)) = body {
+        let mut body = json!({"content": content(types, &definition)});
+        if required {
+            body["required"] = true.into();
+        }
+        operation["requestBody"] = body;
+    }
+    operation
+}
+
+fn responses(verb: Verb, answer: &str) -> Value {
+    let good = |description: &str| json!({"description": description, "content": content(&["application/json"], answer)});
+    let mut responses = json!({"200": good("OK"), "401": {"description": "Unauthorized"}});
+    match verb {
+        Verb::Create => {
+            responses["201"] = good("Created");
+            responses["202"] = good("Accepted");
+        }
+        Verb::Update | Verb::Patch => responses["201"] = good("Created"),
+        Verb::Delete => responses["202"] = good("Accepted"),
+        Verb::Get | Verb::List | Verb::DeleteCollection => {}
+    }
+    responses
+}
+
+fn describe(verb: Verb, kind: &str, sub: &str) -> String {
+    let of = if sub.is_empty() || verb == Verb::List { String::new() } else { format!("{sub} of ") };
+    match verb {
+        Verb::Get => format!("read {of}the specified {kind}"),
+        Verb::List => format!("list or watch objects of kind {kind}"),
+        Verb::Create => format!("create {of}a {kind}"),
+        Verb::Update => format!("replace {of}the specified {kind}"),
+        Verb::Patch => format!("partially update {of}the specified {kind}"),
+        Verb::Delete => format!("delete {of}a {kind}"),
+        Verb::DeleteCollection => format!("delete collection of {kind}"),
+    }
+}
+
+fn content(types: &[&str], definition: &str) -> Value {
+    let schema = json!({"schema": reference(definition)});
+    Value::Object(types.iter().map(|ty| ((*ty).to_owned(), schema.clone())).collect())
+}
+
+fn reference(definition: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{definition}")})
+}
+
+fn parameter(name: &str, ty: &str) -> Value {
+    json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
+}
+
+fn path_parameter(name: &str) -> Value {
+    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
+}
+
+/// `apps_v1`, `core_v1`, `rbacAuthorization_v1`: how published operations are grouped.
+fn tag(group: &str, version: &str) -> String {
+    let short = group.strip_suffix(".k8s.io").unwrap_or(group);
+    let mut words = short.split('.').filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or("core").to_owned();
+    let name = words.fold(first, |name, word| name + &pascal(word));
+    format!("{name}_{version}")
+}
+
+/// Each word, as `_` parts them, with a capital.
+fn pascal(text: &str) -> String {
+    text.split(['_', '-'])
+        .map(|word| {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+                .unwrap_or_default()
+        })
+        .collect()
+}
+
+/// The published name of a kind's definition.
+fn definition_name(group: &str, version: &str, kind: &str) -> String {
+    Schemas::builtin().kind(group, version, kind).and_then(|ty| ty.name()).map_or_else(
+        || {
+            // As upstream names kinds without a Go type: the group's parts reversed.
+            let reversed: Vec<&str> = group.rsplit('.').collect();
+            format!("{}.{version}.{kind}", reversed.join("."))
+        },
+        str::to_owned,
+    )
+}
+
+/// The list of every kind that can be listed: an object with items.
+pub(super) fn list_definitions(kinds: &[KindFacts<'_>]) -> BTreeMap<String, Value> {
+    kinds
+        .iter()
+        .filter(|kind| kind.verbs.contains(&"list"))
+        .map(|kind| {
+            let item = definition_name(kind.group, kind.version, kind.kind);
+            let definition = json!({
+                "description": format!("{0}List is a list of objects of kind {0}.", kind.kind),
+                "type": "object",
+                "required": ["items"],
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "items": {"type": "array", "items": reference(&item)},
+                    "kind": {"type": "string"},
+                    "metadata": reference(&format!("{META}.ListMeta")),
+                },
+                "x-kubernetes-group-version-kind":
+                    [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind)}],
+            });
+            (format!("{item}List"), definition)
+        })
+        .collect()
+}

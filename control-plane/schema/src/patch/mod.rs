@@ -1,0 +1,123 @@
+//! The three patch formats on values: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch.
+//!
+//! Owns what a patch does to a value and how a bad patch is refused. Does not own what the result has to satisfy: the
+//! caller coerces, defaults and validates it as if it had been sent whole.
+
+mod order;
+mod strategic;
+
+use json_patch::PatchOperation;
+use serde_json::Value;
+
+use crate::types::{Shape, TypeRef};
+
+pub use strategic::StrategicError;
+
+/// Most operations in a JSON patch.
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+/// Most bytes that the copy operations of one JSON patch may copy in all.
+pub const JSON_PATCH_COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Why a patch was refused; [`PatchError::code`] says with which HTTP status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// Not JSON, or not a patch.
+    #[error("error decoding patch: {0}")]
+    Malformed(String),
+    /// Too many operations.
+    #[error("The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {0}")]
+    TooManyOperations(usize),
+    /// Its copy operations blow the object up.
+    #[error("the copy operations of a JSON patch may copy at most {JSON_PATCH_COPY_BYTES_MAX} bytes")]
+    CopiesTooMuch,
+    /// An operation could not be applied, or a test failed; the Display says which and why.
+    #[error("the server rejected our request due to an error in our request: {0}")]
+    Unprocessable(String),
+    /// A directive or list of a strategic merge patch is wrong.
+    #[error(transparent)]
+    Strategic(#[from] StrategicError),
+    /// The kind has no merge rules.
+    #[error(
+        "strategic merge patch is not supported for {0}: use application/merge-patch+json or application/json-patch+json"
+    )]
+    StrategicUnsupported(String),
+}
+
+impl PatchError {
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            PatchError::Malformed(_) => 400,
+            PatchError::TooManyOperations(_) | PatchError::CopiesTooMuch => 413,
+            PatchError::StrategicUnsupported(_) => 415,
+            PatchError::Unprocessable(_) => 422,
+            PatchError::Strategic(error) => error.code(),
+        }
+    }
+}
+
+/// Applies a JSON patch: all operations in order, or none.
+pub fn json(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    let operations: Vec<PatchOperation> = parse(patch)?;
+    if operations.len() > JSON_PATCH_OPERATIONS_MAX {
+        return Err(PatchError::TooManyOperations(operations.len()));
+    }
+    let mut result = original.clone();
+    let mut copied_bytes = 0;
+    for operation in &operations {
+        if let PatchOperation::Copy(copy) = operation {
+            copied_bytes += result.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied_bytes > JSON_PATCH_COPY_BYTES_MAX {
+                return Err(PatchError::CopiesTooMuch);
+            }
+        }
+        // One at a time; a failure leaves a half-patched copy that nobody sees.
+        json_patch::patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|error| {
+            PatchError::Unprocessable(format!("{} {}: {}", name(operation), error.path, error.kind))
+        })?;
+    }
+    Ok(result)
+}
+
+fn name(operation: &PatchOperation) -> &'static str {
+    match operation {
+        PatchOperation::Add(_) => "add",
+        PatchOperation::Remove(_) => "remove",
+        PatchOperation::Replace(_) => "replace",
+        PatchOperation::Move(_) => "move",
+        PatchOperation::Copy(_) => "copy",
+        PatchOperation::Test(_) => "test",
+    }
+}
+
+/// Applies a merge patch: objects are merged, null removes, everything else replaces.
+pub fn merge(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    let patch: Value = parse(patch)?;
+    if !patch.is_object() {
+        return Err(PatchError::Malformed("a merge patch of an object must be an object".into()));
+    }
+    let mut result = original.clone();
+    json_patch::merge(&mut result, &patch);
+    Ok(result)
+}
+
+/// Applies a strategic merge patch by the merge rules of `ty`.
+pub fn strategic(ty: TypeRef<'_>, original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    if !matches!(ty.shape(), Shape::Object(_)) {
+        return Err(PatchError::StrategicUnsupported("kinds without a schema of their own".into()));
+    }
+    let Value::Object(patch) = parse(patch)? else {
+        return Err(StrategicError::InvalidDocument.into());
+    };
+    let mut result = original.as_object().cloned().unwrap_or_default();
+    strategic::merge_object(&mut result, patch, Some(ty))?;
+    Ok(Value::Object(result))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(patch: &[u8]) -> Result<T, PatchError> {
+    serde_json::from_slice(patch).map_err(|error| PatchError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
