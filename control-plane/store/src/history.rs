@@ -29,9 +29,9 @@ pub struct HistoryLimits {
 }
 
 impl Default for HistoryLimits {
-    /// Five minutes, as upstream's compaction keeps, but never more than 32 MiB.
+    /// Five minutes, as upstream's compaction keeps, but never more than 16 MiB.
     fn default() -> Self {
-        Self { commits_max: 32_768, bytes_max: 32 * 1_024 * 1_024, age_max: Duration::from_secs(300) }
+        Self { commits_max: 32_768, bytes_max: 16 * 1_024 * 1_024, age_max: Duration::from_secs(300) }
     }
 }
 

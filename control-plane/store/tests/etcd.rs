@@ -147,3 +147,15 @@ async fn an_etcd_that_is_not_there_is_an_error_that_names_the_step() {
     let error = Etcd::connect(config).await.err().unwrap();
     assert!(error.to_string().contains("while connecting to etcd"), "{error}");
 }
+
+#[tokio::test]
+async fn a_dead_endpoint_beside_a_live_one_is_passed_over() {
+    let Some(OnEtcd(process)) = OnEtcd::start() else { return };
+    let dead = "http://127.0.0.1:1".to_owned();
+    let store = Etcd::connect(EtcdConfig::new(vec![dead, process.endpoint()])).await.unwrap();
+    let mut watch = store.watch(store.revision().await.unwrap()).await.unwrap();
+    for n in 0..100 {
+        let revision = commit(&store, put("/registry/a", &n.to_string(), None)).await;
+        assert_eq!(next(&mut watch).await.revision, revision);
+    }
+}

@@ -52,7 +52,7 @@ impl Default for EmbeddedConfig {
         Self {
             history: HistoryLimits::default(),
             cache_bytes: 8 * 1_024 * 1_024,
-            write_buffer_bytes: 8 * 1_024 * 1_024,
+            write_buffer_bytes: 4 * 1_024 * 1_024,
         }
     }
 }

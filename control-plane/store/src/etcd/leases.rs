@@ -1,16 +1,18 @@
 //! Leases for keys that expire. A lease a key would double the cost of an Event, so keys of the same time to live that
 //! are written within one window share one, as upstream does; they expire together, up to a window late, never early.
 
-use super::{convert::Refusal, within};
+use super::{
+    convert::Refusal,
+    endpoints::{Endpoints, Member, Repeat},
+};
 use crate::contract::StoreError;
-use etcd_client::LeaseClient;
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
 
-/// Keys on a lease: bounds the transaction that their expiry is (upstream's `LeaseReuseDuration` rule has the same).
+/// Keys on a lease: bounds the transaction that their expiry is (upstream's `LeaseMaxObjectCount` has the same default).
 const LEASE_KEYS_MAX: usize = 1_000;
 /// Times to live that are remembered at once; the next one forgets those whose window is over.
 const BUCKETS_MAX: usize = 64;
@@ -20,8 +22,7 @@ const SLACK_S: u64 = 1;
 
 /// Leases that still take keys.
 pub(super) struct Leases {
-    client: LeaseClient,
-    timeout: Duration,
+    endpoints: Endpoints,
     /// By seconds to live. Held while a lease is granted, so that many writers ask for one.
     buckets: Mutex<HashMap<u64, Bucket>>,
 }
@@ -40,8 +41,8 @@ impl Bucket {
 }
 
 impl Leases {
-    pub(super) fn new(client: LeaseClient, timeout: Duration) -> Self {
-        Self { client, timeout, buckets: Mutex::new(HashMap::new()) }
+    pub(super) fn new(endpoints: Endpoints) -> Self {
+        Self { endpoints, buckets: Mutex::new(HashMap::new()) }
     }
 
     /// A lease that lasts at least `ttl` from now.
@@ -72,8 +73,9 @@ impl Leases {
 
     async fn grant(&self, ttl_s: u64) -> Result<i64, Refusal> {
         let asked = i64::try_from(ttl_s + window_s(ttl_s) + SLACK_S).unwrap_or(i64::MAX);
-        let mut client = self.client.clone();
-        within(self.timeout, client.grant(asked, None)).await.map(|granted| granted.id())
+        // A lease that is granted twice and used once expires unused.
+        let grant = |mut member: Member| async move { member.lease.grant(asked, None).await };
+        self.endpoints.call(Repeat::Harmless, grant).await.map(|granted| granted.id())
     }
 }
 

@@ -5,14 +5,15 @@
 //! - Keys are under one prefix. Revisions count every write to the cluster, so those of whoever else writes to it are
 //!   missing in ours; watchers get them as commits without events (see [`crate::Commit`]), so that waiting for a
 //!   revision ends. The contract's "exactly one" holds for an etcd of its own.
-//! - Keys that expire share leases ([`leases`]), and the keys of one lease expire in one transaction.
-//! - A write is never repeated: one whose answer was lost is [`StoreError::Unavailable`] and may have happened.
+//! - Keys that expire share leases, and the keys of one lease expire in one transaction.
+//! - A write is never sent twice: one whose answer was lost is [`StoreError::Unavailable`] and may have happened.
 //! - Nothing here needs etcd to be newer than 3.4; progress requests, which older ones get wrong, are not used.
 //! - Endpoints over TLS are refused: not built yet.
 
 mod compactor;
 mod config;
 mod convert;
+mod endpoints;
 mod leases;
 mod revisions;
 mod watch;
@@ -23,8 +24,9 @@ use crate::contract::{
     Compare, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream, Write,
 };
 use async_trait::async_trait;
-use convert::{Refusal, refusal};
-use etcd_client::{Client, GetOptions, KvClient, PutOptions, TxnOp};
+use convert::Refusal;
+use endpoints::{Endpoints, Member, Repeat};
+use etcd_client::{GetOptions, PutOptions, TxnOp};
 use leases::Leases;
 use revisions::Revisions;
 use std::{
@@ -42,27 +44,15 @@ pub struct Etcd {
     calls: Calls,
     leases: Leases,
     revisions: Revisions,
-    watch: etcd_client::WatchClient,
     _compactor: Option<AbortOnDropHandle<()>>,
 }
 
 /// The calls that have one answer, each with its time limit.
 #[derive(Clone)]
 struct Calls {
-    kv: KvClient,
+    endpoints: Endpoints,
     prefix: Arc<str>,
     timeout: Duration,
-}
-
-/// Runs a call to etcd for at most `limit`.
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, etcd_client::Error>>,
-) -> Result<T, Refusal> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer.map_err(refusal),
-        Err(elapsed) => Err(Refusal::Other(Arc::new(elapsed))),
-    }
 }
 
 impl Etcd {
@@ -70,10 +60,8 @@ impl Etcd {
     pub async fn connect(config: EtcdConfig) -> Result<Self, StoreError> {
         const DOING: &str = "connecting to etcd";
         config.check()?;
-        let client = Client::connect(&config.endpoints, Some(config.options()));
-        let client = client.await.map_err(|error| StoreError::unavailable(DOING, error))?;
         let calls = Calls {
-            kv: client.kv_client().max_decoding_message_size(usize::MAX),
+            endpoints: Endpoints::new(&config).await?,
             prefix: config.prefix.as_str().into(),
             timeout: config.request_timeout,
         };
@@ -86,9 +74,8 @@ impl Etcd {
             tokio::time::sleep(config::RETRY_DELAY_MIN).await;
         }
         Ok(Self {
-            leases: Leases::new(client.lease_client(), config.request_timeout),
+            leases: Leases::new(calls.endpoints.clone()),
             revisions: Revisions::start(calls.clone()),
-            watch: client.watch_client().max_decoding_message_size(usize::MAX),
             _compactor: config.compact_after.map(|age| compactor::start(calls.clone(), age)),
             calls,
         })
@@ -96,7 +83,7 @@ impl Etcd {
 
     /// Something for the error when a list was compacted: etcd tells the oldest revision to watchers only.
     async fn oldest(&self, requested: Revision) -> Revision {
-        let watcher = Watcher::open(self.watch.clone(), &self.calls, 0).await;
+        let watcher = Watcher::open(&self.calls, 0).await;
         let found = match watcher {
             Ok(mut watcher) => tokio::time::timeout(self.calls.timeout, watcher.next()).await,
             Err(_) => return requested + 1,
@@ -134,17 +121,32 @@ impl Etcd {
 }
 
 impl Calls {
+    async fn read(&self, from: &[u8], options: GetOptions) -> Result<etcd_client::GetResponse, Refusal> {
+        let read = |mut member: Member| {
+            let options = options.clone();
+            async move { member.kv.get(from, Some(options)).await }
+        };
+        self.endpoints.call(Repeat::Harmless, read).await
+    }
+
     /// The revision of a linearizable range that is empty: it costs etcd a read index and no data.
     async fn revision(&self) -> Result<Revision, Refusal> {
-        let mut kv = self.kv.clone();
-        let options = GetOptions::new().with_count_only();
-        let answer = within(self.timeout, kv.get(&*self.prefix, Some(options))).await?;
+        let answer = self.read(self.prefix.as_bytes(), GetOptions::new().with_count_only()).await?;
         Ok(convert::revision(answer.header()))
     }
 
+    async fn write(&self, txn: etcd_client::Txn) -> Result<etcd_client::TxnResponse, Refusal> {
+        let write = |mut member: Member| {
+            let txn = txn.clone();
+            async move { member.kv.txn(txn).await }
+        };
+        self.endpoints.call(Repeat::Never, write).await
+    }
+
     async fn compact(&self, before: Revision) -> Result<(), Refusal> {
-        let mut kv = self.kv.clone();
-        within(self.timeout, kv.compact(convert::signed(before), None)).await.map(|_| ())
+        let before = convert::signed(before);
+        let compact = |mut member: Member| async move { member.kv.compact(before, None).await };
+        self.endpoints.call(Repeat::Harmless, compact).await.map(|_| ())
     }
 
     fn check_key(&self, key: &str) -> Result<(), StoreError> {
@@ -180,8 +182,7 @@ impl Store for Etcd {
             let (operations, leases) = self.operations(&txn.writes).await?;
             let request =
                 etcd_client::Txn::new().when(compares.clone()).and_then(operations).or_else(reads.clone());
-            let mut kv = self.calls.kv.clone();
-            match within(self.calls.timeout, kv.txn(request)).await {
+            match self.calls.write(request).await {
                 Ok(answer) => return convert::outcome(&answer),
                 // The transaction did not happen, so that it may be tried with a new lease.
                 Err(Refusal::LeaseNotFound) if !lease_lost => {
@@ -199,8 +200,7 @@ impl Store for Etcd {
 
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         self.calls.check_key(key)?;
-        let mut kv = self.calls.kv.clone();
-        match within(self.calls.timeout, kv.get(key, None)).await {
+        match self.calls.read(key.as_bytes(), GetOptions::new()).await {
             Ok(answer) => answer.kvs().first().map(convert::key_value).transpose(),
             Err(refusal) => Err(refusal.unavailable("reading a key from etcd")),
         }
@@ -222,8 +222,7 @@ impl Store for Etcd {
                 .with_range(convert::range_end(prefix))
                 .with_limit(i64::try_from(left.min(PAGE_KEYS_MAX)).unwrap_or(i64::MAX))
                 .with_revision(convert::signed(listing.revision));
-            let mut kv = self.calls.kv.clone();
-            let answer = match within(self.calls.timeout, kv.get(from, Some(options))).await {
+            let answer = match self.calls.read(&from, options).await {
                 Ok(answer) => answer,
                 Err(Refusal::Compacted) => {
                     let oldest = self.oldest(listing.revision).await;
@@ -249,7 +248,7 @@ impl Store for Etcd {
         if after > current {
             return Err(StoreError::Future { requested: after, current });
         }
-        let watcher = Watcher::open(self.watch.clone(), &self.calls, after).await?;
+        let watcher = Watcher::open(&self.calls, after).await?;
         Ok(Box::pin(futures::stream::unfold(watcher, |mut watcher| async {
             let item = watcher.next().await?;
             Some((item, watcher))

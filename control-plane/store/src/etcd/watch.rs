@@ -1,21 +1,20 @@
 //! One watch over the whole cluster's keys, resumed for as long as anybody reads it.
 //!
 //! It begins **at** the last revision that was seen, not after it, and drops what it has seen: etcd then refuses a start
-//! that is compacted, where a start one later would pass although etcd (before 3.5.19) may have dropped a deletion there.
+//! that is compacted, where a start one later would pass although the compaction may have dropped a deletion made there.
 
 use super::{
     Calls,
     config::{RETRY_DELAY_MAX, RETRY_DELAY_MIN},
     convert::{self, Refusal},
-    within,
+    endpoints::{Member, Repeat},
 };
 use crate::contract::{Commit, Revision, StoreError};
-use etcd_client::{WatchClient, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use std::{collections::VecDeque, time::Duration};
 
 /// A watch that is read.
 pub(super) struct Watcher {
-    client: WatchClient,
     calls: Calls,
     /// The revision that was taken from etcd last.
     seen: Revision,
@@ -34,13 +33,8 @@ enum State {
 
 impl Watcher {
     /// Opens the watch after `after`; that etcd refuses it shows in the first item.
-    pub(super) async fn open(
-        client: WatchClient,
-        calls: &Calls,
-        after: Revision,
-    ) -> Result<Self, StoreError> {
+    pub(super) async fn open(calls: &Calls, after: Revision) -> Result<Self, StoreError> {
         let mut watcher = Self {
-            client,
             calls: calls.clone(),
             seen: after,
             ready: VecDeque::new(),
@@ -106,10 +100,14 @@ impl Watcher {
         Ok(())
     }
 
-    async fn connect(&mut self) -> Result<Box<WatchStream>, Refusal> {
+    async fn connect(&self) -> Result<Box<WatchStream>, Refusal> {
         // Zero would mean "from now"; the first revision of an etcd is 1.
         let start = convert::signed(self.seen.max(1));
         let options = WatchOptions::new().with_all_keys().with_start_revision(start);
-        within(self.calls.timeout, self.client.watch("", Some(options))).await.map(Box::new)
+        let watch = |mut member: Member| {
+            let options = options.clone();
+            async move { member.watch.watch("", Some(options)).await }
+        };
+        self.calls.endpoints.call(Repeat::Harmless, watch).await.map(Box::new)
     }
 }
