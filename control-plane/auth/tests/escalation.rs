@@ -1,6 +1,6 @@
 //! Nobody grants more than they have.
 
-use keelson_auth::authz::rbac::escalation::{Escalation, check_binding, check_role};
+use keelson_auth::authz::rbac::escalation::{Escalation, RbacWrite, check};
 use keelson_auth::authz::{Authorizer, RbacIndex};
 use keelson_auth::{UserInfo, bootstrap};
 use serde_json::{Value, json};
@@ -58,6 +58,18 @@ fn authorizer() -> Authorizer {
     authorizer
 }
 
+fn write(
+    authorizer: &Authorizer,
+    user: &UserInfo,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<(), Escalation> {
+    let resource = format!("{}s", new["kind"].as_str().unwrap().to_lowercase());
+    let namespace = new["metadata"]["namespace"].as_str().unwrap_or_default();
+    let name = new["metadata"]["name"].as_str().unwrap();
+    check(authorizer, user, &RbacWrite { resource: &resource, namespace, name, new, old })
+}
+
 fn jane() -> UserInfo {
     UserInfo::authenticated("jane", ["dev"])
 }
@@ -78,18 +90,14 @@ fn a_role_may_hold_what_its_author_holds() {
         (json!([{ "verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"] }]), false),
     ];
     for (rules, permitted) in rows {
-        assert_eq!(
-            check_role(&authorizer, &jane(), &role(rules.clone()), None).is_ok(),
-            permitted,
-            "{rules}"
-        );
+        assert_eq!(write(&authorizer, &jane(), &role(rules.clone()), None).is_ok(), permitted, "{rules}");
     }
 }
 
 #[test]
 fn the_refusal_names_what_is_missing() {
     let rules = json!([{ "verbs": ["get", "delete", "create"], "apiGroups": [""], "resources": ["pods"] }]);
-    let error = check_role(&authorizer(), &jane(), &role(rules), None).unwrap_err();
+    let error = write(&authorizer(), &jane(), &role(rules), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "user \"jane\" (groups=[\"dev\" \"system:authenticated\"]) is attempting to grant RBAC permissions not currently \
@@ -103,32 +111,32 @@ fn an_update_that_changes_no_rule_is_nobodys_escalation() {
     let rules = json!([{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }]);
     let mut labelled = role(rules.clone());
     labelled["metadata"]["labels"] = json!({ "a": "b" });
-    assert!(check_role(&authorizer(), &jane(), &labelled, Some(&role(rules.clone()))).is_ok());
-    assert!(check_role(&authorizer(), &jane(), &labelled, Some(&role(json!([])))).is_err());
+    assert!(write(&authorizer(), &jane(), &labelled, Some(&role(rules.clone()))).is_ok());
+    assert!(write(&authorizer(), &jane(), &labelled, Some(&role(json!([])))).is_err());
 }
 
 #[test]
 fn a_binding_needs_the_roles_rules_or_the_verb_bind() {
     let authorizer = authorizer();
-    assert!(check_binding(&authorizer, &jane(), &binding("ClusterRole", "edit"), None).is_ok());
+    assert!(write(&authorizer, &jane(), &binding("ClusterRole", "edit"), None).is_ok());
     assert!(matches!(
-        check_binding(&authorizer, &jane(), &binding("ClusterRole", "cluster-admin"), None),
+        write(&authorizer, &jane(), &binding("ClusterRole", "cluster-admin"), None),
         Err(Escalation::Forbidden(_))
     ));
-    let error = check_binding(&authorizer, &jane(), &binding("Role", "nobody"), None).unwrap_err();
+    let error = write(&authorizer, &jane(), &binding("Role", "nobody"), None).unwrap_err();
     assert_eq!(error.to_string(), "roles.rbac.authorization.k8s.io \"nobody\" not found");
     let root = UserInfo::authenticated("root", ["system:masters"]);
-    assert!(check_binding(&authorizer, &root, &binding("ClusterRole", "cluster-admin"), None).is_ok());
+    assert!(write(&authorizer, &root, &binding("ClusterRole", "cluster-admin"), None).is_ok());
 }
 
 #[test]
 fn aggregation_is_for_cluster_admins_and_the_aggregating_controller() {
     let rule = json!({ "aggregationRule": { "clusterRoleSelectors": [{}] }, "rules": [] });
     let role = object("ClusterRole", "", "all", rule);
-    let error = check_role(&authorizer(), &jane(), &role, None).unwrap_err();
+    let error = write(&authorizer(), &jane(), &role, None).unwrap_err();
     assert_eq!(error.to_string(), "must have cluster-admin privileges to use the aggregationRule");
     let controllers = UserInfo::authenticated("system:kube-controller-manager", ["x"]);
-    assert!(check_role(&authorizer(), &controllers, &role, None).is_ok());
+    assert!(write(&authorizer(), &controllers, &role, None).is_ok());
 }
 
 #[test]

@@ -34,32 +34,44 @@ struct Role {
     rules: Option<Vec<PolicyRule>>,
 }
 
-/// May the user write this Role or ClusterRole? `old` is the stored one on an update.
-/// An object that does not parse passes: validation names its fault better.
-pub fn check_role(
-    authorizer: &Authorizer,
-    user: &UserInfo,
-    new: &Value,
-    old: Option<&Value>,
-) -> Result<(), Escalation> {
-    let resource = match text(new, "/kind") {
-        "Role" => "roles",
-        "ClusterRole" => "clusterroles",
-        _ => return Ok(()),
-    };
-    let namespace = text(new, "/metadata/namespace");
+/// A write to one of the RBAC kinds.
+#[derive(Clone, Copy, Debug)]
+pub struct RbacWrite<'a> {
+    /// The plural: roles, clusterroles, rolebindings, clusterrolebindings.
+    pub resource: &'a str,
+    /// Empty at the cluster scope.
+    pub namespace: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// The object as it shall be.
+    pub new: &'a Value,
+    /// As it is, on an update.
+    pub old: Option<&'a Value>,
+}
+
+impl RbacWrite<'_> {
+    fn keeps(&self, field: &str) -> bool {
+        self.old.is_some_and(|old| present(old, field) == present(self.new, field))
+    }
+}
+
+/// May the user make this write? Resources that are no RBAC kind pass.
+/// So does an object without the shape of its kind: validation names its fault better.
+pub fn check(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+    match write.resource {
+        "roles" | "clusterroles" => check_role(authorizer, user, write),
+        "rolebindings" | "clusterrolebindings" => check_binding(authorizer, user, write),
+        _ => Ok(()),
+    }
+}
+
+fn check_role(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+    let RbacWrite { resource, namespace, name, new, .. } = *write;
     let Ok(role) = Role::deserialize(new) else { return Ok(()) };
-    let same = |field: &str| old.is_some_and(|old| present(old, field) == present(new, field));
-    if same("rules") && same("aggregationRule") {
+    if write.keeps("rules") && write.keeps("aggregationRule") {
         return Ok(());
     }
-    let escalate = Resource {
-        group: GROUP,
-        resource,
-        namespace,
-        name: text(new, "/metadata/name"),
-        ..Resource::default()
-    };
+    let escalate = Resource { group: GROUP, resource, namespace, name, ..Resource::default() };
     if authorizer.authorize(&Attributes::resource(user, "escalate", escalate)).is_allowed() {
         return Ok(());
     }
@@ -85,22 +97,12 @@ struct RoleRef {
     name: String,
 }
 
-/// May the user write this RoleBinding or ClusterRoleBinding? `old` is the stored one on an update.
-pub fn check_binding(
-    authorizer: &Authorizer,
-    user: &UserInfo,
-    new: &Value,
-    old: Option<&Value>,
-) -> Result<(), Escalation> {
-    if !matches!(text(new, "/kind"), "RoleBinding" | "ClusterRoleBinding") {
-        return Ok(());
-    }
+fn check_binding(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+    let RbacWrite { namespace, new, .. } = *write;
     let Ok(Binding { role_ref }) = Binding::deserialize(new) else { return Ok(()) };
-    let same = |field: &str| old.is_some_and(|old| present(old, field) == present(new, field));
-    if same("roleRef") && same("subjects") {
+    if write.keeps("roleRef") && write.keeps("subjects") {
         return Ok(());
     }
-    let namespace = text(new, "/metadata/namespace");
     let (resource, role_namespace) = match role_ref.kind.as_str() {
         "ClusterRole" => ("clusterroles", ""),
         _ => ("roles", namespace),
@@ -210,10 +212,6 @@ fn merge_verbs(atoms: Vec<PolicyRule>) -> Vec<PolicyRule> {
         }
     }
     merged.into_iter().map(|(rule, verbs)| PolicyRule { verbs, ..rule }).collect()
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A field's value, with null and the empty list counting as absent.
