@@ -1,2 +1,132 @@
-//! The controllers: one harness, one folder a controller, each a pure plan and an executor.
+//! The controllers: each a folder with a pure plan and a small executor, all on one harness and one set of informers.
+//!
+//! | folder | keeps true |
+//! |---|---|
+//! | `deployment` | the newest template is rolled out within its bounds; history and conditions |
+//! | `replicaset` | as many active pods as wanted |
+//! | `endpointslice` | slices name a Service's pods and what they can take |
+//! | `namespace` | a namespace that goes is empty first |
+//! | `serviceaccount`, `rootca` | each namespace has the account and the certificate that pods need |
+//! | `garbage` | what lost its owners goes; foreground and orphaning deletion |
+//! | `nodelifecycle`, `tainteviction`, `podgc` | silent nodes are seen, their pods replaced |
+//! | `clusterrole` | aggregated roles have their rules |
+//! | `pvc` | an unbound claim says what is missing |
+//!
+//! They speak only the Kubernetes API, with the rights of the identity that the client carries.
 #![forbid(unsafe_code)]
+
+mod claim;
+mod clusterrole;
+mod condition;
+mod deployment;
+mod endpointslice;
+mod garbage;
+mod namespace;
+mod nodelifecycle;
+mod podgc;
+mod pvc;
+mod replicaset;
+mod rootca;
+mod serviceaccount;
+mod shared;
+mod tainteviction;
+
+use keelson_harness::{
+    Api, Informers, Resource,
+    api::{self, chain},
+    discovery::{self, Discovery},
+    leader::{self, LeaderElection},
+};
+use shared::Shared;
+use std::{sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Silence after which a node's conditions become Unknown. Upstream's default: 50 s.
+    pub node_monitor_grace: Duration,
+    /// The cluster CA, published in every namespace.
+    pub root_ca_pem: String,
+    /// With several copies: work only while holding this Lease.
+    pub leader_election: Option<LeaderElection>,
+}
+
+/// Upstream's `--node-monitor-grace-period`.
+pub const NODE_MONITOR_GRACE: Duration = Duration::from_secs(50);
+
+/// Runs all controllers until `shutdown`, with informers of their own.
+pub async fn run(client: kube::Client, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let informers = Informers::new(&Api::new(client.clone()), &shutdown);
+    run_with(client, informers, config, shutdown).await
+}
+
+/// Runs all controllers on informers that other components of the process share.
+pub async fn run_with(
+    client: kube::Client,
+    informers: Arc<Informers>,
+    config: Config,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let api = Api::new(client);
+    while !shutdown.is_cancelled() {
+        let working = match &config.leader_election {
+            None => shutdown.child_token(),
+            Some(election) => match leader::acquire(&api, election, &shutdown).await {
+                Some(leading) => leading,
+                None => break,
+            },
+        };
+        work(Shared { api: api.clone(), informers: informers.clone(), shutdown: working }, &config).await?;
+    }
+    Ok(())
+}
+
+/// Until this process stops leading or shuts down.
+async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
+    let Some(served) = discover(&shared).await else { return Ok(()) };
+    let mut all = JoinSet::new();
+    all.spawn(serviceaccount::run(shared.clone()));
+    all.spawn(rootca::run(shared.clone(), config.root_ca_pem.clone()));
+    all.spawn(deployment::run(shared.clone()));
+    all.spawn(replicaset::run(shared.clone()));
+    all.spawn(endpointslice::run(shared.clone()));
+    all.spawn(namespace::run(shared.clone()));
+    all.spawn(garbage::run(shared.clone()));
+    all.spawn(nodelifecycle::run(shared.clone(), config.node_monitor_grace));
+    all.spawn(tainteviction::run(shared.clone()));
+    all.spawn(podgc::run(shared.clone()));
+    all.spawn(clusterrole::run(shared.clone()));
+    if serves(&served, &api::PERSISTENT_VOLUME_CLAIMS) {
+        all.spawn(pvc::run(shared.clone()));
+    }
+    while let Some(ended) = all.join_next().await {
+        // A controller ends at shutdown; one that ends by a panic takes the process's others with it, to be restarted.
+        ended?;
+    }
+    Ok(())
+}
+
+fn serves(served: &Discovery, resource: &Resource) -> bool {
+    let is = served.serves(resource);
+    if !is {
+        tracing::info!(%resource, "not served: its controller does not run");
+    }
+    is
+}
+
+/// Waits for the API server. `None` at shutdown.
+async fn discover(shared: &Shared) -> Option<Discovery> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    loop {
+        match discovery::discover(&shared.api).await {
+            Ok(found) => return Some(found),
+            Err(e) => tracing::warn!(error = chain(&e), "the API server does not answer yet"),
+        }
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return None,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}

@@ -18,6 +18,7 @@
 
 pub mod api;
 pub mod controller;
+pub mod discovery;
 pub mod events;
 pub mod informer;
 pub mod leader;

@@ -10,6 +10,7 @@ pub use error::{ApiError, Cause, chain};
 pub use resource::*;
 pub use watch::{RawEvent, WatchLines};
 
+use crate::informer::Collection;
 use error::cause_of;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -130,12 +131,23 @@ impl Api {
         content: &str,
         body: Vec<u8>,
     ) -> Result<String, ApiError> {
+        self.send_as(method, path, content, JSON, body).await
+    }
+
+    async fn send_as(
+        &self,
+        method: &'static str,
+        path: String,
+        content: &str,
+        accept: &str,
+        body: Vec<u8>,
+    ) -> Result<String, ApiError> {
         let fail = |cause| ApiError { verb: method, path: path.clone(), cause };
         let request = http::Request::builder()
             .method(method)
             .uri(&path)
             .header(http::header::CONTENT_TYPE, content)
-            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::ACCEPT, accept)
             .body(body)
             .map_err(|e| fail(Cause::Transport(Box::new(kube::Error::HttpError(e)))))?;
         match tokio::time::timeout(REQUEST_TIMEOUT, self.client.request_text(request)).await {
@@ -192,15 +204,25 @@ impl Api {
         ns: Option<&str>,
         continue_token: &str,
     ) -> Result<Page<T>, ApiError> {
-        let mut path = format!("{}?limit={LIST_PAGE_MAX}", resource.path(ns, None, None));
-        if !continue_token.is_empty() {
-            path.push_str("&continue=");
-            path.extend(percent_encoding::utf8_percent_encode(
-                continue_token,
-                percent_encoding::NON_ALPHANUMERIC,
-            ));
-        }
+        let path = format!(
+            "{}?limit={LIST_PAGE_MAX}{}",
+            resource.path(ns, None, None),
+            option("continue", continue_token)
+        );
         self.call("GET", path, JSON, Vec::new()).await
+    }
+
+    /// One page of what a reflector follows.
+    pub(crate) async fn list_collection<T: DeserializeOwned>(
+        &self,
+        source: &Collection,
+        continue_token: &str,
+    ) -> Result<Page<T>, ApiError> {
+        let base = source.resource.path(None, None, None);
+        let (fields, token) = (option("fieldSelector", source.fields), option("continue", continue_token));
+        let path = format!("{base}?limit={LIST_PAGE_MAX}{fields}{token}");
+        let text = self.send_as("GET", path.clone(), JSON, source.accept, Vec::new()).await?;
+        serde_json::from_str(&text).map_err(|e| ApiError { verb: "GET", path, cause: Cause::Decode(e) })
     }
 
     /// POST of a new object.
@@ -291,20 +313,25 @@ impl Api {
     }
 
     /// A watch over all namespaces from a revision, until `timeout` passes or the server ends it.
-    pub async fn watch(
+    pub(crate) async fn watch(
         &self,
-        resource: &Resource,
-        accept: &str,
+        source: &Collection,
         from: &str,
         timeout: Duration,
     ) -> Result<WatchLines, ApiError> {
-        let base = resource.path(None, None, None);
-        let path = format!(
-            "{base}?watch=1&allowWatchBookmarks=true&resourceVersion={from}&timeoutSeconds={}",
-            timeout.as_secs()
-        );
-        watch::open(&self.client, path, accept).await
+        let (base, fields) = (source.resource.path(None, None, None), option("fieldSelector", source.fields));
+        let (seconds, from) = (timeout.as_secs(), option("resourceVersion", from));
+        let path = format!("{base}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{from}{fields}");
+        watch::open(&self.client, path, source.accept).await
     }
+}
+
+/// `&name=value`, or nothing if the value is empty.
+fn option(name: &str, value: &str) -> String {
+    if value.is_empty() {
+        return String::new();
+    }
+    format!("&{name}={}", percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
 }
 
 const JSON: &str = "application/json";

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::{borrow::Cow, pin::Pin, time::Duration};
 
 /// The longest event that is accepted; the server's own limit on an object is 3 MiB.
-pub const EVENT_BYTES_MAX: usize = 8 << 20;
+pub(super) const EVENT_BYTES_MAX: usize = 8 << 20;
 /// The server sends a bookmark each minute; a watch that is silent for longer than this is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
 /// The buffer is given back after an event larger than this.

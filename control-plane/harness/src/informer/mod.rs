@@ -6,7 +6,7 @@
 mod reflector;
 mod store;
 
-pub use reflector::{Sink, reflect};
+pub use reflector::{Collection, METADATA, Sink, WHOLE, reflect};
 pub use store::{Change, IndexKey, Store};
 
 use crate::{Api, ObjectKey, views::View};
@@ -18,7 +18,10 @@ use std::sync::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-type Subscriber<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
+struct Subscriber<T> {
+    until: CancellationToken,
+    call: Box<dyn Fn(&Change<T>) + Send + Sync>,
+}
 
 /// The shared cache of one kind.
 pub struct Informer<T> {
@@ -43,18 +46,22 @@ impl<T: View> Informer<T> {
             let informer = self.clone();
             tokio::spawn(async move {
                 let (api, shutdown) = (informer.api.clone(), informer.shutdown.clone());
-                reflect(&api, &T::RESOURCE, "application/json", &*informer, &shutdown).await;
+                reflect(&api, &Collection::all(T::RESOURCE), &*informer, &shutdown).await;
             });
         }
     }
 
-    /// Hears of every change from now on, after being told of everything that is there as additions.
-    pub fn subscribe(&self, subscriber: impl Fn(&Change<T>) + Send + Sync + 'static) {
+    /// Hears of every change from now on, after being told of everything that is there as additions, `until` cancelled.
+    pub fn subscribe(
+        &self,
+        until: &CancellationToken,
+        subscriber: impl Fn(&Change<T>) + Send + Sync + 'static,
+    ) {
         let mut subscribers = self.subscribers.lock();
         for object in self.store.all() {
             subscriber(&Change { old: None, new: Some(object) });
         }
-        subscribers.push(Box::new(subscriber));
+        subscribers.push(Subscriber { until: until.clone(), call: Box::new(subscriber) });
     }
 
     /// Returns once the first list is in the store; false if the process shuts down before.
@@ -82,9 +89,10 @@ impl<T: View> Informer<T> {
     }
 
     fn tell(&self, changes: Vec<Change<T>>) {
-        let subscribers = self.subscribers.lock();
+        let mut subscribers = self.subscribers.lock();
+        subscribers.retain(|subscriber| !subscriber.until.is_cancelled());
         for change in &changes {
-            subscribers.iter().for_each(|subscriber| subscriber(change));
+            subscribers.iter().for_each(|subscriber| (subscriber.call)(change));
         }
     }
 }

@@ -19,6 +19,29 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// What to follow.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// The resource, over all namespaces.
+    pub resource: Resource,
+    /// The form of the answers: [`WHOLE`] or [`METADATA`].
+    pub accept: &'static str,
+    /// A field selector, or empty.
+    pub fields: &'static str,
+}
+
+/// Whole objects.
+pub const WHOLE: &str = "application/json";
+/// Only their metadata, where the server can do that; a view of the metadata reads either.
+pub const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+impl Collection {
+    /// All objects of a resource.
+    pub fn all(resource: Resource) -> Self {
+        Self { resource, accept: WHOLE, fields: "" }
+    }
+}
+
 /// Where a reflector puts what it reads.
 pub trait Sink<T>: Sync {
     /// Exactly these objects exist.
@@ -84,8 +107,7 @@ fn next(outcome: &Outcome) -> (Phase, bool) {
 /// Runs until `shutdown`.
 pub async fn reflect<T: DeserializeOwned>(
     api: &Api,
-    resource: &Resource,
-    accept: &str,
+    source: &Collection,
     sink: &(impl Sink<T> + ?Sized),
     shutdown: &CancellationToken,
 ) {
@@ -94,12 +116,12 @@ pub async fn reflect<T: DeserializeOwned>(
     loop {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => return,
-            outcome = perform(api, resource, accept, sink, phase) => outcome,
+            outcome = perform(api, source, sink, phase) => outcome,
         };
         let wait;
         (phase, wait) = next(&outcome);
         if let Outcome::Failed { error, .. } = &outcome {
-            tracing::warn!(%resource, wait, error = chain(error), "following a collection failed; trying again");
+            tracing::warn!(resource = %source.resource, wait, error = chain(error), "following a collection failed; trying again");
         }
         if !wait {
             backoff = BACKOFF_MIN;
@@ -115,34 +137,31 @@ pub async fn reflect<T: DeserializeOwned>(
 
 async fn perform<T: DeserializeOwned>(
     api: &Api,
-    resource: &Resource,
-    accept: &str,
+    source: &Collection,
     sink: &(impl Sink<T> + ?Sized),
     phase: Phase,
 ) -> Outcome {
     match phase {
-        Phase::List => match list(api, resource).await {
+        Phase::List => match list(api, source).await {
             Ok((revision, objects)) => {
                 sink.reset(objects);
                 Outcome::Listed { revision }
             }
             Err(e) => Outcome::Failed { revision: String::new(), error: e.into() },
         },
-        Phase::Watch { from: mut revision } => {
-            match watch(api, resource, accept, sink, &mut revision).await {
-                Ok(()) => Outcome::Closed { revision },
-                Err(error) => Outcome::Failed { revision, error },
-            }
-        }
+        Phase::Watch { from: mut revision } => match watch(api, source, sink, &mut revision).await {
+            Ok(()) => Outcome::Closed { revision },
+            Err(error) => Outcome::Failed { revision, error },
+        },
     }
 }
 
 /// The whole collection at the revision of its first page.
-async fn list<T: DeserializeOwned>(api: &Api, resource: &Resource) -> Result<(String, Vec<T>), ApiError> {
+async fn list<T: DeserializeOwned>(api: &Api, source: &Collection) -> Result<(String, Vec<T>), ApiError> {
     let mut objects = Vec::new();
     let mut token = String::new();
     loop {
-        let page = api.list_page::<T>(resource, None, &token).await?;
+        let page = api.list_collection::<T>(source, &token).await?;
         objects.extend(page.items);
         token = page.metadata.r#continue;
         if token.is_empty() {
@@ -172,13 +191,12 @@ struct ErrorStatus {
 
 async fn watch<T: DeserializeOwned>(
     api: &Api,
-    resource: &Resource,
-    accept: &str,
+    source: &Collection,
     sink: &(impl Sink<T> + ?Sized),
     revision: &mut String,
 ) -> Result<(), WatchError> {
     let seconds = rand::rng().random_range(WATCH_SECONDS..2 * WATCH_SECONDS);
-    let mut lines = api.watch(resource, accept, revision, Duration::from_secs(seconds)).await?;
+    let mut lines = api.watch(source, revision, Duration::from_secs(seconds)).await?;
     while let Some(line) = lines.next().await? {
         let event: RawEvent<'_> = serde_json::from_slice(line).map_err(WatchError::Syntax)?;
         let text = event.object.get();
@@ -186,7 +204,7 @@ async fn watch<T: DeserializeOwned>(
             let status: ErrorStatus = serde_json::from_str(text).map_err(WatchError::Syntax)?;
             return Err(WatchError::Ended { code: status.code, message: status.message });
         }
-        deliver(resource, sink, &event.r#type, text);
+        deliver(&source.resource, sink, &event.r#type, text);
         let version: Versioned = serde_json::from_str(text).map_err(WatchError::Syntax)?;
         *revision = version.metadata.resource_version;
     }

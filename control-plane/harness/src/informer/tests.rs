@@ -66,7 +66,7 @@ fn a_new_list_is_compared_with_what_is_held() {
 }
 
 #[tokio::test]
-async fn a_late_subscriber_is_told_of_everything_once() {
+async fn a_subscriber_is_told_of_everything_once_until_it_ends() {
     let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
         Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("no server"))
     });
@@ -76,8 +76,11 @@ async fn a_late_subscriber_is_told_of_everything_once() {
     assert!(informer.synced().await);
     let heard = Arc::new(StdMutex::new(Vec::new()));
     let log = heard.clone();
-    informer.subscribe(move |change| log.lock().unwrap().extend(words(std::slice::from_ref(change))));
+    let until = CancellationToken::new();
+    informer.subscribe(&until, move |change| log.lock().unwrap().extend(words(std::slice::from_ref(change))));
     informer.apply(object("b", "2", "2", "x"));
     informer.delete(object("a", "1", "3", "x"));
-    assert_eq!(*heard.lock().unwrap(), ["->1", "->2", "1>-"]);
+    until.cancel();
+    informer.apply(object("c", "3", "4", "x"));
+    assert_eq!(*heard.lock().unwrap(), ["->1", "->2", "1>-"], "nothing after the end of the subscription");
 }
