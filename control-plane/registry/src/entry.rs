@@ -1,0 +1,201 @@
+//! One object at one revision: encoded once, read by everybody, never changed.
+//!
+//! The stored body has no resourceVersion, since the store assigns the revision after the write. An [`Entry`] remembers
+//! where it goes; every JSON answer in the stored version is prefix + resourceVersion + suffix.
+
+use crate::{intern::Interner, kind::Kind, kind::Storage, scan};
+use bytes::{BufMut, Bytes, BytesMut};
+use keelson_store::Revision;
+use serde_json::Value;
+use std::sync::{Arc, OnceLock};
+
+/// An object at one revision.
+#[derive(Debug)]
+pub struct Entry {
+    /// What selectors and routes read.
+    pub head: Head,
+    body: Bytes,
+    split: usize,
+    revision: Revision,
+    view: OnceLock<Option<Arc<Entry>>>,
+}
+
+/// What is known of an object without parsing it.
+#[derive(Debug)]
+pub struct Head {
+    key: Arc<str>,
+    namespace_at: u32,
+    name_at: u32,
+    /// metadata.uid.
+    pub uid: Box<str>,
+    /// metadata.labels, sorted by key.
+    pub labels: Box<[(Arc<str>, Arc<str>)]>,
+    /// Values of the kind's selectable fields, in the kind's order.
+    pub fields: Box<[Arc<str>]>,
+    /// Whether metadata.deletionTimestamp is set.
+    pub deleting: bool,
+    /// Whether metadata.finalizers has entries.
+    pub finalizers: bool,
+}
+
+/// A stored body that is not what the registry writes.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored object at {key} cannot be read")]
+pub struct Unreadable {
+    key: String,
+    #[source]
+    source: serde_json::Error,
+}
+
+impl Head {
+    /// metadata.namespace, "" for a cluster-scoped object.
+    pub fn namespace(&self) -> &str {
+        let end = (self.name_at as usize).saturating_sub(1).max(self.namespace_at as usize);
+        &self.key[self.namespace_at as usize..end]
+    }
+
+    /// metadata.name.
+    pub fn name(&self) -> &str {
+        &self.key[self.name_at as usize..]
+    }
+
+    /// The store's key.
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// The label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(own, _)| (**own).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+}
+
+impl Entry {
+    /// Reads a stored body once. Strings that recur come from `interner`.
+    pub(crate) fn read(
+        kind: &Kind,
+        key: Arc<str>,
+        body: Bytes,
+        revision: Revision,
+        interner: &mut Interner,
+    ) -> Result<Self, Unreadable> {
+        let scanned = scan::scan(&body, &kind.fields)
+            .map_err(|source| Unreadable { key: key.as_ref().to_owned(), source })?;
+        let namespace_at = kind.prefix.len();
+        let name_at = match (kind.namespaced, &scanned.metadata.namespace) {
+            (true, Some(namespace)) => namespace_at + namespace.len() + 1,
+            _ => namespace_at,
+        };
+        let name = key.get(name_at..).unwrap_or_default();
+        if name != scanned.metadata.name {
+            let source = serde::de::Error::custom(format!("it names itself {:?}", scanned.metadata.name));
+            return Err(Unreadable { key: key.as_ref().to_owned(), source });
+        }
+        let labels =
+            scanned.metadata.labels.iter().map(|(k, v)| (interner.get(k), interner.get(v))).collect();
+        let head = Head {
+            namespace_at: namespace_at as u32,
+            name_at: name_at as u32,
+            uid: scanned.metadata.uid.as_ref().into(),
+            labels,
+            fields: scanned.fields.iter().map(|value| interner.get(value)).collect(),
+            deleting: scanned.metadata.deletion_timestamp.is_some(),
+            finalizers: !scanned.metadata.finalizers.is_empty(),
+            key,
+        };
+        let split = scanned.split;
+        Ok(Self { head, body, split, revision, view: OnceLock::new() })
+    }
+
+    /// The revision that wrote this state: its resourceVersion.
+    pub fn mod_revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Writes the object with `revision` as its resourceVersion. A DELETED event carries the deletion's.
+    pub fn write_json(&self, revision: Revision, out: &mut BytesMut) {
+        out.reserve(self.body.len() + 44);
+        out.put_slice(&self.body[..self.split]);
+        out.put_slice(b"\"resourceVersion\":\"");
+        put_decimal(revision, out);
+        out.put_slice(b"\",");
+        out.put_slice(&self.body[self.split..]);
+    }
+
+    /// Parses the object. For write paths and printing only; read paths copy bytes.
+    pub fn to_value(&self) -> Value {
+        let mut value = self.stored_value();
+        value["metadata"]["resourceVersion"] = Value::String(self.revision.to_string());
+        value
+    }
+
+    /// The stored value, without resourceVersion.
+    pub(crate) fn stored_value(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body was parsed when the entry was made")
+    }
+
+    /// The stored bytes, without resourceVersion.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The same object as `kind` shows it, derived on first use when `kind` is a view. None when the stored body cannot
+    /// be shown in that shape.
+    pub(crate) fn as_kind(self: &Arc<Self>, kind: &Kind) -> Option<Arc<Self>> {
+        let Storage::View(conversion) = kind.storage else { return Some(self.clone()) };
+        self.view
+            .get_or_init(|| {
+                let value = conversion.to_view(self.stored_value());
+                let body = Bytes::from(value.to_string());
+                let mut interner = Interner::default();
+                let view = Self::read(kind, self.head.key.clone(), body, self.revision, &mut interner);
+                view.map(Arc::new).inspect_err(|error| tracing::error!(%error, "deriving a view")).ok()
+            })
+            .clone()
+    }
+}
+
+/// Writes a number in decimal, without an allocation.
+fn put_decimal(mut number: u64, out: &mut BytesMut) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::KindTable;
+
+    #[test]
+    fn the_revision_is_spliced_into_the_stored_bytes() {
+        let table = KindTable::builtin();
+        let kind = table.by_resource("", "v1", "configmaps").expect("configmaps are served");
+        let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"a":"b"},"name":"n","namespace":"ns","uid":"u"}}"#;
+        let entry = Entry::read(
+            kind,
+            "/registry/core/configmaps/ns/n".into(),
+            Bytes::from_static(body.as_bytes()),
+            7,
+            &mut Interner::default(),
+        )
+        .expect("the body is canonical");
+        assert_eq!(
+            (entry.head.namespace(), entry.head.name(), entry.head.label("a")),
+            ("ns", "n", Some("b"))
+        );
+        let mut out = BytesMut::new();
+        entry.write_json(120, &mut out);
+        assert_eq!(out, body.replace("\"uid\"", "\"resourceVersion\":\"120\",\"uid\""));
+        assert_eq!(entry.to_value()["metadata"]["resourceVersion"], "7");
+    }
+}

@@ -1,0 +1,175 @@
+//! What the server knows about a kind: names, scope, verbs, subresources, selectable fields, columns and its strategy.
+//!
+//! Routes, discovery, OpenAPI, printing and RBAC names are all made from [`Kind`]; no other list of kinds exists.
+//! How the table is put together is in `table`; what a kind's rules are is in `kinds`.
+
+use crate::{
+    scan::FieldTree,
+    status::{GroupKind, GroupResource},
+    strategy::Strategy,
+};
+use std::fmt;
+
+/// A resource in one group and version.
+pub struct Kind {
+    /// API group, "" for the core group.
+    pub group: &'static str,
+    /// Version, e.g. `v1`.
+    pub version: &'static str,
+    /// Kind, e.g. `Pod`.
+    pub kind: &'static str,
+    /// Kind of the list, e.g. `PodList`.
+    pub list_kind: String,
+    /// Plural resource name, e.g. `pods`.
+    pub plural: &'static str,
+    /// Singular resource name, e.g. `pod`.
+    pub singular: &'static str,
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// Verbs of discovery, sorted.
+    pub verbs: Vec<&'static str>,
+    /// Short names, e.g. `po`.
+    pub short_names: Vec<&'static str>,
+    /// Categories, e.g. `all`.
+    pub categories: Vec<&'static str>,
+    /// Served subresources, in the order of discovery.
+    pub subresources: Vec<Subresource>,
+    /// Field selectors beyond metadata.name and metadata.namespace; heads hold their values in this order.
+    pub selectable_fields: &'static [SelectableField],
+    /// Columns of the server-side printed Table.
+    pub columns: Vec<Column>,
+    /// Where objects are kept.
+    pub storage: Storage,
+    /// The kind's rules.
+    pub strategy: &'static dyn Strategy,
+    pub(crate) fields: FieldTree,
+    /// Key prefix with its final slash, e.g. `/registry/core/pods/`; that of the stored kind for a [`Storage::View`].
+    pub(crate) prefix: String,
+}
+
+/// A served subresource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// Name, e.g. `status`.
+    pub name: &'static str,
+    /// Verbs of discovery, sorted.
+    pub verbs: Vec<&'static str>,
+    /// Group, version and kind of its body where they are not the parent's.
+    pub body: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// A field that a field selector may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectableField {
+    /// The selector's label.
+    pub name: &'static str,
+    /// Paths whose first non-empty scalar is compared; none: always `absent`.
+    pub paths: &'static [&'static str],
+    /// The value when none of the paths is there.
+    pub absent: &'static str,
+}
+
+/// A column of a Table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// OpenAPI type.
+    pub type_: &'static str,
+    /// OpenAPI format; `name` marks the column that identifies the row.
+    pub format: &'static str,
+    /// 0 is always shown, 1 in wide output.
+    pub priority: i32,
+}
+
+/// Where a kind's objects are kept.
+#[derive(Clone, Copy)]
+pub enum Storage {
+    /// Under the kind's own name.
+    Own,
+    /// Another kind's objects in another shape (events.k8s.io over core events).
+    View(&'static dyn Conversion),
+    /// Nowhere: a request in the form of an object (TokenReview). The API server's handlers answer.
+    Virtual,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "Own",
+            Self::View(_) => "View",
+            Self::Virtual => "Virtual",
+        })
+    }
+}
+
+/// Turns a view's objects into what is stored and back. Both ways are total: what one shape has and the other has not
+/// goes into the other's deprecated twins.
+pub trait Conversion: Send + Sync {
+    /// Group and plural of the stored kind.
+    fn stored(&self) -> (&'static str, &'static str);
+    /// From the view's shape to the stored one.
+    fn to_stored(&self, object: serde_json::Value) -> serde_json::Value;
+    /// From the stored shape to the view's.
+    fn to_view(&self, object: serde_json::Value) -> serde_json::Value;
+}
+
+impl Kind {
+    /// For messages about the resource: `deployments.apps`.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(self.group, self.plural)
+    }
+
+    /// For messages about the kind: `Deployment.apps`.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind::new(self.group, self.kind)
+    }
+
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The served subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Whether objects of the kind are kept (also as a view).
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.storage, Storage::Virtual)
+    }
+
+    /// Whether the status is written apart from the rest.
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    /// The store's key of an object; `namespace` is ignored for a cluster-scoped kind.
+    pub(crate) fn key(&self, namespace: Option<&str>, name: &str) -> String {
+        match namespace {
+            Some(namespace) if self.namespaced => format!("{}{namespace}/{name}", self.prefix),
+            _ => format!("{}{name}", self.prefix),
+        }
+    }
+
+    /// The prefix of all keys of the kind, or of those in one namespace.
+    pub(crate) fn range(&self, namespace: Option<&str>) -> String {
+        match namespace {
+            Some(namespace) if self.namespaced && !namespace.is_empty() => {
+                format!("{}{namespace}/", self.prefix)
+            }
+            _ => self.prefix.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({}/{} {})", self.group, self.version, self.kind)
+    }
+}

@@ -1,0 +1,8 @@
+//! ConfigMap.
+
+use crate::strategy::Strategy;
+
+/// ConfigMap.
+pub struct ConfigMap;
+
+impl Strategy for ConfigMap {}

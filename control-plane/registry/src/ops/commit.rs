@@ -1,0 +1,87 @@
+//! From a proposed object to a durable one: encoding, the transaction, and the wait until reads show it.
+
+use super::{Registry, Target, store_error};
+use crate::{
+    alloc::{Allocation, Side},
+    entry::Entry,
+    intern::Interner,
+    meta,
+    status::Status,
+};
+use bytes::Bytes;
+use keelson_store::{Compare, Revision, Txn, TxnOutcome, Write};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The largest stored object, as etcd's default limit has it.
+pub(crate) const OBJECT_BYTES_MAX: usize = 3 << 19;
+/// How often a write is tried anew after another one came between.
+pub(crate) const ATTEMPTS_MAX: usize = 64;
+
+/// What a transaction came to.
+pub(crate) enum Outcome {
+    Committed(Revision),
+    /// The object's own key was not as expected.
+    KeyChanged,
+    /// A key beside it (an address, the node port guard) was not as expected.
+    SideChanged,
+}
+
+/// The canonical stored form: sorted keys, no white space, without what the server adds to answers.
+pub(crate) fn encode(mut object: Value) -> Result<Bytes, Status> {
+    let metadata = meta::metadata(&mut object);
+    for key in ["resourceVersion", "selfLink", "managedFields"] {
+        metadata.remove(key);
+    }
+    let body = serde_json::to_vec(&object).map_err(Status::internal)?;
+    if body.len() > OBJECT_BYTES_MAX {
+        return Err(Status::too_large(format!("limit is {OBJECT_BYTES_MAX}, the object has {}", body.len())));
+    }
+    Ok(body.into())
+}
+
+impl Registry {
+    pub(crate) fn allocation<'a>(&'a self, target: &Target<'a>, now: time::OffsetDateTime) -> Allocation<'a> {
+        Allocation::new(&self.caches, &self.table, &self.config, target.namespace, target.name, now)
+    }
+
+    /// Runs a transaction whose first compare is the object's own.
+    pub(crate) async fn run(&self, own: Compare, write: Write, sides: Vec<Side>) -> Result<Outcome, Status> {
+        let mut txn = Txn { compares: vec![own], writes: vec![write] };
+        for side in sides {
+            txn.compares.extend(side.compare);
+            txn.writes.push(side.write);
+        }
+        let compares = txn.compares.clone();
+        match self.store.commit(txn).await.map_err(store_error)? {
+            TxnOutcome::Committed(revision) => Ok(Outcome::Committed(revision)),
+            TxnOutcome::Conflict(states) => {
+                let own_holds = match (&compares[0], states.first()) {
+                    (Compare::Absent(_), Some(None)) => true,
+                    (Compare::ModRevision(_, expected), Some(Some(found))) => found.mod_revision == *expected,
+                    _ => false,
+                };
+                Ok(if own_holds { Outcome::SideChanged } else { Outcome::KeyChanged })
+            }
+        }
+    }
+
+    /// Waits until every read shows the write, and gives the entry that the caches made of it.
+    pub(crate) async fn written(
+        &self,
+        target: &Target<'_>,
+        key: &Arc<str>,
+        body: Bytes,
+        revision: Revision,
+    ) -> Result<Arc<Entry>, Status> {
+        self.progress.wait(revision).await?;
+        let cache = self.cache(target.kind)?;
+        if let Some(entry) = cache.state().written(key, revision) {
+            return Ok(entry);
+        }
+        // The ring has moved on already.
+        Entry::read(&cache.kind, key.clone(), body, revision, &mut Interner::default())
+            .map(Arc::new)
+            .map_err(Status::internal)
+    }
+}

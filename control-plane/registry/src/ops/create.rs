@@ -1,0 +1,264 @@
+//! POST: a new object.
+
+use super::{
+    Registry, Stored, StoredBody, Target,
+    commit::{ATTEMPTS_MAX, Outcome, encode},
+    match_namespace,
+};
+use crate::{
+    admit::Operation,
+    context::Context,
+    entry::Entry,
+    kind::{Kind, Storage},
+    meta, shape,
+    status::Status,
+    validate,
+};
+use bytes::Bytes;
+use keelson_store::{Compare, Revision, Write};
+use rand::Rng;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Letters of generated names: no vowels, so that no words arise.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Length of the random part of a generated name.
+const GENERATED_LEN: usize = 5;
+/// The prefix is cut so that a generated name is a label.
+const GENERATED_PREFIX_MAX: usize = 63 - GENERATED_LEN;
+/// How many generated names are tried.
+const GENERATED_ATTEMPTS_MAX: usize = 8;
+
+impl Registry {
+    /// Creates an object, or acts on an existing one through a subresource that is only created (`pods/binding`).
+    /// `name_hint` is the name in the request's path, where it has one.
+    pub async fn create(
+        &self,
+        context: &Context,
+        kind: &Arc<Kind>,
+        namespace: Option<&str>,
+        sub: Option<&str>,
+        name_hint: Option<&str>,
+        body: Value,
+    ) -> Result<Stored, Status> {
+        self.cache(kind)?;
+        let target = Target::new(kind, namespace, name_hint.unwrap_or_default(), sub);
+        match (kind.group, kind.plural, target.sub) {
+            (_, _, "") => self.create_object(context, target, body).await,
+            ("", "pods", "binding") => self.bind(context, target, body).await,
+            _ => Err(Status::method_not_allowed(&kind.group_resource(), "create")),
+        }
+    }
+
+    pub(crate) async fn create_object(
+        &self,
+        context: &Context,
+        target: Target<'_>,
+        mut body: Value,
+    ) -> Result<Stored, Status> {
+        match_namespace(&target, &mut body)?;
+        if target.kind.namespaced && target.namespace.is_empty() {
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        if !meta::field(&body, "resourceVersion").is_empty() {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let (stored_kind, body) = self.as_stored(context, target.kind, body)?;
+        let given_name = meta::field(&body, "name").to_owned();
+        let stored_target = Target { kind: &stored_kind, name: &given_name, ..target };
+        let entry = self.create_stored(context, stored_target, body).await?;
+        Ok(Stored { body: entry.shown_as(target.kind)?, code: 201 })
+    }
+
+    /// A view's body becomes the stored kind's; its own rules are checked on the way.
+    fn as_stored(
+        &self,
+        context: &Context,
+        kind: &Arc<Kind>,
+        body: Value,
+    ) -> Result<(Arc<Kind>, Value), Status> {
+        let Storage::View(conversion) = kind.storage else { return Ok((kind.clone(), body)) };
+        let call = Target::new(kind, None, "", None).call(context);
+        let errors = kind.strategy.validate(&call, &body);
+        if !errors.is_empty() {
+            return Err(Status::invalid(&kind.group_kind(), meta::field(&body, "name"), errors));
+        }
+        Ok((self.stored_kind(kind)?, conversion.to_stored(body)))
+    }
+
+    /// The kind whose objects are in the store.
+    pub(crate) fn stored_kind(&self, kind: &Arc<Kind>) -> Result<Arc<Kind>, Status> {
+        self.cache(kind).map(|cache| cache.kind.clone())
+    }
+
+    async fn create_stored(
+        &self,
+        context: &Context,
+        target: Target<'_>,
+        mut object: Value,
+    ) -> Result<Proposed, Status> {
+        shape::default(target.kind, &mut object);
+        let admission = self.admission();
+        admission.mutate(&target.attributes(context, Operation::Create, None), &mut object).await?;
+        let generate =
+            meta::field(&object, "name").is_empty() && !meta::field(&object, "generateName").is_empty();
+        fill_system_fields(context, &mut object);
+        for attempt in 1.. {
+            if generate {
+                let name = generated(meta::field(&object, "generateName"));
+                meta::set(&mut object, "name", Some(json!(name)));
+            }
+            let name = meta::field(&object, "name").to_owned();
+            let target = Target { name: &name, ..target };
+            let prepared = self.prepare_new(context, &target, object.clone());
+            let prepared = validated(context, &target, prepared)?;
+            admission.validate(&target.attributes(context, Operation::Create, None), Some(&prepared)).await?;
+            match self.commit_new(context, &target, prepared).await {
+                Err(status) if generate && status.code == 409 && attempt < GENERATED_ATTEMPTS_MAX => {}
+                outcome => return outcome,
+            }
+        }
+        unreachable!("the loop above only ends by returning")
+    }
+
+    fn prepare_new(&self, context: &Context, target: &Target<'_>, mut object: Value) -> Value {
+        let strategy = target.kind.strategy;
+        if target.kind.has_status() && !strategy.keeps_status_on_create() {
+            meta::map_of(&mut object).remove("status");
+        }
+        strategy.prepare_create(&target.call(context), &mut object);
+        if strategy.has_generation() {
+            meta::set(&mut object, "generation", Some(json!(1)));
+        }
+        object
+    }
+
+    async fn commit_new(
+        &self,
+        context: &Context,
+        target: &Target<'_>,
+        prepared: Value,
+    ) -> Result<Proposed, Status> {
+        let key: Arc<str> = target.key().into();
+        let strategy = target.kind.strategy;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut object = prepared.clone();
+            let allocation = self.allocation(target, context.now);
+            let sides = strategy.allocate(&allocation, Some(&mut object), None)?;
+            if context.dry_run {
+                self.fresh().await?;
+                if let Some(existing) = self.cache(target.kind)?.get(&key) {
+                    return Err(exists(target, Some(&existing)));
+                }
+                return Ok(Proposed::DryRun(object));
+            }
+            let body = encode(object)?;
+            let write = Write::Put { key: key.clone(), value: body.clone(), ttl: strategy.ttl() };
+            match self.run(Compare::Absent(key.clone()), write, sides).await? {
+                Outcome::Committed(revision) => return self.made(target, &key, body, revision).await,
+                Outcome::KeyChanged => {
+                    self.fresh().await?;
+                    return Err(exists(target, self.cache(target.kind)?.get(&key).as_ref()));
+                }
+                Outcome::SideChanged => {
+                    self.fresh().await?;
+                }
+            }
+        }
+        Err(Status::conflict(
+            &target.kind.group_resource(),
+            target.name,
+            format!("other writers took what it needs {ATTEMPTS_MAX} times; please try again"),
+        ))
+    }
+
+    async fn made(
+        &self,
+        target: &Target<'_>,
+        key: &Arc<str>,
+        body: Bytes,
+        revision: Revision,
+    ) -> Result<Proposed, Status> {
+        self.written(target, key, body, revision).await.map(Proposed::Written)
+    }
+}
+
+/// The result of a write, before it is shown in the form that was asked for.
+pub(crate) enum Proposed {
+    Written(Arc<Entry>),
+    DryRun(Value),
+}
+
+impl Proposed {
+    pub(crate) fn shown_as(self, kind: &Kind) -> Result<StoredBody, Status> {
+        match self {
+            Self::Written(entry) => entry
+                .as_kind(kind)
+                .map(StoredBody::Entry)
+                .ok_or_else(|| Status::internal("the stored object cannot be shown in this version")),
+            Self::DryRun(object) => Ok(StoredBody::Value(match kind.storage {
+                Storage::View(conversion) => conversion.to_view(object),
+                Storage::Own | Storage::Virtual => object,
+            })),
+        }
+    }
+}
+
+fn validated(context: &Context, target: &Target<'_>, object: Value) -> Result<Value, Status> {
+    let (kind, call) = (target.kind, target.call(context));
+    let mut errors = validate::meta::object_meta(kind, &object);
+    errors.extend(kind.strategy.validate(&call, &object));
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group_kind(), target.name, errors));
+    }
+    for warning in kind.strategy.warnings(&call, &object, None) {
+        context.warnings.add(warning);
+    }
+    Ok(object)
+}
+
+/// What the server alone decides about a new object.
+fn fill_system_fields(context: &Context, object: &mut Value) {
+    if meta::at(object, &["metadata", "managedFields"]).is_some() {
+        context.warnings.add("metadata.managedFields: not kept: server-side apply is not supported yet");
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
+    {
+        meta::set(object, key, None);
+    }
+    meta::set(object, "uid", Some(json!(uuid::Uuid::new_v4().to_string())));
+    meta::set(object, "creationTimestamp", Some(meta::time_text(context.now)));
+}
+
+fn generated(prefix: &str) -> String {
+    let cut = prefix.char_indices().map(|(at, _)| at).take_while(|at| *at <= GENERATED_PREFIX_MAX).last();
+    let mut name = match cut {
+        Some(at) if prefix.len() > GENERATED_PREFIX_MAX => prefix[..at].to_owned(),
+        _ => prefix.to_owned(),
+    };
+    let mut random = rand::rng();
+    name.extend((0..GENERATED_LEN).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])));
+    name
+}
+
+fn exists(target: &Target<'_>, existing: Option<&Arc<Entry>>) -> Status {
+    let mut status = Status::already_exists(&target.kind.group_resource(), target.name);
+    if existing.is_some_and(|entry| entry.head.deleting) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_fit_a_label() {
+        for prefix in ["a-", &"x".repeat(63), &"x".repeat(80)] {
+            let name = generated(prefix);
+            assert!(name.len() <= 63 && name.len() > GENERATED_LEN, "{name}");
+        }
+        assert!(generated("web-").starts_with("web-"));
+    }
+}

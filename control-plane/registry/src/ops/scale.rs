@@ -1,0 +1,57 @@
+//! The scale subresource: autoscaling/v1 Scale over any kind with spec.replicas, spec.selector and status.replicas.
+
+use crate::{kind::Kind, meta, status::Status};
+use keelson_schema::FieldError;
+use keelson_semantics::{LabelSelector, label_selector::LabelSelectorSpec};
+use serde_json::{Map, Value, json};
+
+/// The Scale of an object.
+pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
+    if kind.subresource("scale").is_none() {
+        return Err(Status::method_not_allowed(&kind.group_resource(), "scale"));
+    }
+    let mut metadata = Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = meta::at(object, &["metadata", key]) {
+            metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut spec = Map::new();
+    let replicas = meta::number(object, &["spec", "replicas"]).unwrap_or_default();
+    if replicas != 0 {
+        spec.insert("replicas".to_owned(), json!(replicas));
+    }
+    let mut status = json!({"replicas": meta::number(object, &["status", "replicas"]).unwrap_or_default()});
+    let selector = selector_text(object);
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    Ok(json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status,
+    }))
+}
+
+fn selector_text(object: &Value) -> String {
+    let selector = meta::at(object, &["spec", "selector"]).cloned().unwrap_or_default();
+    serde_json::from_value::<LabelSelectorSpec>(selector)
+        .ok()
+        .and_then(|spec| LabelSelector::from_spec(&spec).ok())
+        .map(|selector| selector.to_string())
+        .unwrap_or_default()
+}
+
+/// The object with the number of replicas that a Scale asks for, and the Scale's resourceVersion as precondition.
+pub(crate) fn into_object(kind: &Kind, old: &Value, scale: &Value) -> Result<Value, Status> {
+    let replicas = meta::number(scale, &["spec", "replicas"]).unwrap_or_default();
+    if replicas < 0 {
+        let path = "spec.replicas".into();
+        let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+        let group_kind = crate::status::GroupKind::new("autoscaling", "Scale");
+        return Err(Status::invalid(&group_kind, meta::field(scale, "name"), vec![error]));
+    }
+    let mut object = old.clone();
+    let spec = meta::map_of(&mut object).entry("spec").or_insert_with(|| json!({}));
+    meta::map_of(spec).insert("replicas".to_owned(), json!(replicas));
+    debug_assert!(kind.subresource("scale").is_some());
+    Ok(object)
+}

@@ -1,0 +1,185 @@
+//! The one table of kinds: rows in code (which kinds, which strategy) joined with the facts about them (names, verbs,
+//! subresources, columns) from `facts/`.
+
+use crate::{
+    kind::{Column, Kind, SelectableField, Storage, Subresource},
+    scan::FieldTree,
+    strategy::Strategy,
+};
+use std::{collections::HashMap, sync::Arc};
+
+const RESOURCES: &str = include_str!("../facts/resources.tsv");
+const COLUMNS: &str = include_str!("../facts/table-columns.tsv");
+
+/// One row in code: what the facts do not say about a kind.
+pub struct Row {
+    /// API group, "" for the core group.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// Plural name.
+    pub plural: &'static str,
+    /// Rules.
+    pub strategy: &'static dyn Strategy,
+    /// Where objects are kept.
+    pub storage: Storage,
+    /// Subresources that are served; what the facts list beyond them is not there yet.
+    pub subresources: &'static [&'static str],
+    /// Field selectors.
+    pub fields: &'static [SelectableField],
+}
+
+/// All served kinds.
+#[derive(Default)]
+pub struct KindTable {
+    kinds: Vec<Arc<Kind>>,
+    by_resource: HashMap<(&'static str, &'static str, &'static str), usize>,
+    by_kind: HashMap<(&'static str, &'static str, &'static str), usize>,
+}
+
+impl KindTable {
+    /// The built-in kinds.
+    ///
+    /// # Panics
+    /// When a row has no facts: both are part of the program, and a test builds the table.
+    pub fn builtin() -> Self {
+        Self::of(&crate::kinds::rows())
+    }
+
+    pub(crate) fn of(rows: &[Row]) -> Self {
+        let mut table = Self::default();
+        for row in rows {
+            let index = table.kinds.len();
+            let kind = Arc::new(build(row));
+            table.by_resource.insert((kind.group, kind.version, kind.plural), index);
+            table.by_kind.insert((kind.group, kind.version, kind.kind), index);
+            table.kinds.push(kind);
+        }
+        table
+    }
+
+    /// By plural name, as in a path.
+    pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.by_resource.get(&(group, version, plural)).map(|index| &self.kinds[*index])
+    }
+
+    /// By kind, as in a body.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        self.by_kind.get(&(group, version, kind)).map(|index| &self.kinds[*index])
+    }
+
+    /// All, in the order of discovery.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.kinds.iter()
+    }
+}
+
+fn build(row: &Row) -> Kind {
+    let facts = RESOURCES
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .find(|cells| cells[0] == row.group && cells[1] == row.version && cells[4] == row.plural)
+        .expect("every row in kinds/mod.rs has a line in facts/resources.tsv");
+    let stored = match row.storage {
+        Storage::View(conversion) => conversion.stored(),
+        Storage::Own | Storage::Virtual => (row.group, row.plural),
+    };
+    Kind {
+        group: row.group,
+        version: row.version,
+        kind: facts[3],
+        list_kind: format!("{}List", facts[3]),
+        plural: row.plural,
+        singular: facts[5],
+        namespaced: facts[6] == "true",
+        verbs: list(facts[7]),
+        short_names: list(facts[9]),
+        categories: list(facts[10]),
+        subresources: list(facts[8])
+            .into_iter()
+            .map(subresource)
+            .filter(|sub| row.subresources.contains(&sub.name))
+            .collect(),
+        selectable_fields: row.fields,
+        columns: columns(row.group, row.plural),
+        storage: row.storage,
+        strategy: row.strategy,
+        fields: FieldTree::of(row.fields),
+        prefix: prefix(stored.0, stored.1),
+    }
+}
+
+fn prefix(group: &str, plural: &str) -> String {
+    let group = if group.is_empty() { "core" } else { group };
+    format!("/registry/{group}/{plural}/")
+}
+
+fn list(cell: &'static str) -> Vec<&'static str> {
+    cell.split(',').filter(|item| !item.is_empty()).collect()
+}
+
+/// `name[verb+verb]=group/version/Kind`.
+fn subresource(cell: &'static str) -> Subresource {
+    let (name, rest) = cell.split_once('[').unwrap_or((cell, "]"));
+    let (verbs, body) = rest.split_once(']').unwrap_or((rest, ""));
+    Subresource {
+        name,
+        verbs: verbs.split('+').filter(|verb| !verb.is_empty()).collect(),
+        body: body.strip_prefix('=').map(|gvk| {
+            let mut parts = gvk.rsplitn(3, '/');
+            let kind = parts.next().unwrap_or_default();
+            let version = parts.next().unwrap_or_default();
+            (parts.next().unwrap_or_default(), version, kind)
+        }),
+    }
+}
+
+/// A kind without a printer of its own has name and creation time.
+fn columns(group: &str, plural: &str) -> Vec<Column> {
+    let found: Vec<Column> = COLUMNS
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .filter(|cells| cells[0] == group && cells[2] == plural && !cells[4].starts_with('('))
+        .map(|cells| Column {
+            name: cells[4],
+            type_: cells[5],
+            format: cells[6],
+            priority: cells[7].parse().unwrap_or_default(),
+        })
+        .collect();
+    if !found.is_empty() {
+        return found;
+    }
+    vec![
+        Column { name: "Name", type_: "string", format: "name", priority: 0 },
+        Column { name: "Created At", type_: "date", format: "", priority: 0 },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_facts_and_a_place() {
+        let table = KindTable::builtin();
+        let pods = table.by_resource("", "v1", "pods").expect("pods are served");
+        assert_eq!(pods.kind, "Pod");
+        assert_eq!(pods.key(Some("ns"), "a"), "/registry/core/pods/ns/a");
+        assert_eq!(pods.subresource("binding").and_then(|sub| sub.body), Some(("", "v1", "Binding")));
+        assert_eq!(pods.columns.len(), 9);
+        let scale =
+            table.by_kind("apps", "v1", "Deployment").and_then(|kind| kind.subresource("scale").cloned());
+        assert_eq!(scale.and_then(|sub| sub.body), Some(("autoscaling", "v1", "Scale")));
+    }
+
+    #[test]
+    fn both_events_share_one_place() {
+        let table = KindTable::builtin();
+        let core = table.by_resource("", "v1", "events").expect("events are served");
+        let view = table.by_resource("events.k8s.io", "v1", "events").expect("events are served");
+        assert_eq!(core.prefix, view.prefix);
+    }
+}
