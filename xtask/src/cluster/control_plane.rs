@@ -72,7 +72,7 @@ pub(crate) fn node_certificate(spec: &Spec, bin: &Path, place: &Place) -> Result
         return Ok(());
     }
     fs::create_dir_all(&folder)?;
-    let mut keelson = cmd(bin.join("keelson"), ["node-certificate", "--node", &place.name]);
+    let mut keelson = cmd(bin.join("keelson"), ["node-serving", "--node", &place.name]);
     keelson.arg("--data").arg(data()).arg("--out").arg(&folder);
     keelson.arg("--ip").arg(spec.node_address(place.number)?.to_string());
     output(&mut keelson).map(drop)

@@ -16,6 +16,7 @@ mod control_plane;
 mod daemon;
 pub(crate) mod down;
 pub(crate) mod enter;
+mod netfilter;
 mod network;
 mod node;
 mod spec;

@@ -3,7 +3,7 @@
 use super::{
     Spec, Store, containerd, control_plane,
     daemon::Daemon,
-    network, node,
+    netfilter, network, node,
     spec::{NODES_MAX, Place},
 };
 use crate::{
@@ -48,9 +48,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         node_grace_s: args.node_grace,
         toleration_s: args.toleration,
     };
-    spec.claim()?;
     let progress = Progress::start();
     doctor::ensure(if spec.store == Store::Etcd { doctor::For::Etcd } else { doctor::For::Up })?;
+    spec.claim()?;
+    netfilter::remember()?;
     progress.step("building the eBPF programs");
     build::ebpf()?;
     progress.step("building the binaries");
