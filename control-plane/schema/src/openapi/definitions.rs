@@ -1,7 +1,10 @@
 //! The published definitions with their descriptions: one a line, name and JSON, compressed.
+//!
+//! Read line by line and twice, once to find out what is reached and once to write it, so that the whole of them is
+//! never in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 
 use flate2::read::ZlibDecoder;
 
@@ -18,26 +21,47 @@ pub(super) fn references(json: &str, mut found: impl FnMut(&str)) {
     }
 }
 
-/// Writes `"name":{..}` for the named definitions and all that they refer to, in the order of names.
-pub(super) fn write_reachable(out: &mut String, mut separator: &'static str, mut names: BTreeSet<String>) {
-    let mut table = String::new();
-    ZlibDecoder::new(PACKED).read_to_string(&mut table).expect("the build compressed the embedded table");
-    let table: BTreeMap<&str, &str> = table.lines().filter_map(|line| line.split_once('\t')).collect();
+/// Calls `each` with every name and definition, in the order of names.
+fn for_each(mut each: impl FnMut(&str, &str)) {
+    let mut reader = BufReader::new(ZlibDecoder::new(PACKED));
+    let mut line = String::new();
+    while reader.read_line(&mut line).expect("the build compressed the embedded table") > 0 {
+        if let Some((name, definition)) = line.trim_end().split_once('\t') {
+            each(name, definition);
+        }
+        line.clear();
+    }
+}
 
+/// Writes `"name":{..}` for the named definitions and all that they refer to, in the order of names.
+pub(super) fn write_reachable(out: &mut String, mut separator: &'static str, names: BTreeSet<String>) {
+    let names = reachable(names);
+    for_each(|name, definition| {
+        if names.contains(name) {
+            for part in [separator, "\"", name, "\":", definition] {
+                out.push_str(part);
+            }
+            separator = ",";
+        }
+    });
+}
+
+fn reachable(mut names: BTreeSet<String>) -> BTreeSet<String> {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for_each(|name, definition| {
+        let mut next = BTreeSet::new();
+        references(definition, |name| {
+            next.insert(name.to_owned());
+        });
+        graph.insert(name.to_owned(), next);
+    });
     let mut pending: Vec<String> = names.iter().cloned().collect();
     while let Some(name) = pending.pop() {
-        if let Some(definition) = table.get(name.as_str()) {
-            references(definition, |next| {
-                if names.insert(next.to_owned()) {
-                    pending.push(next.to_owned());
-                }
-            });
+        for next in graph.get(&name).into_iter().flatten() {
+            if names.insert(next.clone()) {
+                pending.push(next.clone());
+            }
         }
     }
-    for (name, definition) in names.iter().filter_map(|name| table.get_key_value(name.as_str())) {
-        for part in [separator, "\"", name, "\":", definition] {
-            out.push_str(part);
-        }
-        separator = ",";
-    }
+    names
 }

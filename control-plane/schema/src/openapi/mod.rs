@@ -6,6 +6,7 @@
 
 mod definitions;
 mod operations;
+mod parameters;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -40,7 +41,7 @@ pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 #[must_use]
 pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
     let paths = operations::paths(group, version, kinds);
-    let mut out = String::with_capacity(64 * 1024);
+    let mut out = String::with_capacity(paths.len() * 2);
     write!(
         out,
         r#"{{"openapi":"3.0.0","info":{{"title":"Kubernetes","version":"{API_VERSION}"}},"paths":{paths},"components":{{"schemas":{{"#
@@ -49,7 +50,7 @@ pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
 
     let lists = operations::list_definitions(kinds);
     let mut roots: BTreeSet<String> = BTreeSet::new();
-    definitions::references(&paths.to_string(), |name| {
+    definitions::references(&paths, |name| {
         roots.insert(name.to_owned());
     });
     for definition in lists.values() {

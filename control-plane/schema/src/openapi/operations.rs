@@ -1,9 +1,11 @@
 //! Paths and operations: which URL takes which verb of which kind, with which parameters and bodies.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::parameters;
 use crate::types::Schemas;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -49,10 +51,10 @@ struct About<'a> {
     namespaced: bool,
 }
 
-/// The object of all paths.
-pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Value {
+/// The object of all paths, as JSON text: it is large, and as a tree of values many times larger.
+pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> String {
     let base = format!("/{}", super::v3_key(group, version));
-    let mut paths = Map::new();
+    let mut paths = String::from("{");
     for kind in kinds {
         let about =
             About { group: kind.group, version: kind.version, kind: kind.kind, namespaced: kind.namespaced };
@@ -87,7 +89,8 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Valu
             insert(&mut paths, format!("{item}/{}", sub.name), kind.namespaced, true, operations);
         }
     }
-    Value::Object(paths)
+    paths.push('}');
+    paths
 }
 
 fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str, Value)> {
@@ -106,7 +109,7 @@ fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static
 }
 
 fn insert(
-    paths: &mut Map<String, Value>,
+    paths: &mut String,
     path: String,
     in_namespace: bool,
     named: bool,
@@ -115,21 +118,15 @@ fn insert(
     if operations.is_empty() {
         return;
     }
-    let mut parameters = Vec::new();
-    if named {
-        parameters.push(path_parameter("name"));
-    }
-    if in_namespace {
-        parameters.push(path_parameter("namespace"));
-    }
-    parameters.push(parameter("pretty", "string"));
     let mut object: Map<String, Value> = operations.into_iter().map(|(m, o)| (m.to_owned(), o)).collect();
-    object.insert("parameters".into(), Value::Array(parameters));
-    paths.insert(path, Value::Object(object));
+    object.insert("parameters".into(), parameters::of_path(in_namespace, named));
+    let separator = if paths.len() > 1 { "," } else { "" };
+    write!(paths, "{separator}{}:{}", json!(path), Value::Object(object))
+        .expect("writing to memory does not fail");
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Get,
     List,
     Create,
@@ -152,55 +149,6 @@ impl Verb {
             Verb::DeleteCollection => ("delete", "deletecollection"),
         }
     }
-
-    fn parameters(self) -> &'static [(&'static str, &'static str)] {
-        const WRITE: [(&str, &str); 3] =
-            [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-        const PATCH: [(&str, &str); 4] = [
-            ("dryRun", "string"),
-            ("fieldManager", "string"),
-            ("fieldValidation", "string"),
-            ("force", "boolean"),
-        ];
-        const LIST: [(&str, &str); 10] = [
-            ("allowWatchBookmarks", "boolean"),
-            ("continue", "string"),
-            ("fieldSelector", "string"),
-            ("labelSelector", "string"),
-            ("limit", "integer"),
-            ("resourceVersion", "string"),
-            ("resourceVersionMatch", "string"),
-            ("sendInitialEvents", "boolean"),
-            ("timeoutSeconds", "integer"),
-            ("watch", "boolean"),
-        ];
-        const DELETE: [(&str, &str); 5] = [
-            ("dryRun", "string"),
-            ("gracePeriodSeconds", "integer"),
-            ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
-            ("orphanDependents", "boolean"),
-            ("propagationPolicy", "string"),
-        ];
-        const DELETE_COLLECTION: [(&str, &str); 9] = [
-            ("continue", "string"),
-            ("dryRun", "string"),
-            ("fieldSelector", "string"),
-            ("gracePeriodSeconds", "integer"),
-            ("labelSelector", "string"),
-            ("limit", "integer"),
-            ("propagationPolicy", "string"),
-            ("resourceVersion", "string"),
-            ("timeoutSeconds", "integer"),
-        ];
-        match self {
-            Verb::Get => &[],
-            Verb::List => &LIST,
-            Verb::Create | Verb::Update => &WRITE,
-            Verb::Patch => &PATCH,
-            Verb::Delete => &DELETE,
-            Verb::DeleteCollection => &DELETE_COLLECTION,
-        }
-    }
 }
 
 fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
@@ -218,7 +166,7 @@ fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
         "operationId": format!("{word}{}{many}{scope}{}{}", pascal(&tag), about.kind, pascal(suffix)),
         "tags": [tag],
         "description": describe(verb, about.kind, suffix),
-        "parameters": verb.parameters().iter().map(|(name, ty)| parameter(name, ty)).collect::<Vec<_>>(),
+        "parameters": parameters::of(verb),
         "responses": responses(verb, &answer),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": {"group": about.group, "version": about.version, "kind": about.kind},
@@ -276,14 +224,6 @@ fn content(types: &[&str], definition: &str) -> Value {
 
 fn reference(definition: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{definition}")})
-}
-
-fn parameter(name: &str, ty: &str) -> Value {
-    json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
-}
-
-fn path_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
 }
 
 /// `apps_v1`, `core_v1`, `rbacAuthorization_v1`: how published operations are grouped.

@@ -3,6 +3,7 @@
 //! Owns what a patch does to a value and how a bad patch is refused. Does not own what the result has to satisfy: the
 //! caller coerces, defaults and validates it as if it had been sent whole.
 
+mod error;
 mod order;
 mod strategic;
 
@@ -11,51 +12,12 @@ use serde_json::Value;
 
 use crate::types::{Shape, TypeRef};
 
-pub use strategic::StrategicError;
+pub use error::{PatchError, StrategicError};
 
 /// Most operations in a JSON patch.
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// Most bytes that the copy operations of one JSON patch may copy in all.
 pub const JSON_PATCH_COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
-
-/// Why a patch was refused; [`PatchError::code`] says with which HTTP status.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatchError {
-    /// Not JSON, or not a patch.
-    #[error("error decoding patch: {0}")]
-    Malformed(String),
-    /// Too many operations.
-    #[error("The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {0}")]
-    TooManyOperations(usize),
-    /// Its copy operations blow the object up.
-    #[error("the copy operations of a JSON patch may copy at most {JSON_PATCH_COPY_BYTES_MAX} bytes")]
-    CopiesTooMuch,
-    /// An operation could not be applied, or a test failed; the Display says which and why.
-    #[error("the server rejected our request due to an error in our request: {0}")]
-    Unprocessable(String),
-    /// A directive or list of a strategic merge patch is wrong.
-    #[error(transparent)]
-    Strategic(#[from] StrategicError),
-    /// The kind has no merge rules.
-    #[error(
-        "strategic merge patch is not supported for {0}: use application/merge-patch+json or application/json-patch+json"
-    )]
-    StrategicUnsupported(String),
-}
-
-impl PatchError {
-    /// The HTTP status of the answer.
-    #[must_use]
-    pub fn code(&self) -> u16 {
-        match self {
-            PatchError::Malformed(_) => 400,
-            PatchError::TooManyOperations(_) | PatchError::CopiesTooMuch => 413,
-            PatchError::StrategicUnsupported(_) => 415,
-            PatchError::Unprocessable(_) => 422,
-            PatchError::Strategic(error) => error.code(),
-        }
-    }
-}
 
 /// Applies a JSON patch: all operations in order, or none.
 pub fn json(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {

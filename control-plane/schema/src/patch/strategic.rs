@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use super::error::StrategicError;
 use super::order::{arrange, identity};
 use crate::types::{Property, TypeRef};
 
@@ -16,55 +17,6 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const ELEMENT_ORDER: &str = "$setElementOrder/";
 
 type Object = Map<String, Value>;
-
-/// What is wrong with a strategic merge patch. The texts are those of the API server.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StrategicError {
-    /// The patch is no object.
-    #[error("invalid JSON document")]
-    InvalidDocument,
-    /// `$patch` with an unknown value, or one that does not go there.
-    #[error("unknown patch type: {0} in map: {1}")]
-    Directive(Value, Value),
-    /// `$deleteFromPrimitiveList` is no list.
-    #[error("invalid patch format of primitive list")]
-    PrimitiveList,
-    /// `$retainKeys` is no list of names, or leaves out a name that the patch sets.
-    #[error("invalid patch format of retainKeys")]
-    RetainKeys,
-    /// `$setElementOrder` is no list.
-    #[error("invalid patch format of setElementOrder list")]
-    ElementOrder,
-    /// The items of the patch are not ordered as `$setElementOrder` says, or not all named by it.
-    #[error("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")]
-    OrderMismatch {
-        /// The list in the patch.
-        patch: Value,
-        /// The directive.
-        order: Value,
-    },
-    /// An item cannot be told from the others.
-    #[error("map: {0} does not contain declared merge key: {1}")]
-    NoMergeKey(Value, String),
-    /// Lists in lists.
-    #[error("lists of lists are not supported")]
-    ListOfLists,
-    /// `$patch: merge` in a list.
-    #[error("merging lists cannot yet be specified in the patch")]
-    MergeDirective,
-    /// Objects and scalars in one list.
-    #[error("list element types are not identical: {0}")]
-    MixedList(Value),
-}
-
-impl StrategicError {
-    pub(super) fn code(&self) -> u16 {
-        match self {
-            StrategicError::NoMergeKey(..) | StrategicError::ListOfLists => 422,
-            _ => 400,
-        }
-    }
-}
 
 /// Merges `patch` into `original`; without a type, objects merge and lists are replaced.
 pub(super) fn merge_object(
