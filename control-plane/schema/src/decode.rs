@@ -19,6 +19,8 @@ use seed::Seed;
 
 /// Most strict errors that are collected from one body.
 pub const STRICT_ERRORS_MAX: usize = 100;
+/// Deepest nesting of an object; what is deeper could be written and never read again.
+pub const DEPTH_MAX: usize = 120;
 /// Bytes of a body that an error shows.
 const SUMMARY_MAX: usize = 30;
 
@@ -52,7 +54,8 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// Why a body was refused. All are a 400 BadRequest whose message is the Display.
+/// Why a body was refused. All are a 400 BadRequest whose message is the Display; after a patch upstream answers 422
+/// instead, with [`DecodeError::detail`] as the detail of the field `patch`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or not YAML.
@@ -79,6 +82,16 @@ pub enum DecodeError {
         /// What is wrong, naming the field.
         message: String,
     },
+}
+
+impl DecodeError {
+    /// What is wrong, without the kind.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            DecodeError::Syntax { message, .. } | DecodeError::Object { message, .. } => message,
+        }
+    }
 }
 
 /// `apiVersion` and `kind` of a body; empty where unset.
@@ -131,8 +144,22 @@ pub fn decode(
 /// The same for a value that was parsed already, e.g. the result of a patch.
 pub fn coerce(value: Value, ty: TypeRef<'_>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let cx = Cx::new(validation);
+    if !is_shallow(&value, DEPTH_MAX) {
+        return cx
+            .finish(ty, Err(syntax(b"", ContentType::Json, ty.kind(), "exceeded max depth".to_owned())));
+    }
     let read = Seed::root(&cx, ty).deserialize(value);
     cx.finish(ty, read.map_err(|e| syntax(b"", ContentType::Json, ty.kind(), e.to_string())))
+}
+
+fn is_shallow(value: &Value, depth_left: usize) -> bool {
+    match value {
+        Value::Array(items) => depth_left > 0 && items.iter().all(|item| is_shallow(item, depth_left - 1)),
+        Value::Object(entries) => {
+            depth_left > 0 && entries.values().all(|entry| is_shallow(entry, depth_left - 1))
+        }
+        _ => true,
+    }
 }
 
 /// With `lenient`, the last of several equal keys wins; else they are an error.
@@ -140,7 +167,8 @@ fn parse_yaml(body: &[u8], lenient: bool) -> Result<Value, String> {
     use serde_saphyr::options::DuplicateKeyPolicy;
     let policy = if lenient { DuplicateKeyPolicy::LastWins } else { DuplicateKeyPolicy::Error };
     let options = serde_saphyr::options! { duplicate_keys: policy, with_snippet: false };
-    serde_saphyr::from_slice_with_options(body, options).map_err(|e| e.to_string())
+    let value = serde_saphyr::from_slice_with_options(body, options).map_err(|e| e.to_string())?;
+    if is_shallow(&value, DEPTH_MAX) { Ok(value) } else { Err("exceeded max depth".to_owned()) }
 }
 
 fn syntax(body: &[u8], content_type: ContentType, kind: &str, message: String) -> DecodeError {

@@ -161,6 +161,13 @@ impl Schemas {
         Some(TypeRef { schemas: self, shape: Shape::Object(u16::try_from(at).ok()?) })
     }
 
+    /// The type of the options that a DELETE may carry as its body, in whichever group and version.
+    #[must_use]
+    pub fn delete_options(&self) -> TypeRef<'_> {
+        self.definition("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
+            .expect("every table has the meta types")
+    }
+
     /// Every built-in (group, version, kind), sorted.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
         self.kinds.iter().map(|k| (k.group, k.version, k.kind))
@@ -290,6 +297,7 @@ mod tests {
             let ty = schemas.definition(definition).expect("an embedded definition");
             assert_eq!(ty.property(property).map(|p| p.shape), Some(shape), "{definition}.{property}");
         }
+        assert_eq!(schemas.delete_options().kind(), "DeleteOptions");
         assert!(schemas.kind("apps", "v1", "Deployment").is_some());
         assert!(schemas.kind("extensions", "v1beta1", "Deployment").is_none());
     }

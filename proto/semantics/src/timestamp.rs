@@ -15,9 +15,13 @@ const MICROS: &[BorrowedFormatItem<'_>] =
 #[error("parsing time {0:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {0:?} as an RFC 3339 time")]
 pub struct NotATime(pub String);
 
-/// Reads any RFC 3339 time.
+/// Reads any RFC 3339 time whose year in UTC has four digits; the result is in UTC.
 pub fn parse(text: &str) -> Result<OffsetDateTime, NotATime> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATime(text.to_owned()))
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .and_then(|time| time.checked_to_offset(UtcOffset::UTC))
+        .filter(|time| (0..=9999).contains(&time.year()))
+        .ok_or_else(|| NotATime(text.to_owned()))
 }
 
 /// `2026-01-02T03:04:05Z`: the form of creationTimestamp and of most times.
@@ -50,7 +54,15 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "yesterday", "2026-01-02", "2026-13-02T03:04:05Z", "2026-01-02 03:04:05"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-02",
+            "2026-13-02T03:04:05Z",
+            "2026-01-02 03:04:05",
+            "9999-12-31T23:59:59-01:00",
+            "0000-01-01T00:00:00+01:00",
+        ] {
             assert_eq!(parse(text), Err(NotATime(text.to_owned())), "{text}");
         }
     }

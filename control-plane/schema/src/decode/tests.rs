@@ -1,5 +1,6 @@
 //! What clients send, and what they are told: the wording is upstream's.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -191,6 +192,8 @@ fn yaml_is_read_too() {
             .ends_with("json: cannot unmarshal number into Go struct field ConfigMap.data of type string")
     );
     assert!(decode(b"a: [", ContentType::Yaml, map, FieldValidation::Warn).is_err());
+    let deep = format!("x: {}1{}", "[".repeat(500), "]".repeat(500));
+    assert!(decode(deep.as_bytes(), ContentType::Yaml, map, FieldValidation::Ignore).is_err());
 }
 
 #[test]
@@ -207,4 +210,59 @@ fn decoding_again_changes_nothing() {
 fn every_type_fits_the_set_of_seen_properties() {
     let widest = Schemas::builtin().types.iter().map(|ty| ty.properties.len()).max();
     assert!(widest.is_some_and(|n| n <= seed::Seen::BITS as usize));
+}
+
+#[test]
+fn patches_cannot_nest_an_object_until_nobody_can_read_it() {
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"x": inner}));
+    let revision = |levels: usize| json!({"data": nested(levels)});
+    let ty = ty("apps", "ControllerRevision");
+    assert!(coerce(revision(DEPTH_MAX - 1), ty, FieldValidation::Strict).is_ok());
+    let error = coerce(revision(DEPTH_MAX), ty, FieldValidation::Strict).expect_err("too deep");
+    assert_eq!(error.detail(), "exceeded max depth");
+}
+
+/// Documents that are often nearly pods: keys and values that the schema knows, in any arrangement.
+fn nearly_a_pod() -> impl Strategy<Value = Value> {
+    let keys = "(metadata|spec|status|containers|name|resources|limits|cpu|volumes|ports|containerPort|labels|env|\
+        securityContext|startTime|image|livenessProbe|httpGet|port|other)";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_filter_map("finite", |f| serde_json::Number::from_f64(f).map(Value::from)),
+        "(1|0.5|100m|1Gi|http|x|2026-01-02T03:04:05Z)".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 48, 5, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            3 => prop::collection::btree_map(keys, inner, 0..5).prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_decoded_is_canonical_and_defaulting_keeps_it_so(document in nearly_a_pod()) {
+        let pod = ty("", "Pod");
+        let body = document.to_string();
+        if let Ok(decoded) = decode(body.as_bytes(), ContentType::Json, pod, FieldValidation::Warn) {
+            let again = coerce(decoded.value.clone(), pod, FieldValidation::Strict);
+            prop_assert_eq!(again.map(|d| d.value), Ok(decoded.value.clone()));
+            let mut defaulted = decoded.value;
+            crate::defaults::apply(pod, &mut defaulted);
+            let again = coerce(defaulted.clone(), pod, FieldValidation::Strict);
+            prop_assert_eq!(again.map(|d| d.value), Ok(defaulted.clone()));
+            let once = defaulted.clone();
+            crate::defaults::apply(pod, &mut defaulted);
+            prop_assert_eq!(defaulted, once);
+        }
+    }
+
+    #[test]
+    fn a_parsed_value_and_its_text_decode_alike(document in nearly_a_pod()) {
+        let pod = ty("", "Pod");
+        let from_text = decode(document.to_string().as_bytes(), ContentType::Json, pod, FieldValidation::Warn);
+        prop_assert_eq!(from_text.ok(), coerce(document, pod, FieldValidation::Warn).ok());
+    }
 }

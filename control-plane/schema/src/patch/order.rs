@@ -3,7 +3,7 @@
 //! Rules: the Kubernetes design proposal "Preserve Order in Strategic Merge Patch". The items that the patch names keep
 //! the patch's order among themselves, the others keep theirs, and the two are interleaved as the stored list had them.
 
-use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -15,6 +15,28 @@ pub(super) fn identity<'v>(item: &'v Value, merge_key: Option<&str>) -> Option<&
     }
 }
 
+/// Where each item first stands in a list.
+struct Places<'v> {
+    by_identity: HashMap<&'v Value, usize>,
+    merge_key: Option<&'v str>,
+}
+
+impl<'v> Places<'v> {
+    fn of(list: &'v [Value], merge_key: Option<&'v str>) -> Places<'v> {
+        let mut by_identity = HashMap::with_capacity(list.len());
+        for (place, item) in list.iter().enumerate() {
+            if let Some(id) = identity(item, merge_key) {
+                by_identity.entry(id).or_insert(place);
+            }
+        }
+        Places { by_identity, merge_key }
+    }
+
+    fn find(&self, item: &Value) -> Option<usize> {
+        self.by_identity.get(identity(item, self.merge_key)?).copied()
+    }
+}
+
 /// `merged` in its final order.
 pub(super) fn arrange(
     merged: Vec<Value>,
@@ -22,24 +44,21 @@ pub(super) fn arrange(
     stored_order: &[Value],
     merge_key: Option<&str>,
 ) -> Vec<Value> {
-    let place = |order: &[Value], item: &Value| {
-        let id = identity(item, merge_key)?;
-        order.iter().position(|other| identity(other, merge_key) == Some(id))
-    };
+    let patch = Places::of(patch_order, merge_key);
+    let stored = Places::of(stored_order, merge_key);
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| place(patch_order, item).is_some());
-    let by = |order: &[Value], a: &Value, b: &Value| match (place(order, a), place(order, b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        _ => Ordering::Equal,
-    };
-    named.sort_by(|a, b| by(patch_order, a, b));
-    others.sort_by(|a, b| by(stored_order, a, b));
+        merged.into_iter().partition(|item| patch.find(item).is_some());
+    named.sort_by_cached_key(|item| patch.find(item));
+    // Items that are new to the stored list are all named by the patch.
+    others.sort_by_cached_key(|item| stored.find(item));
 
     let mut result = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {
         let other_first = match (others.peek(), named.peek()) {
-            (Some(other), Some(name)) => by(stored_order, other, name) == Ordering::Less,
+            (Some(other), Some(name)) => {
+                matches!((stored.find(other), stored.find(name)), (Some(other), Some(name)) if other < name)
+            }
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (None, None) => return result,

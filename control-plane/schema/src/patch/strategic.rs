@@ -5,6 +5,8 @@
 //! "Strategic Merge Patch". Directives: `$patch` (replace, delete; in lists by merge key), `$retainKeys`,
 //! `$deleteFromPrimitiveList/<list>`, `$setElementOrder/<list>`.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::error::StrategicError;
@@ -204,12 +206,8 @@ fn merge_list(
 }
 
 fn merge_scalars(stored: Vec<Value>, patch: Vec<Value>) -> Vec<Value> {
-    let mut merged: Vec<Value> = Vec::with_capacity(stored.len() + patch.len());
-    for item in stored.iter().chain(&patch) {
-        if !merged.contains(item) {
-            merged.push(item.clone());
-        }
-    }
+    let mut seen = HashSet::with_capacity(stored.len() + patch.len());
+    let merged = stored.iter().chain(&patch).filter(|item| seen.insert(*item)).cloned().collect();
     arrange(merged, &patch, &stored, None)
 }
 
@@ -219,15 +217,14 @@ fn merge_objects(
     key: &str,
     item_type: Option<TypeRef<'_>>,
 ) -> Result<Vec<Value>, StrategicError> {
-    let mut merged = stored.clone();
+    let mut deleted = HashSet::new();
     let mut replace = false;
     let mut additions = Vec::with_capacity(patch.len());
     for item in patch {
         match item.get(PATCH) {
             None => additions.push(item),
             Some(directive) if directive == "delete" => {
-                let id = item.get(key).ok_or_else(|| no_merge_key(&item, Some(key)))?;
-                merged.retain(|other| other.get(key) != Some(id));
+                deleted.insert(item.get(key).cloned().ok_or_else(|| no_merge_key(&item, Some(key)))?);
             }
             Some(directive) if directive == "replace" => replace = true,
             Some(directive) if directive == "merge" => return Err(StrategicError::MergeDirective),
@@ -235,16 +232,26 @@ fn merge_objects(
         }
     }
     if replace {
-        return Ok(additions);
+        return Ok(without_directive_items(additions));
+    }
+    let mut merged: Vec<Value> =
+        stored.iter().filter(|item| item.get(key).is_none_or(|id| !deleted.contains(id))).cloned().collect();
+    let mut places: HashMap<Value, usize> = HashMap::with_capacity(merged.len());
+    for (place, item) in merged.iter().enumerate() {
+        if let Some(id) = item.get(key) {
+            places.entry(id.clone()).or_insert(place);
+        }
     }
     let order = additions.clone();
     for item in additions {
         let id = item.get(key).cloned().ok_or_else(|| no_merge_key(&item, Some(key)))?;
-        let known =
-            merged.iter_mut().find(|other| other.get(key) == Some(&id)).and_then(Value::as_object_mut);
+        let known = places.get(&id).and_then(|place| merged[*place].as_object_mut());
         match (known, item) {
             (Some(known), Value::Object(item)) => merge_object(known, item, item_type)?,
-            (_, item) => merged.push(without_directives(item)),
+            (_, item) => {
+                places.insert(id, merged.len());
+                merged.push(without_directives(item));
+            }
         }
     }
     Ok(arrange(merged, &order, &stored, Some(key)))
