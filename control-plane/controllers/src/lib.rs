@@ -56,6 +56,12 @@ pub struct Config {
 /// Upstream's `--node-monitor-grace-period`.
 pub const NODE_MONITOR_GRACE: Duration = Duration::from_secs(50);
 
+impl Default for Config {
+    fn default() -> Self {
+        Self { node_monitor_grace: NODE_MONITOR_GRACE, root_ca_pem: String::new(), leader_election: None }
+    }
+}
+
 /// Runs all controllers until `shutdown`, with informers of their own.
 pub async fn run(client: kube::Client, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let informers = Informers::new(&Api::new(client.clone()), &shutdown);
