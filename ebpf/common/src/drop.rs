@@ -1,0 +1,36 @@
+//! One number space for what a program decided against a client or could not do for it.
+//!
+//! Programs count by these numbers, metrics and tools print their names. A number, once released, keeps its meaning.
+
+/// Index into the counters; a new reason goes to the end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Reason {
+    /// The Service has no backend: the connection was refused (ECONNREFUSED).
+    NoBackend = 0,
+    /// A frontend named a record or slot that does not exist: refused. Always a bug.
+    BadRecord = 1,
+    /// The connection was made, but `CONNECTIONS` is full: getpeername() will answer the backend.
+    ConnectionsFull = 2,
+    /// The datagram was sent, but its answer will come from the backend: `DATAGRAMS` could not take the flow.
+    DatagramsFull = 3,
+}
+
+/// How many reasons there are.
+pub const REASONS: u32 = 4;
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; REASONS as usize] =
+        [Self::NoBackend, Self::BadRecord, Self::ConnectionsFull, Self::DatagramsFull];
+
+    /// The name in metrics and tools.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoBackend => "no_backend",
+            Self::BadRecord => "bad_record",
+            Self::ConnectionsFull => "connections_full",
+            Self::DatagramsFull => "datagrams_full",
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Keys of the hash maps. Every byte counts in a comparison, so padding is a named field that is always zero.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::net::{Address4, Address6, Port};
+
+/// What a client connects to, IPv4. Compared exactly.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct Frontend4 {
+    /// The Service's address.
+    pub address: Address4,
+    /// The Service's port.
+    pub port: Port,
+    /// IANA protocol number, see [`crate::net::Protocol`].
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+/// What a client connects to, IPv6. Never a mapped address: those are looked up as IPv4.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct Frontend6 {
+    /// The Service's address.
+    pub address: Address6,
+    /// The Service's port.
+    pub port: Port,
+    /// IANA protocol number, see [`crate::net::Protocol`].
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+/// A flow of an unconnected UDP socket: whose answers are made to come from the Service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Datagram {
+    /// The socket's cookie, host order.
+    pub cookie: u64,
+    /// The backend's address; IPv4 in mapped form.
+    pub backend: Address6,
+    /// The backend's port.
+    pub backend_port: Port,
+    /// Always zero.
+    pub pad: [u16; 3],
+}
+
+/// A client held to its backend by `sessionAffinity: ClientIP`.
+///
+/// Before connect() a socket has no source address, so the client is its network namespace: a pod, or the node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Affinity {
+    /// Cookie of the client's network namespace, host order.
+    pub client: u64,
+    /// Index of the Service's record, host order.
+    pub service: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// States that a backend is one of the Service's; asked before a client is sent back to a remembered backend.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
+)]
+pub struct AffinityMember {
+    /// Index of the Service's record, host order.
+    pub service: u32,
+    /// The backend's port.
+    pub port: Port,
+    /// Always zero.
+    pub pad: u16,
+    /// The backend's address; IPv4 in mapped form.
+    pub address: Address6,
+}
+
+const _: () = assert!(size_of::<Frontend4>() == 8 && align_of::<Frontend4>() == 4);
+const _: () = assert!(size_of::<Frontend6>() == 20 && align_of::<Frontend6>() == 4);
+const _: () = assert!(size_of::<Datagram>() == 32 && align_of::<Datagram>() == 8);
+const _: () = assert!(size_of::<Affinity>() == 16 && align_of::<Affinity>() == 8);
+const _: () = assert!(size_of::<AffinityMember>() == 24 && align_of::<AffinityMember>() == 4);

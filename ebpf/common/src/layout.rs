@@ -1,0 +1,210 @@
+//! Every map's shape in one table, and the hash of all that the programs take for granted about it.
+//!
+//! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
+//! pinned, with this table.
+
+use crate::{drop, key, limits, value};
+
+/// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
+pub const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE` of `linux/bpf.h`: the array is shared memory.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// Types of `enum bpf_map_type`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum MapType {
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    PerCpuArray = 6,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHash = 9,
+}
+
+/// What becomes of a map when the layout changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keeping {
+    /// Made anew from the API's objects, under the path of the new hash.
+    Config,
+    /// Adopted, or copied when only its size differs; the number is the version of its own layout.
+    State(u32),
+}
+
+/// A map as it must be in the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shape {
+    /// Name in the object file and of the pin.
+    pub name: &'static str,
+    /// The kernel's type.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Size in entries, from [`crate::limits`].
+    pub max_entries: u32,
+    /// Flags at creation.
+    pub flags: u32,
+    /// What an upgrade does with it.
+    pub keeping: Keeping,
+}
+
+const fn shape<K, V>(
+    name: &'static str,
+    map_type: MapType,
+    max_entries: u32,
+    flags: u32,
+    keeping: Keeping,
+) -> Shape {
+    Shape {
+        name,
+        map_type,
+        key_size: size_of::<K>() as u32,
+        value_size: size_of::<V>() as u32,
+        max_entries,
+        flags,
+        keeping,
+    }
+}
+
+/// [`key::Frontend4`] to [`value::Frontend`].
+pub const FRONTENDS4: Shape = shape::<key::Frontend4, value::Frontend>(
+    "FRONTENDS4",
+    MapType::Hash,
+    limits::FRONTENDS4_MAX,
+    NO_PREALLOC,
+    Keeping::Config,
+);
+/// [`key::Frontend6`] to [`value::Frontend`].
+pub const FRONTENDS6: Shape = shape::<key::Frontend6, value::Frontend>(
+    "FRONTENDS6",
+    MapType::Hash,
+    limits::FRONTENDS6_MAX,
+    NO_PREALLOC,
+    Keeping::Config,
+);
+/// Index to [`value::Service`], shared memory.
+pub const SERVICES: Shape =
+    shape::<u32, value::Service>("SERVICES", MapType::Array, limits::SERVICES_MAX, MMAPABLE, Keeping::Config);
+/// Slot to [`value::Backend4`].
+pub const BACKENDS4: Shape =
+    shape::<u32, value::Backend4>("BACKENDS4", MapType::Array, limits::BACKENDS4_MAX, 0, Keeping::Config);
+/// Slot to [`value::Backend6`].
+pub const BACKENDS6: Shape =
+    shape::<u32, value::Backend6>("BACKENDS6", MapType::Array, limits::BACKENDS6_MAX, 0, Keeping::Config);
+/// [`key::AffinityMember`] to nothing (one byte, as a value may not be empty).
+pub const AFFINITY_MEMBERS: Shape = shape::<key::AffinityMember, u8>(
+    "AFFINITY_MEMBERS",
+    MapType::Hash,
+    limits::AFFINITY_MEMBERS_MAX,
+    NO_PREALLOC,
+    Keeping::Config,
+);
+/// [`drop::Reason`] to a count, one a CPU.
+pub const DROPS: Shape = shape::<u32, u64>("DROPS", MapType::PerCpuArray, drop::REASONS, 0, Keeping::Config);
+/// Socket cookie to [`value::Connection`].
+pub const CONNECTIONS: Shape = shape::<u64, value::Connection>(
+    "CONNECTIONS",
+    MapType::Hash,
+    limits::CONNECTIONS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`key::Datagram`] to [`value::Datagram`].
+pub const DATAGRAMS: Shape = shape::<key::Datagram, value::Datagram>(
+    "DATAGRAMS",
+    MapType::LruHash,
+    limits::DATAGRAMS_MAX,
+    0,
+    Keeping::State(1),
+);
+/// [`key::Affinity`] to [`value::Affinity`].
+pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
+    "AFFINITY",
+    MapType::LruHash,
+    limits::AFFINITY_MAX,
+    0,
+    Keeping::State(1),
+);
+
+/// All maps of the socket programs.
+pub const MAPS: [Shape; 10] = [
+    FRONTENDS4,
+    FRONTENDS6,
+    SERVICES,
+    BACKENDS4,
+    BACKENDS6,
+    AFFINITY_MEMBERS,
+    DROPS,
+    CONNECTIONS,
+    DATAGRAMS,
+    AFFINITY,
+];
+
+/// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
+/// a changed meaning that sizes do not show is never missed.
+pub const CONFIG_HASH: u64 = {
+    let sources: [&[u8]; 6] = [
+        include_bytes!("drop.rs"),
+        include_bytes!("key.rs"),
+        include_bytes!("layout.rs"),
+        include_bytes!("limits.rs"),
+        include_bytes!("net.rs"),
+        include_bytes!("value.rs"),
+    ];
+    let mut hash = FNV_OFFSET;
+    let mut file = 0;
+    while file < sources.len() {
+        hash = fnv1a(hash, sources[file]);
+        file += 1;
+    }
+    hash
+};
+
+/// Section of an object file that states which layout its programs were compiled from: [`MARK`].
+pub const MARK_SECTION: &str = "keelson.layout";
+/// The layout's mark: a word to find it by, and [`CONFIG_HASH`].
+pub const MARK: [u8; 24] = {
+    let (word, hash) = (*b"keelson layout: ", CONFIG_HASH.to_le_bytes());
+    let mut mark = [0; 24];
+    let mut i = 0;
+    while i < mark.len() {
+        mark[i] = if i < word.len() { word[i] } else { hash[i - word.len()] };
+        i += 1;
+    }
+    mark
+};
+
+/// Offset basis and prime of the 64-bit FNV-1a hash, <https://www.rfc-editor.org/rfc/rfc9923>.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(FNV_PRIME);
+        i += 1;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fnv1a_gives_the_published_values() {
+        assert_eq!(fnv1a(FNV_OFFSET, b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(FNV_OFFSET, b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn names_are_unique_and_fit_the_kernel() {
+        for (i, map) in MAPS.iter().enumerate() {
+            assert!(MAPS[..i].iter().all(|other| other.name != map.name));
+        }
+    }
+}

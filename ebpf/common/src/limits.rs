@@ -1,0 +1,29 @@
+//! The named maximum of every map. Reaching one is an error at the writer and a count at the program.
+//!
+//! The figures carry 50,000 Services on one node. Hash maps allocate elements as they are used; what is paid from the start is
+//! 16 bytes a bucket. Arrays and LRU maps are paid in full, hence the smaller figures there.
+
+/// Frontends (address, port, protocol) of IPv4 Services: 50,000 with one port each, and room.
+pub const FRONTENDS4_MAX: u32 = 65_536;
+/// Frontends of IPv6 Services; rarer, and each is dearer.
+pub const FRONTENDS6_MAX: u32 = 16_384;
+/// Service records: one a (Service, port, protocol, family). Record 0 is never used.
+pub const SERVICES_MAX: u32 = 65_536;
+/// Backend slots of IPv4 Services, 8 bytes each (2 MiB). A power of two: the allocator halves it.
+pub const BACKENDS4_MAX: u32 = 262_144;
+/// Backend slots of IPv6 Services, 20 bytes each (1.5 MiB with the kernel's rounding). A power of two.
+pub const BACKENDS6_MAX: u32 = 65_536;
+/// Backends of one Service port in one family; a power of two, and less than the slots of either family.
+pub const BACKENDS_PER_SERVICE_MAX: u32 = 16_384;
+/// Sockets of this node connected through a Service at the same time.
+pub const CONNECTIONS_MAX: u32 = 131_072;
+/// Flows of unconnected UDP sockets (socket, backend, port); the least recently used goes first.
+pub const DATAGRAMS_MAX: u32 = 16_384;
+/// Clients (network namespace, Service) held to their backend; the least recently used goes first.
+pub const AFFINITY_MAX: u32 = 8_192;
+/// Backends of Services with session affinity, over all such Services.
+pub const AFFINITY_MEMBERS_MAX: u32 = 65_536;
+
+const _: () = assert!(BACKENDS4_MAX.is_power_of_two() && BACKENDS6_MAX.is_power_of_two());
+const _: () = assert!(BACKENDS_PER_SERVICE_MAX.is_power_of_two());
+const _: () = assert!(BACKENDS_PER_SERVICE_MAX < BACKENDS4_MAX && BACKENDS_PER_SERVICE_MAX < BACKENDS6_MAX);

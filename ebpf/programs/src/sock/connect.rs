@@ -1,0 +1,68 @@
+//! connect(): choose a backend, rewrite the destination, remember the socket.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use keelson_ebpf_common::{
+    drop::Reason,
+    net::{Address6, Port},
+    value::Connection,
+};
+
+use crate::{
+    context::{ALLOW, Hook},
+    maps::{self, CONNECTIONS},
+    select::{Choice, Entropy, choose4, choose6},
+};
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    let hook = Hook::new(&context);
+    let (address, port) = (hook.address4(), hook.port());
+    match choose4(&hook, address, Entropy::Random) {
+        Choice::NotService => ALLOW,
+        Choice::Refuse => hook.refuse(),
+        Choice::Backend(to) => {
+            remember(&hook, to.service, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
+            hook.set_address4(to.address);
+            hook.set_port(to.port);
+            ALLOW
+        }
+    }
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    let hook = Hook::new(&context);
+    let (address, port) = (hook.address6(), hook.port());
+    let to = match address.mapped() {
+        Some(v4) => match choose4(&hook, v4, Entropy::Random) {
+            Choice::NotService => return ALLOW,
+            Choice::Refuse => return hook.refuse(),
+            Choice::Backend(to) => (to.service, to.address.to_mapped(), to.port),
+        },
+        None => match choose6(&hook, address, Entropy::Random) {
+            Choice::NotService => return ALLOW,
+            Choice::Refuse => return hook.refuse(),
+            Choice::Backend(to) => (to.service, to.address, to.port),
+        },
+    };
+    let (service, backend, backend_port) = to;
+    remember(&hook, service, (address, port), (backend, backend_port));
+    hook.set_address6(backend);
+    hook.set_port(backend_port);
+    ALLOW
+}
+
+#[inline(always)]
+fn remember(hook: &Hook, service: u32, frontend: (Address6, Port), backend: (Address6, Port)) {
+    let record = Connection {
+        frontend: frontend.0,
+        backend: backend.0,
+        frontend_port: frontend.1,
+        backend_port: backend.1,
+        service,
+    };
+    // A connection is worth more than the right answer of getpeername(): it goes on without a record.
+    if CONNECTIONS.insert(&hook.cookie(), &record, 0).is_err() {
+        maps::count(Reason::ConnectionsFull);
+    }
+}

@@ -1,0 +1,57 @@
+//! The maps, declared from the table in `keelson_ebpf_common::layout`, and the counters.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+};
+use keelson_ebpf_common::{drop::Reason, key, layout, value};
+
+#[map]
+pub static FRONTENDS4: HashMap<key::Frontend4, value::Frontend> =
+    HashMap::with_max_entries(layout::FRONTENDS4.max_entries, layout::FRONTENDS4.flags);
+
+#[map]
+pub static FRONTENDS6: HashMap<key::Frontend6, value::Frontend> =
+    HashMap::with_max_entries(layout::FRONTENDS6.max_entries, layout::FRONTENDS6.flags);
+
+#[map]
+pub static SERVICES: Array<value::Service> =
+    Array::with_max_entries(layout::SERVICES.max_entries, layout::SERVICES.flags);
+
+#[map]
+pub static BACKENDS4: Array<value::Backend4> =
+    Array::with_max_entries(layout::BACKENDS4.max_entries, layout::BACKENDS4.flags);
+
+#[map]
+pub static BACKENDS6: Array<value::Backend6> =
+    Array::with_max_entries(layout::BACKENDS6.max_entries, layout::BACKENDS6.flags);
+
+#[map]
+pub static AFFINITY_MEMBERS: HashMap<key::AffinityMember, u8> =
+    HashMap::with_max_entries(layout::AFFINITY_MEMBERS.max_entries, layout::AFFINITY_MEMBERS.flags);
+
+#[map]
+pub static CONNECTIONS: HashMap<u64, value::Connection> =
+    HashMap::with_max_entries(layout::CONNECTIONS.max_entries, layout::CONNECTIONS.flags);
+
+#[map]
+pub static DATAGRAMS: LruHashMap<key::Datagram, value::Datagram> =
+    LruHashMap::with_max_entries(layout::DATAGRAMS.max_entries, layout::DATAGRAMS.flags);
+
+#[map]
+pub static AFFINITY: LruHashMap<key::Affinity, value::Affinity> =
+    LruHashMap::with_max_entries(layout::AFFINITY.max_entries, layout::AFFINITY.flags);
+
+#[map]
+static DROPS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(layout::DROPS.max_entries, layout::DROPS.flags);
+
+/// Counts one decision on this CPU.
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
+        // SAFETY: a non-null pointer from the map, of this CPU alone. A program may be preempted by another on the
+        // same CPU between load and store, which loses a count: accepted, an atomic would cost the hot CPU more.
+        unsafe { *counter += 1 }
+    }
+}

@@ -1,0 +1,199 @@
+//! The folder of pins: what is there, whether it fits, what is copied and dropped.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use keelson_ebpf_common::layout::{self, Keeping, Shape};
+use keelson_sys::bpf::{self, Map, MapInfo};
+
+use crate::Error;
+
+/// Suffix of a state map of another size whose elements are being copied. bpffs allows no dots.
+const OUTGROWN: &str = "-outgrown";
+
+/// The pins of one node.
+#[derive(Debug)]
+pub(super) struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Makes the folders, and puts out of the way what cannot be adopted as it is.
+    pub(super) fn prepare(bpffs: &Path, node: &str) -> Result<Self, Error> {
+        if !bpf::is_bpffs(bpffs)? {
+            return Err(Error::NoBpffs { path: bpffs.into() });
+        }
+        let pins = Self { root: root(bpffs, node)? };
+        for folder in [pins.links(), pins.config(), pins.state()] {
+            fs::create_dir_all(&folder).map_err(file("making the folder", &folder))?;
+        }
+        pins.set_aside_misfits()?;
+        Ok(pins)
+    }
+
+    pub(super) fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.root.join(config_name())
+    }
+
+    /// The pin of a map.
+    pub(super) fn map(&self, shape: &Shape) -> PathBuf {
+        match shape.keeping {
+            Keeping::Config => self.config().join(shape.name),
+            Keeping::State(version) => self.state().join(format!("{}-{version}", shape.name)),
+        }
+    }
+
+    fn outgrown(&self, shape: &Shape) -> PathBuf {
+        let mut path = self.map(shape).into_os_string();
+        path.push(OUTGROWN);
+        path.into()
+    }
+
+    /// Type, key, value, size and flags are compared before anything is adopted. Maps made from the API's objects refer to
+    /// each other: if one does not fit, all go (the attached programs hold theirs until they are replaced). A state
+    /// map of another size is renamed and copied later; one of another type has nothing that can be read.
+    fn set_aside_misfits(&self) -> Result<(), Error> {
+        let mut misfit = false;
+        for shape in &layout::MAPS {
+            let path = self.map(shape);
+            let Some(found) = Map::open_pinned(&path)? else { continue };
+            if fits(shape, found.info()) {
+                continue;
+            }
+            tracing::warn!(map = shape.name, found = ?found.info(), "a pinned map does not fit and is not adopted");
+            let same_elements = MapInfo { max_entries: shape.max_entries, ..found.info() };
+            match shape.keeping {
+                Keeping::Config => misfit = true,
+                Keeping::State(_) if fits(shape, same_elements) => {
+                    let aside = self.outgrown(shape);
+                    fs::rename(&path, &aside).map_err(file("renaming the pin", &path))?;
+                }
+                Keeping::State(_) => bpf::unpin(&path)?,
+            }
+        }
+        if misfit {
+            for shape in layout::MAPS.iter().filter(|shape| shape.keeping == Keeping::Config) {
+                bpf::unpin(&self.map(shape))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what outgrown state maps hold; an element that the new map has already is younger and stays.
+    pub(super) fn migrate(&self) -> Result<(), Error> {
+        for shape in &layout::MAPS {
+            let Some(old) = Map::open_pinned(&self.outgrown(shape))? else { continue };
+            let Some(new) = Map::open_pinned(&self.map(shape))? else { continue };
+            let entries = old.entries()?;
+            tracing::info!(
+                map = shape.name,
+                bytes = entries.keys.len(),
+                "copying state to a map of another size"
+            );
+            let keys = entries.keys.chunks_exact(shape.key_size as usize);
+            let values = entries.values.chunks_exact(shape.value_size as usize);
+            let copied =
+                keys.zip(values).try_for_each(|(key, value)| new.insert_absent(key, value).map(|_| ()));
+            if let Err(error) = copied {
+                // A smaller map may not take all: those sockets lose their reverse translation, nothing else.
+                tracing::warn!(map = shape.name, %error, "not all state was copied");
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies once more, now that no program writes to the outgrown maps, and drops them.
+    pub(super) fn finish_migration(&self) -> Result<(), Error> {
+        self.migrate()?;
+        for shape in &layout::MAPS {
+            bpf::unpin(&self.outgrown(shape))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the maps of every other layout.
+    pub(super) fn drop_other_layouts(&self) -> Result<(), Error> {
+        for folder in subfolders(&self.root)? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("maps-") && name != config_name() {
+                tracing::info!(%name, "dropping the maps of another layout");
+                remove_folder(&folder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `<bpffs>/keelson/<node>`. bpffs allows no dots in names; no node's name has an underscore.
+pub(super) fn root(bpffs: &Path, node: &str) -> Result<PathBuf, Error> {
+    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    if node.is_empty() || node.len() > 253 || !node.bytes().all(valid) {
+        return Err(Error::NodeName { name: node.into() });
+    }
+    Ok(bpffs.join("keelson").join(node.replace('.', "_")))
+}
+
+fn config_name() -> String {
+    format!("maps-{:016x}", layout::CONFIG_HASH)
+}
+
+pub(super) fn fits(shape: &Shape, found: MapInfo) -> bool {
+    found.map_type == shape.map_type as u32
+        && found.key_size == shape.key_size
+        && found.value_size == shape.value_size
+        && found.max_entries == shape.max_entries
+        && found.flags == shape.flags
+}
+
+pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(file("reading the folder", folder)(e)),
+    };
+    entries.map(|entry| entry.map(|e| e.path()).map_err(file("reading the folder", folder))).collect()
+}
+
+/// Removes a folder of pins; absent is fine.
+pub(super) fn remove_folder(folder: &Path) -> Result<(), Error> {
+    for pin in subfolders(folder)? {
+        bpf::unpin(&pin)?;
+    }
+    match fs::remove_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(file("removing the folder", folder)(e)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn file<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
+    move |source| Error::File { doing, path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_nodes_become_folders_that_bpffs_takes() {
+        let root = |node| root(Path::new("/sys/fs/bpf"), node);
+        assert_eq!(
+            root("ip-10-0-0-1.internal").unwrap(),
+            Path::new("/sys/fs/bpf/keelson/ip-10-0-0-1_internal")
+        );
+        for bad in ["", "a/b", "..", "A", "a_b"] {
+            let refused = root(bad);
+            assert!(bad == ".." || matches!(refused, Err(Error::NodeName { .. })), "{bad}");
+        }
+        assert_eq!(root("..").unwrap(), Path::new("/sys/fs/bpf/keelson/__"));
+    }
+}

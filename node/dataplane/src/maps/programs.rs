@@ -1,0 +1,90 @@
+//! The loaded programs, and the hook that each belongs to.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    EbpfLoader,
+    programs::{CgroupSock, CgroupSockAddr, ProgramError},
+};
+use keelson_ebpf_common::layout;
+use keelson_sys::bpf::{AttachType, Map};
+
+use super::pins::{Pins, fits};
+use crate::Error;
+
+/// A program's name in the object, its hook, and how aya loads it.
+pub(super) struct Hook {
+    pub(super) name: &'static str,
+    pub(super) attach_type: AttachType,
+}
+
+const fn hook(name: &'static str, attach_type: AttachType) -> Hook {
+    Hook { name, attach_type }
+}
+
+/// In the order of attaching: whoever reverses a translation before whoever makes it.
+pub(super) const HOOKS: [Hook; 9] = [
+    hook("sock_release", AttachType::InetSockRelease),
+    hook("getpeername4", AttachType::Inet4Getpeername),
+    hook("getpeername6", AttachType::Inet6Getpeername),
+    hook("recvmsg4", AttachType::Udp4Recvmsg),
+    hook("recvmsg6", AttachType::Udp6Recvmsg),
+    hook("sendmsg4", AttachType::Udp4Sendmsg),
+    hook("sendmsg6", AttachType::Udp6Sendmsg),
+    hook("connect4", AttachType::Inet4Connect),
+    hook("connect6", AttachType::Inet6Connect),
+];
+
+/// Loaded programs, in the order of [`HOOKS`].
+pub(super) struct Programs(Vec<OwnedFd>);
+
+impl fmt::Debug for Programs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(HOOKS.iter().map(|hook| hook.name)).finish()
+    }
+}
+
+impl Programs {
+    /// Loads them onto the pinned maps, which are made if they are not there.
+    pub(super) fn load(object: &[u8], pins: &Pins) -> Result<Self, Error> {
+        let mut loader = EbpfLoader::new();
+        for shape in &layout::MAPS {
+            loader.map_pin_path(shape.name, pins.map(shape));
+        }
+        let mut ebpf = loader.load(object).map_err(Box::new)?;
+        for shape in &layout::MAPS {
+            let map = Map::open_pinned(&pins.map(shape))?
+                .ok_or(Error::Missing { what: "map", name: shape.name })?;
+            if !fits(shape, map.info()) {
+                let (found, wanted) = (format!("{:?}", map.info()), format!("{shape:?}"));
+                return Err(Error::Shape { name: shape.name, found, wanted });
+            }
+        }
+        pins.migrate()?;
+        let programs = HOOKS.iter().map(|hook| load(&mut ebpf, hook)).collect::<Result<_, _>>()?;
+        Ok(Self(programs))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Hook, &OwnedFd)> {
+        HOOKS.iter().zip(&self.0)
+    }
+}
+
+fn load(ebpf: &mut aya::Ebpf, hook: &Hook) -> Result<OwnedFd, Error> {
+    let name = hook.name;
+    let program = ebpf.program_mut(name).ok_or(Error::Missing { what: "program", name })?;
+    let loaded = |source: ProgramError| Error::Program { name, source: Box::new(source) };
+    let fd = if hook.attach_type == AttachType::InetSockRelease {
+        let program: &mut CgroupSock = program.try_into().map_err(loaded)?;
+        program.load().map_err(loaded)?;
+        program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+    } else {
+        let program: &mut CgroupSockAddr = program.try_into().map_err(loaded)?;
+        program.load().map_err(loaded)?;
+        program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+    };
+    fd.map_err(|e| loaded(ProgramError::IOError(e)))
+}

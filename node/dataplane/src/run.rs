@@ -1,0 +1,208 @@
+//! The watches: from the API's events to the maps, in the order in which they came.
+//!
+//! ```text
+//!  listing ──both lists complete──▶ replace all, attach ──▶ following: changes as they come
+//!     ▲                                                        │ a change fails
+//!     └──────────── after a pause, replace all ◀───────────────┘
+//! ```
+//! Events that are there together are applied together; nothing is waited for. Ends with `shutdown`, and leaves the
+//! kernel as it is.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt, stream};
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, watcher},
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Dataplane, Error, Handle, Object, Options,
+    handle::{Progress, Shared},
+    index::{Index, Seen},
+    maps::Applied,
+    objects::{ServiceObject, SliceObject},
+};
+
+/// Events applied in one go at most: bounds how long the first of them waits.
+const EVENTS_TOGETHER_MAX: usize = 4096;
+/// Pause before everything is tried again after a failure; doubled up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+
+/// Services that another proxy takes care of, and headless ones, are not ours; the same labels are on their slices.
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#servicekubernetesioservice-proxy-name>
+const OURS: &str = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless";
+
+/// What the data plane of a node is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name.
+    pub node_name: String,
+    /// The cgroup v2 folder whose processes' sockets are translated.
+    pub cgroup_root: PathBuf,
+    /// A mounted bpffs.
+    pub bpffs: PathBuf,
+    /// The compiled programs.
+    pub object: Object,
+}
+
+/// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
+/// [`Handle::ready`] tells when they are right. Detaches nothing at the end: that is [`crate::remove_all`].
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) -> Result<Handle, Error> {
+    let options = Options {
+        node: config.node_name.clone(),
+        bpffs: config.bpffs,
+        cgroup_root: config.cgroup_root,
+        object: config.object,
+    };
+    let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
+    let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;
+    let (progress, _) = watch::channel(Progress::default());
+    let shared = Arc::new(Shared { dataplane: Mutex::new(dataplane), progress });
+    let follower = Follower {
+        shared: shared.clone(),
+        index: Index::new(&config.node_name),
+        whole: false,
+        attached: false,
+        pause: PAUSE_FIRST,
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = follower.follow(events(&client)) => {}
+        }
+    });
+    Ok(Handle { shared })
+}
+
+fn events(client: &Client) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
+    let config = || watcher::Config::default().labels(OURS);
+    let services = watcher(Api::<ServiceObject>::all(client.clone()), config()).default_backoff();
+    let slices = watcher(Api::<SliceObject>::all(client.clone()), config()).default_backoff();
+    // The watcher itself tries again, with a backoff.
+    let heard =
+        |kind: &'static str| move |e: watcher::Error| tracing::warn!(kind, error = %e, "the watch failed");
+    let services = services.filter_map(move |event| {
+        std::future::ready(event.map(Seen::Service).map_err(heard("services")).ok())
+    });
+    let slices = slices.filter_map(move |event| {
+        std::future::ready(event.map(Seen::Slice).map_err(heard("endpointslices")).ok())
+    });
+    Box::pin(stream::select(services, slices))
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    index: Index,
+    /// The maps hold everything up to the last change: the next needs only what differs.
+    whole: bool,
+    attached: bool,
+    /// Before the next try, when the last failed.
+    pause: Duration,
+}
+
+impl Follower {
+    async fn follow(mut self, mut events: impl Stream<Item = Seen> + Unpin) {
+        let mut failed = false;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep(self.pause), if failed => {
+                    self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+                    failed = !self.bring_up_to_date().await;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
+            self.index.see(event);
+            for _ in 1..EVENTS_TOGETHER_MAX {
+                let Some(Some(event)) = events.next().now_or_never() else { break };
+                self.index.see(event);
+            }
+            if self.index.complete() {
+                failed = !self.bring_up_to_date().await;
+            }
+        }
+    }
+
+    /// Applies what changed; after a failure, everything. Whether it succeeded.
+    async fn bring_up_to_date(&mut self) -> bool {
+        let done = self.apply().await;
+        let error = done.as_ref().err().map(|e| chain(e));
+        let succeeded = error.is_none();
+        if let Some(error) = &error {
+            self.whole = false;
+            tracing::error!(%error, "the Services could not be brought up to date");
+        } else {
+            self.pause = PAUSE_FIRST;
+        }
+        let full = done.map(|applied| applied.full).unwrap_or_default();
+        for full in &full {
+            tracing::error!(%full, "a Service stays as it was");
+        }
+        self.publish(succeeded, error.or_else(|| full.first().map(ToString::to_string)));
+        // They are tried again with the next change, which may make room.
+        self.index.touch(full.iter().map(|full| full.frontend));
+        succeeded
+    }
+
+    async fn apply(&mut self) -> Result<Applied, Error> {
+        let shared = self.shared.clone();
+        let applied = if self.whole {
+            let changes = self.index.take_changes();
+            if changes.gone.is_empty() && changes.wanted.is_empty() {
+                return Ok(Applied::default());
+            }
+            shared.blocking(move |dataplane| dataplane.change(&changes.gone, &changes.wanted)).await?
+        } else {
+            let all = self.index.take_all();
+            let attach = !self.attached;
+            let replace = move |dataplane: &mut Dataplane| {
+                let applied = dataplane.replace(&all)?;
+                if attach {
+                    let attached = dataplane.attach()?;
+                    tracing::info!(
+                        adopted = attached.adopted,
+                        created = attached.created,
+                        "programs attached"
+                    );
+                }
+                Ok(applied)
+            };
+            shared.blocking(replace).await?
+        };
+        (self.whole, self.attached) = (true, true);
+        Ok(applied)
+    }
+
+    /// Tells the handles. Readiness of pods only when the maps follow: until then it stays to be told.
+    fn publish(&mut self, succeeded: bool, error: Option<String>) {
+        let deltas = if succeeded { self.index.take_ready_deltas() } else { Vec::new() };
+        let words = |((namespace, name), what): (&crate::index::Key, &Vec<crate::plan::Unprogrammed>)| {
+            (namespace.to_string(), name.to_string(), what.iter().map(ToString::to_string).collect())
+        };
+        let unprogrammed: Option<Vec<_>> =
+            self.index.take_unprogrammed().map(|all| all.iter().map(words).collect());
+        self.shared.progress.send_modify(|progress| {
+            progress.ready |= succeeded;
+            progress.error = error;
+            if let Some(unprogrammed) = unprogrammed {
+                progress.unprogrammed = unprogrammed;
+            }
+            for (uid, delta) in deltas {
+                *progress.ready_pods.entry(uid).or_default() += delta;
+            }
+            progress.ready_pods.retain(|_, slices| *slices > 0);
+        });
+    }
+}
+
+/// An error with its causes, one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,111 @@
+//! Changes while clients connect: none fails, none goes to another Service's backend.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use keelson_dataplane::plan::Protocol;
+
+use crate::support::{Lab, Servers, ask, frontend};
+
+const FIRST: &str = "10.96.0.1:80";
+const SECOND: &str = "10.96.0.2:80";
+
+/// Clients that connect one after another and note what went wrong.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    /// Every answer must be among `numbers`.
+    pub(crate) fn start(address: &str, numbers: std::ops::Range<u8>) -> Self {
+        let address: SocketAddr = address.parse().unwrap();
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let client = |_| {
+            let (stop, connections, numbers) = (stop.clone(), connections.clone(), numbers.clone());
+            thread::spawn(move || {
+                let mut wrong = Vec::new();
+                while !stop.load(Ordering::Relaxed) && wrong.len() < 5 {
+                    match ask(address) {
+                        Ok(number) if numbers.contains(&number) => {}
+                        Ok(number) => {
+                            wrong.push(format!("{address} answered as {number}, not of {numbers:?}"))
+                        }
+                        Err(e) => wrong.push(format!("{address}: {e}")),
+                    }
+                    connections.fetch_add(1, Ordering::Relaxed);
+                }
+                wrong
+            })
+        };
+        let threads = (0..2).map(client).collect();
+        Self { stop, connections, threads }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more connections were made.
+    pub(crate) fn more(&self, count: usize) {
+        let reached = self.connections() + count;
+        while self.connections() < reached && self.threads.iter().any(|t| !t.is_finished()) {
+            thread::yield_now();
+        }
+    }
+
+    /// What went wrong, over all clients.
+    pub(crate) fn finish(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
+#[test]
+fn backends_change_under_load_without_a_failed_or_misled_connection() {
+    let Some(lab) = Lab::new("change") else { return };
+    let servers = Servers::tcp("127.0.0.1", 8);
+    let (mine, other) = servers.addresses.split_at(4);
+    let both = |a: &[SocketAddr], b: &[SocketAddr]| {
+        [frontend(Protocol::Tcp, FIRST, a), frontend(Protocol::Tcp, SECOND, b)]
+    };
+    let mut dataplane = lab.dataplane(&both(mine, other));
+    let (first, second) = (Load::start(FIRST, 0..4), Load::start(SECOND, 4..8));
+    for turn in 0..400 {
+        let (a, b) = (turn % 4, turn % 3 + 1);
+        let change = both(&mine[a..(a + 1 + turn % 2).min(4)], &other[..b]);
+        dataplane.change(&[], &change).unwrap();
+        // A third Service comes and goes, on the records and slots of its predecessor.
+        let third = frontend(Protocol::Tcp, "10.96.0.3:80", &other[..turn % 4]);
+        if turn % 20 == 0 {
+            dataplane.change(&[], std::slice::from_ref(&third)).unwrap();
+        } else if turn % 20 == 10 {
+            dataplane.change(&[third.key], &[]).unwrap();
+        }
+    }
+    first.more(200);
+    second.more(200);
+    assert!(first.connections() > 200 && second.connections() > 200);
+    assert_eq!([first.finish(), second.finish()].concat(), [""; 0]);
+}
+
+#[test]
+fn a_removed_backend_gets_nothing_from_then_on() {
+    let Some(lab) = Lab::new("removed") else { return };
+    let servers = Servers::tcp("127.0.0.1", 3);
+    let mut dataplane = lab.dataplane(&[frontend(Protocol::Tcp, FIRST, &servers.addresses)]);
+    dataplane.change(&[], &[frontend(Protocol::Tcp, FIRST, &servers.addresses[1..])]).unwrap();
+    let before = servers.counts()[0];
+    assert!((0..200).all(|_| ask(FIRST.parse().unwrap()).unwrap() != 0));
+    assert_eq!(servers.counts()[0], before);
+    let key = frontend(Protocol::Tcp, FIRST, &[]).key;
+    dataplane.change(&[key], &[]).unwrap();
+    assert!(ask(FIRST.parse().unwrap()).is_err(), "no Service, and no route");
+}

@@ -1,0 +1,166 @@
+//! The whole way: from an API server's events to a connection.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Bytes, Frame};
+use keelson_dataplane::{Config, Handle, run};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Lab, Servers, ask};
+
+const SERVICE: &str = "10.96.0.7:80";
+
+/// An API server of two lists and their watches.
+#[derive(Clone, Default)]
+struct Api(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    lists: HashMap<&'static str, Vec<Value>>,
+    watchers: HashMap<&'static str, mpsc::UnboundedSender<Value>>,
+}
+
+impl Api {
+    fn client(&self) -> kube::Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let response = api.answer(request.uri());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    fn answer(&self, uri: &http::Uri) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+        let plural = if uri.path().ends_with("/services") { "services" } else { "endpointslices" };
+        let query = uri.query().unwrap_or_default();
+        assert!(query.contains("labelSelector="), "headless Services are not asked for: {query}");
+        let mut state = self.0.lock().unwrap();
+        if query.contains("watch=") {
+            let (sender, receiver) = mpsc::unbounded_channel::<Value>();
+            state.watchers.insert(plural, sender);
+            let frames = futures::stream::unfold(receiver, |mut receiver| async {
+                let line = format!("{}\n", receiver.recv().await?);
+                Some((Ok(Frame::data(Bytes::from(line))), receiver))
+            });
+            return Response::new(StreamBody::new(frames).boxed_unsync());
+        }
+        let items = state.lists.get(plural).cloned().unwrap_or_default();
+        let list = json!({ "metadata": { "resourceVersion": "1" }, "items": items }).to_string();
+        let frame = futures::stream::once(async { Ok(Frame::data(Bytes::from(list))) });
+        Response::new(StreamBody::new(frame).boxed_unsync())
+    }
+
+    async fn send(&self, plural: &'static str, event: &str, object: Value) {
+        loop {
+            if let Some(watcher) = self.0.lock().unwrap().watchers.get(plural) {
+                return watcher.send(json!({ "type": event, "object": object })).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn service() -> Value {
+    json!({ "metadata": { "namespace": "n", "name": "web", "resourceVersion": "2" },
+            "spec": { "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "type": "NodePort",
+                      "ports": [{ "port": 80, "nodePort": 30080 }] } })
+}
+
+/// A slice with one port a backend, as loopback has one address.
+fn slice(name: &str, port: u16, uid: &str, ready: bool) -> Value {
+    json!({ "metadata": { "namespace": "n", "name": name, "resourceVersion": "3",
+                          "labels": { "kubernetes.io/service-name": "web" } },
+            "addressType": "IPv4", "ports": [{ "port": port, "protocol": "TCP" }],
+            "endpoints": [{ "addresses": ["127.0.0.1"], "nodeName": "here", "targetRef": { "kind": "Pod", "uid": uid },
+                            "conditions": { "ready": ready, "serving": true, "terminating": !ready } }] })
+}
+
+async fn reached(
+    handle: &Handle,
+    what: impl Fn(&keelson_dataplane::Status) -> bool,
+) -> keelson_dataplane::Status {
+    let wait = async {
+        loop {
+            let status = handle.status().await.unwrap();
+            if what(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the maps follow")
+}
+
+#[test]
+fn events_reach_the_kernel_and_a_terminating_pod_is_waited_for() {
+    let Some(lab) = Lab::new("follow") else { return };
+    // Threads of the runtime are made here, in the namespace and cgroup of the test.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(follow(&lab));
+}
+
+async fn follow(lab: &Lab) {
+    let servers = Servers::tcp("127.0.0.1", 2);
+    let ports: Vec<_> = servers.addresses.iter().map(std::net::SocketAddr::port).collect();
+    let address = SERVICE.parse().unwrap();
+    let api = Api::default();
+    api.0.lock().unwrap().lists.insert("services", vec![service()]);
+    api.0.lock().unwrap().lists.insert("endpointslices", vec![slice("web-1", ports[0], "u0", true)]);
+    let config = Config {
+        node_name: lab.options.node.clone(),
+        cgroup_root: lab.options.cgroup_root.clone(),
+        bpffs: lab.options.bpffs.clone(),
+        object: lab.options.object.clone(),
+    };
+    // The slices above name the node "here"; readiness of local pods goes by the node's real name.
+    let here = |mut slice: Value| {
+        slice["endpoints"][0]["nodeName"] = lab.options.node.clone().into();
+        slice
+    };
+    let shutdown = CancellationToken::new();
+    let handle = run(api.client(), config, shutdown.clone()).await.unwrap();
+    handle.ready().await;
+    assert_eq!(ask(address).unwrap(), 0);
+    let status = handle.status().await.unwrap();
+    assert_eq!((status.maps.frontends, status.maps.backends, status.error), (1, 1, None));
+    assert_eq!(status.unprogrammed[0].2, ["node port 30080 is not programmed yet"]);
+
+    // A second slice: both answer.
+    api.send("endpointslices", "ADDED", here(slice("web-2", ports[1], "u1", true))).await;
+    reached(&handle, |status| status.maps.backends == 2).await;
+    assert!((0..100).any(|_| ask(address).unwrap() == 1));
+
+    // The pod of the second terminates: the kubelet is held until connections go elsewhere.
+    handle.endpoint_terminating("unknown").await;
+    let waiting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.endpoint_terminating("u1").await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    api.send("endpointslices", "MODIFIED", here(slice("web-2", ports[1], "u1", false))).await;
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    assert!((0..50).all(|_| ask(address).unwrap() == 0));
+
+    // The Service goes.
+    api.send("services", "DELETED", service()).await;
+    reached(&handle, |status| status.maps.frontends == 0).await;
+    assert!(ask(address).is_err());
+
+    // The end of the daemon detaches nothing.
+    api.send("services", "ADDED", service()).await;
+    reached(&handle, |status| status.maps.frontends == 1).await;
+    shutdown.cancel();
+    drop(handle);
+    assert_eq!(ask(address).unwrap(), 0);
+}

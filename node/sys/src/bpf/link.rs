@@ -1,0 +1,133 @@
+//! Links of programs to cgroups: created, pinned, updated in place without a moment unattached, detached.
+#![expect(unsafe_code, reason = "the system call takes raw pointers")]
+
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use super::syscall::{self, BpfError, Info, LinkCreate, LinkDetach, LinkUpdate, bpf, bpf_fd};
+
+/// Hooks of `enum bpf_attach_type` that take a cgroup.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+#[expect(missing_docs, reason = "the kernel's own names")]
+pub enum AttachType {
+    Inet4Connect = 10,
+    Inet6Connect = 11,
+    Udp4Sendmsg = 14,
+    Udp6Sendmsg = 15,
+    Udp4Recvmsg = 19,
+    Udp6Recvmsg = 20,
+    Inet4Getpeername = 29,
+    Inet6Getpeername = 30,
+    InetSockRelease = 34,
+}
+
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_TYPE_CGROUP: u32 = 3;
+
+/// A program attached somewhere. Closing it detaches, unless it is pinned.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+/// What a link to a cgroup joins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CgroupLinkInfo {
+    /// The program's number in the kernel.
+    pub program_id: u32,
+    /// The cgroup's inode number in cgroup2; 0 once the link was detached (the cgroup is gone).
+    pub cgroup_id: u64,
+    /// The hook, as the kernel numbers it.
+    pub attach_type: u32,
+}
+
+impl Link {
+    /// Attaches a program to a cgroup, beside those that others attached (links always share the hook).
+    pub fn attach_cgroup(
+        program: BorrowedFd<'_>,
+        cgroup: BorrowedFd<'_>,
+        attach_type: AttachType,
+    ) -> Result<Self, BpfError> {
+        let mut attribute = LinkCreate {
+            prog_fd: program.as_raw_fd() as u32,
+            target_fd: cgroup.as_raw_fd() as u32,
+            attach_type: attach_type as u32,
+            flags: 0,
+        };
+        // SAFETY: no address in the attribute.
+        let fd = unsafe { bpf_fd(&mut attribute) }
+            .map_err(|e| BpfError::of(format!("attaching {attach_type:?} to the cgroup"), e))?;
+        Ok(Self(fd))
+    }
+
+    /// Opens a pinned link; `None` when nothing is pinned there.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>, BpfError> {
+        Ok(syscall::get_pinned(path)?.map(Self))
+    }
+
+    /// Keeps the link attached beyond this process.
+    pub fn pin(&self, path: &Path) -> Result<(), BpfError> {
+        syscall::pin(self.raw(), path)
+    }
+
+    /// Puts another program in the place of the present one; every call passes the one or the other.
+    pub fn update(&self, program: BorrowedFd<'_>) -> Result<(), BpfError> {
+        let mut attribute = LinkUpdate {
+            link_fd: self.raw(),
+            new_prog_fd: program.as_raw_fd() as u32,
+            ..LinkUpdate::default()
+        };
+        // SAFETY: no address in the attribute.
+        unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("updating a link in place", e))?;
+        Ok(())
+    }
+
+    /// Detaches now, whoever else holds the link.
+    pub fn detach(&self) -> Result<(), BpfError> {
+        let mut attribute = LinkDetach { link_fd: self.raw() };
+        // SAFETY: no address in the attribute.
+        unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("detaching a link", e))?;
+        Ok(())
+    }
+
+    /// What the link joins; `None` when it is not a link to a cgroup.
+    pub fn cgroup_info(&self) -> Result<Option<CgroupLinkInfo>, BpfError> {
+        let mut info = LinkInfo::default();
+        let mut attribute = Info {
+            fd: self.raw(),
+            info_len: size_of::<LinkInfo>() as u32,
+            info: std::ptr::from_mut(&mut info).addr() as u64,
+        };
+        // SAFETY: `info` is valid for `info_len` bytes, all of whose values are allowed, and outlives the call.
+        unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("asking what a link joins", e))?;
+        Ok((info.link_type == LINK_TYPE_CGROUP).then_some(CgroupLinkInfo {
+            program_id: info.program_id,
+            cgroup_id: info.cgroup_id,
+            attach_type: info.attach_type,
+        }))
+    }
+
+    fn raw(&self) -> u32 {
+        self.0.as_raw_fd() as u32
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Head of `struct bpf_link_info` with the member `cgroup` of its union.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    program_id: u32,
+    pad: u32,
+    cgroup_id: u64,
+    attach_type: u32,
+    tail: u32,
+}
