@@ -1,3 +1,10 @@
 //! Every effect on the kernel: netlink, mounts, cgroups, namespaces, bpf(2), behind traits that a test records.
 
+pub mod cgroups;
+pub mod host;
+pub mod mounts;
+
+pub mod net;
+pub mod sysctl;
+
 pub mod bpf;

@@ -1,0 +1,181 @@
+//! The kubelet's HTTPS API: what the API server (and nobody else) asks of a node.
+//!
+//! Paths are upstream's (`/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`, `/pods`, `/healthz`,
+//! `/metrics`). Callers are known by their client certificate; see `tls`.
+
+mod logs;
+mod metrics;
+mod streams;
+mod tls;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use http::StatusCode;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use keelson_kubelet::Kubelet;
+use keelson_runtime::{keys, v1};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RunArgs;
+
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 512;
+/// Time for a TLS handshake and for a request's head.
+const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Listens and serves in a task that ends with `shutdown`.
+pub(crate) async fn start(
+    args: &RunArgs,
+    kubelet: Kubelet,
+    shutdown: CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
+    let acceptor = tls::acceptor(&args.tls_cert, &args.tls_key, &args.client_ca)?;
+    // On every address: in its namespace the node has no other use for the port.
+    let listener = TcpListener::bind(("0.0.0.0", args.api_port))
+        .await
+        .with_context(|| format!("listening on port {}", args.api_port))?;
+    let router = router(Arc::new(kubelet));
+    Ok(tokio::spawn(accept(listener, acceptor, router, shutdown)))
+}
+
+fn router(kubelet: Arc<Kubelet>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/pods", get(pods))
+        .route("/metrics", get(metrics::metrics))
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
+        .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
+        .route("/attach/{namespace}/{pod}/{container}", any(streams::attach))
+        .route("/portForward/{namespace}/{pod}", any(streams::port_forward))
+        .route("/run/{namespace}/{pod}/{container}", post(streams::run))
+        .with_state(kubelet)
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        tokio::spawn(async move {
+            let _slot = slot;
+            let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => return,
+            };
+            if let Err(who) = tls::authorize(stream.get_ref().1) {
+                tracing::warn!(who, "refused a caller of the kubelet's API");
+                return refuse(TokioIo::new(stream)).await;
+            }
+            let service = TowerToHyperService::new(router);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HANDSHAKE_MAX)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection of the kubelet's API broke");
+            }
+        });
+    }
+}
+
+/// Answers 403 to whatever is asked.
+async fn refuse(io: impl hyper::rt::Read + hyper::rt::Write + Unpin) {
+    let service = hyper::service::service_fn(|_| async {
+        let text = "only the cluster's API server may call this API\n".to_owned();
+        let mut answer = http::Response::new(text);
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+        Ok::<_, std::convert::Infallible>(answer)
+    });
+    let _ = hyper::server::conn::http1::Builder::new().keep_alive(false).serve_connection(io, service).await;
+}
+
+/// An answer that says what is wrong, as text.
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}
+
+impl From<keelson_runtime::RuntimeError> for Refusal {
+    fn from(error: keelson_runtime::RuntimeError) -> Self {
+        let code =
+            if error.is_not_found() { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+        Self(code, error.to_string())
+    }
+}
+
+async fn pods(State(kubelet): State<Arc<Kubelet>>) -> impl IntoResponse {
+    let items: Vec<_> = kubelet.pods.list().iter().map(|stored| stored.pod()).collect();
+    let list = serde_json::json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items });
+    ([(http::header::CONTENT_TYPE, "application/json")], list.to_string())
+}
+
+/// The newest container of this name in a pod, or the one before it.
+pub(crate) async fn find_container(
+    kubelet: &Kubelet,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    previous: bool,
+) -> Result<v1::Container, Refusal> {
+    let label =
+        |c: &v1::Container, key: &str, value: &str| c.labels.get(key).is_some_and(|found| found == value);
+    let mut found = kubelet.runtime.containers().await?;
+    found.retain(|c| {
+        label(c, keys::POD_NAMESPACE, namespace)
+            && label(c, keys::POD_NAME, pod)
+            && label(c, keys::CONTAINER_NAME, container)
+    });
+    found.sort_by_key(|container| std::cmp::Reverse(container.created_at));
+    // A pod of the same name may have been here before; only the newest one's containers count.
+    if let Some(uid) = found.first().and_then(|c| c.labels.get(keys::POD_UID)).cloned() {
+        found.retain(|c| label(c, keys::POD_UID, &uid));
+    }
+    let what = if previous { "previous terminated container" } else { "container" };
+    found.into_iter().nth(usize::from(previous)).ok_or_else(|| {
+        Refusal(StatusCode::BAD_REQUEST, format!("{what} \"{container}\" in pod \"{pod}\" not found"))
+    })
+}
+
+/// The ready sandbox of a pod.
+pub(crate) async fn find_sandbox(kubelet: &Kubelet, namespace: &str, pod: &str) -> Result<String, Refusal> {
+    let mut found = kubelet.runtime.sandboxes().await?;
+    found.retain(|s| {
+        s.state() == v1::PodSandboxState::SandboxReady
+            && s.labels.get(keys::POD_NAMESPACE).is_some_and(|found| found == namespace)
+            && s.labels.get(keys::POD_NAME).is_some_and(|found| found == pod)
+    });
+    let newest = found.into_iter().max_by_key(|sandbox| sandbox.created_at);
+    newest.map(|sandbox| sandbox.id).ok_or_else(|| {
+        Refusal(
+            StatusCode::NOT_FOUND,
+            format!("pod \"{pod}\" in namespace \"{namespace}\" does not run here"),
+        )
+    })
+}

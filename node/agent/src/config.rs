@@ -1,0 +1,139 @@
+//! The command line of `keelson-node run`, and what follows from it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+
+/// Parts of the daemon that can be left out, by name.
+const PARTS: [&str; 2] = ["cni", "dataplane"];
+
+/// A node daemon's settings.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Name of the Node object
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Address and credentials of the API server
+    #[arg(long)]
+    pub(crate) kubeconfig: PathBuf,
+    /// Folder for everything that is kept
+    #[arg(long)]
+    pub(crate) root: PathBuf,
+    /// Folder for sockets [default: the root folder]
+    #[arg(long)]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// CRI socket of the container runtime, such as unix:///run/containerd/containerd.sock
+    #[arg(long)]
+    pub(crate) runtime_endpoint: String,
+    /// cgroup v2 folder whose processes' connections to Services are translated
+    #[arg(long)]
+    pub(crate) cgroup_root: PathBuf,
+    /// Parent of the pods' cgroups, relative to each hierarchy's root
+    #[arg(long, default_value = "/")]
+    pub(crate) cgroup_parent: String,
+    /// A mounted bpffs
+    #[arg(long, default_value = "/sys/fs/bpf")]
+    pub(crate) bpffs: PathBuf,
+    /// Addresses of the node's pods
+    #[arg(long)]
+    pub(crate) pod_cidr: Ipv4Net,
+    /// Addresses of the node, the primary one first
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) node_ip: Vec<IpAddr>,
+    /// Addresses of Services
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub(crate) service_cidr: IpNet,
+    /// Name servers of pods
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
+    pub(crate) cluster_dns: Vec<IpAddr>,
+    /// Domain of Services' names
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// Where the runtime looks for CNI configurations
+    #[arg(long)]
+    pub(crate) cni_conf_dir: PathBuf,
+    /// Where the runtime looks for CNI plugins
+    #[arg(long)]
+    pub(crate) cni_bin_dir: PathBuf,
+    /// Bytes of an IP packet on the nodes' wires
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) mtu: u32,
+    /// Port of the kubelet's HTTPS API
+    #[arg(long, default_value_t = 10250)]
+    pub(crate) api_port: u16,
+    /// Serving certificate of the kubelet's API (PEM)
+    #[arg(long)]
+    pub(crate) tls_cert: PathBuf,
+    /// Its key (PEM)
+    #[arg(long)]
+    pub(crate) tls_key: PathBuf,
+    /// CA of those who may call the kubelet's API (PEM)
+    #[arg(long)]
+    pub(crate) client_ca: PathBuf,
+    /// Most pods on this node
+    #[arg(long, default_value_t = 110)]
+    pub(crate) max_pods: u32,
+    /// The compiled programs of the data plane [default: those of this binary or its installation]
+    #[arg(long)]
+    pub(crate) ebpf_object: Option<PathBuf>,
+    /// Parts to leave out: cni, dataplane
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) without: Vec<String>,
+}
+
+impl RunArgs {
+    /// Path of the runtime's socket.
+    pub(crate) fn runtime_socket(&self) -> anyhow::Result<PathBuf> {
+        let path = self.runtime_endpoint.strip_prefix("unix://").unwrap_or(&self.runtime_endpoint);
+        if !path.starts_with('/') {
+            bail!(
+                "--runtime-endpoint {} is not a Unix socket: give unix:///absolute/path",
+                self.runtime_endpoint
+            );
+        }
+        Ok(path.into())
+    }
+
+    /// Whether a part is to run.
+    pub(crate) fn has(&self, part: &str) -> bool {
+        !self.without.iter().any(|name| name == part)
+    }
+
+    /// Refuses what cannot work, before anything is started.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        for name in &self.without {
+            if !PARTS.contains(&name.as_str()) {
+                bail!("--without {name}: there is no such part; there are: {}", PARTS.join(", "));
+            }
+        }
+        if !self.cni_bin_dir.join("keelson-cni").exists() && self.has("cni") {
+            bail!("--cni-bin-dir {} does not hold the plugin keelson-cni", self.cni_bin_dir.display());
+        }
+        for dns in &self.cluster_dns {
+            if !self.service_cidr.contains(dns) {
+                tracing::warn!(%dns, "the cluster's DNS is not a Service address of this cluster");
+            }
+        }
+        self.runtime_socket().map(drop)
+    }
+
+    /// The kubelet's settings.
+    pub(crate) fn kubelet(&self) -> anyhow::Result<keelson_kubelet::Config> {
+        let absolute = std::path::absolute(&self.root).context("--root")?;
+        let text = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect();
+        Ok(keelson_kubelet::Config {
+            node_name: self.name.clone(),
+            root: absolute,
+            node_ips: text(&self.node_ip),
+            pod_cidr: self.pod_cidr.to_string(),
+            cgroup_parent: self.cgroup_parent.clone(),
+            cluster_dns: text(&self.cluster_dns),
+            cluster_domain: self.cluster_domain.clone(),
+            api_port: self.api_port,
+            pods_max: self.max_pods,
+        })
+    }
+}

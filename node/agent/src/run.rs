@@ -1,0 +1,164 @@
+//! Wiring of the node daemon: who is started in which order, and what happens when it is told to stop.
+//!
+//! Stopping stops nothing but this process: pods run on, programs stay attached, the network stays
+//! configured. The next daemon adopts all of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use keelson_kubelet::{Drain, NoDrain, Parts};
+use keelson_runtime::{CriRuntime, Runtime};
+use keelson_sys::cgroups::Hierarchies;
+use keelson_sys::mounts::KernelMounts;
+use keelson_sys::net::{Netlink, Network};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RunArgs;
+use crate::{api, host};
+
+/// Runtime events that wait for the kubelet at most; the stream waits when it is full.
+const RUNTIME_EVENTS_MAX: usize = 256;
+/// How often the runtime is asked whether it is there, before the daemon goes on.
+const RUNTIME_PAUSE: Duration = Duration::from_millis(50);
+/// Time for streams to end when the daemon is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A client from a kubeconfig, as its current context.
+pub(crate) async fn client(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
+    let file = Kubeconfig::read_from(kubeconfig)
+        .with_context(|| format!("reading the kubeconfig {}", kubeconfig.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("the kubeconfig {} cannot be used", kubeconfig.display()))?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Returns when the process gets SIGTERM or SIGINT.
+pub(crate) async fn asked_to_stop() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals; only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// The data plane's knowledge of endpoints, for the kubelet.
+struct DataplaneDrain(keelson_dataplane::Handle);
+
+#[async_trait::async_trait]
+impl Drain for DataplaneDrain {
+    async fn endpoint_terminating(&self, pod_uid: &str) {
+        self.0.endpoint_terminating(pod_uid).await;
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
+    args.check()?;
+    std::fs::create_dir_all(&args.root).with_context(|| format!("creating {}", args.root.display()))?;
+    let shutdown = CancellationToken::new();
+    let client = client(&args.kubeconfig).await?;
+    let socket = args.runtime_socket()?;
+    let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::new(&socket));
+    wait_for_runtime(runtime.as_ref()).await;
+
+    let drain = start_dataplane(&args, &client, &shutdown).await?;
+    if args.has("cni") {
+        start_network(&args, &client, runtime.as_ref(), &shutdown).await?;
+    }
+    let (events_in, events) = mpsc::channel(RUNTIME_EVENTS_MAX);
+    tokio::spawn(keelson_runtime::follow(socket, events_in));
+    let parts = Parts {
+        client,
+        runtime,
+        events,
+        drain,
+        mounts: Arc::new(KernelMounts),
+        cgroups: Hierarchies::read().context("finding out the host's cgroups")?,
+    };
+    let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
+    let server = api::start(&args, kubelet, shutdown.clone()).await?;
+    asked_to_stop().await;
+    tracing::info!("stopping; pods and Services go on");
+    shutdown.cancel();
+    let _ = tokio::time::timeout(DRAIN_MAX, server).await;
+    Ok(())
+}
+
+async fn wait_for_runtime(runtime: &dyn Runtime) {
+    let mut told = false;
+    while let Err(error) = runtime.version().await {
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(%error, "waiting for the container runtime");
+        }
+        tokio::time::sleep(RUNTIME_PAUSE).await;
+    }
+}
+
+async fn start_dataplane(
+    args: &RunArgs,
+    client: &kube::Client,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Arc<dyn Drain>> {
+    if !args.has("dataplane") {
+        return Ok(Arc::new(NoDrain));
+    }
+    let object = match &args.ebpf_object {
+        Some(path) => keelson_dataplane::Object::File(path.clone()),
+        None => keelson_dataplane::Object::Installed,
+    };
+    let config = keelson_dataplane::Config {
+        node_name: args.name.clone(),
+        cgroup_root: args.cgroup_root.clone(),
+        bpffs: args.bpffs.clone(),
+        object,
+    };
+    let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
+        .await
+        .context("starting the data plane")?;
+    Ok(Arc::new(DataplaneDrain(handle)))
+}
+
+/// The pods' network: what the host needs, the plugin's server, routes to the other nodes.
+async fn start_network(
+    args: &RunArgs,
+    client: &kube::Client,
+    runtime: &dyn Runtime,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
+    host::set_sysctls(&args.root)?;
+    host::add_dns_addresses(network.as_ref(), &args.cluster_dns).await?;
+    let config = keelson_cni::server::Config {
+        root: args.root.clone(),
+        socket: args.run_dir.as_ref().unwrap_or(&args.root).join("cni.sock"),
+        conf_dir: args.cni_conf_dir.clone(),
+        pod_cidr: args.pod_cidr,
+        mtu: args.mtu,
+    };
+    // The maps follow the API within the rest that an address has; nothing holds it longer.
+    let server = keelson_cni::server::Server::open(config, Arc::clone(&network), Arc::new(|_| false))?;
+    let sandboxes: BTreeSet<String> =
+        runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect();
+    server.reconcile(&sandboxes).await.context("comparing addresses with sandboxes")?;
+    let (serving, stopping) = (Arc::clone(&server), shutdown.clone());
+    tokio::spawn(async move {
+        if let Err(error) = serving.serve(stopping).await {
+            // Without it no pod can start or end: better to be started again than to limp.
+            tracing::error!(error = &error as &dyn std::error::Error, "the CNI server ended");
+            std::process::exit(1);
+        }
+    });
+    tokio::spawn(keelson_cni::routes::run(client.clone(), args.name.clone(), network, shutdown.clone()));
+    Ok(())
+}

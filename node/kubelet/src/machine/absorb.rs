@@ -1,0 +1,235 @@
+//! Taking an event into the state. Each arm names the transition; what follows from it is asked for by
+//! `advance`. An event about a container that is no longer the present one changes nothing.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    Adopted, Effect, Event, Exit, Live, Machine, Preparation, ProbeKind, Role, Run, Sandbox, Stage, Why,
+    backoff, stop,
+};
+
+/// Pause after the first failure of a sandbox or a volume, and its longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// For how long an image error is shown before its back-off is, where one applies.
+const ERROR_SHOWN: Duration = Duration::from_secs(2);
+
+fn retry_at(now: Timestamp, failures: u32) -> Timestamp {
+    now + RETRY.0.saturating_mul(1 << failures.min(10)).min(RETRY.1)
+}
+
+impl Machine {
+    pub(super) fn absorb(&mut self, now: Timestamp, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => {}
+            Event::Adopt(found) => self.adopt(found, effects),
+            Event::Changed { shape, deletion } => {
+                if shape.containers.len() == self.shape.containers.len() {
+                    self.shape = shape;
+                }
+                if let Some(grace) = deletion {
+                    self.begin_stop(now, Why::Deleted, grace, effects);
+                }
+            }
+            Event::Vanished => {
+                self.vanished = true;
+                self.begin_stop(now, Why::Deleted, self.shape.grace, effects);
+            }
+            Event::VolumesReady => self.volumes = Preparation::Done,
+            Event::VolumesFailed => {
+                let failures =
+                    if let Preparation::Working { failures } = self.volumes { failures } else { 0 };
+                self.volumes = Preparation::Failed {
+                    due: retry_at(now, failures),
+                    failures: failures.saturating_add(1),
+                };
+            }
+            // Starting => Ready. The next sandbox, if there is one, has the next number.
+            Event::SandboxReady(info) => {
+                self.sandbox_attempt = info.attempt + 1;
+                self.sandbox = Sandbox::Ready(info);
+            }
+            Event::SandboxFailed => {
+                let failures = if let Sandbox::Starting { failures } = self.sandbox { failures } else { 0 };
+                self.sandbox_attempt += 1;
+                self.sandbox =
+                    Sandbox::Failed { due: retry_at(now, failures), failures: failures.saturating_add(1) };
+            }
+            // Ready => Lost: everything in it is stopped first.
+            Event::SandboxDied { id } => {
+                if self.sandbox_info().is_some_and(|info| info.id == id) && self.stage == Stage::Active {
+                    self.sandbox = Sandbox::Lost { id, removing: false };
+                }
+            }
+            Event::SandboxReleased => self.sandbox_released(effects),
+            Event::Created { slot, id } => {
+                if let Run::Starting { id: known } = &mut self.slots[slot].run {
+                    *known = Some(id);
+                }
+            }
+            Event::Started { slot, id, image_id, at } => self.started(slot, id, image_id, at),
+            Event::StartFailed { slot, reason, message } => self.start_failed(now, slot, reason, message),
+            Event::Hooked { id, ok } => self.hooked(&id, ok, effects),
+            Event::Exited { exit } => self.exited(exit, effects),
+            Event::Probed { id, kind, healthy, grace } => self.probed(&id, kind, healthy, grace, effects),
+            Event::Removed => self.stage = Stage::Gone,
+        }
+    }
+
+    /// Starting => Running. Where the exit was told before, the slot has moved on already.
+    fn started(&mut self, slot: usize, id: String, image_id: String, at: Timestamp) {
+        let shape = &self.shape.containers[slot];
+        match &mut self.slots[slot].run {
+            run @ Run::Starting { .. } => {
+                *run = Run::Running(Live {
+                    id,
+                    image_id,
+                    started_at: at,
+                    hooked: !shape.post_start,
+                    started: !shape.startup,
+                    ready: !shape.readiness,
+                });
+            }
+            Run::Exited(exit) | Run::CrashLoop { exit, .. } if exit.id == id => {
+                exit.started_at = Some(at);
+                exit.image_id = image_id;
+            }
+            _ => {}
+        }
+    }
+
+    /// Starting => Waiting. Image errors are shown for a moment, then their back-off.
+    fn start_failed(&mut self, now: Timestamp, slot: usize, reason: String, message: String) {
+        let slot = &mut self.slots[slot];
+        if !matches!(slot.run, Run::Starting { .. }) {
+            return;
+        }
+        slot.start.grow(now);
+        let mut pause = slot.start.pause(now);
+        if reason == "CreateContainerConfigError" {
+            // What is missing is someone else's to create, and looking for it is cheap.
+            pause = pause.min(backoff::FIRST);
+        }
+        let retry_at = now + pause;
+        slot.retry_at = Some(retry_at);
+        let due = if reason == "ErrImagePull" { retry_at.min(now + ERROR_SHOWN) } else { retry_at };
+        slot.run = Run::Waiting { reason, message, due };
+    }
+
+    fn hooked(&mut self, id: &str, ok: bool, effects: &mut Vec<Effect>) {
+        let Some(slot) = self.slot_of(id) else { return };
+        if let Run::Running(live) = &mut self.slots[slot].run {
+            live.hooked = ok;
+            if !ok {
+                self.kill(slot, self.shape.grace, "FailedPostStartHook".to_owned(), effects);
+            }
+        }
+    }
+
+    /// Starting, Running or Stopping => Exited.
+    fn exited(&mut self, mut exit: Exit, effects: &mut Vec<Effect>) {
+        let Some(index) = self.slot_of(&exit.id) else { return };
+        let slot = &mut self.slots[index];
+        match &slot.run {
+            Run::Running(live) | Run::Stopping(live) => {
+                exit.started_at = Some(live.started_at);
+                exit.image_id.clone_from(&live.image_id);
+            }
+            Run::Starting { .. } => {}
+            _ => return,
+        }
+        slot.run = Run::Exited(exit);
+        effects.push(Effect::StopProbes { slot: index });
+    }
+
+    fn probed(
+        &mut self,
+        id: &str,
+        kind: ProbeKind,
+        healthy: bool,
+        grace: Option<Duration>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(slot) = self.slot_of(id) else { return };
+        let (Run::Running(live) | Run::Stopping(live)) = &mut self.slots[slot].run else { return };
+        match (kind, healthy) {
+            (ProbeKind::Readiness, healthy) => live.ready = healthy,
+            (ProbeKind::Startup, true) => live.started = true,
+            (ProbeKind::Liveness, true) => {}
+            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
+                let name = &self.shape.containers[slot].name;
+                let probe = kind.title().to_lowercase();
+                let message = format!("Container {name} failed {probe} probe, will be restarted");
+                self.kill(slot, grace.unwrap_or(self.shape.grace), message, effects);
+            }
+        }
+    }
+
+    fn sandbox_released(&mut self, effects: &mut Vec<Effect>) {
+        match self.stage {
+            // Lost => None: a fresh start, init containers included.
+            Stage::Active => {
+                self.sandbox = Sandbox::None;
+                self.forget_init();
+            }
+            // Removed while the pod began to stop: nothing is left of it.
+            Stage::Stopping { .. } => self.sandbox = Sandbox::None,
+            Stage::Releasing { why: Why::Deleted } => {
+                self.sandbox = Sandbox::None;
+                self.stage = Stage::Removing;
+                effects.push(Effect::Remove);
+            }
+            Stage::Releasing { why } => {
+                self.sandbox = Sandbox::None;
+                self.stage = Stage::Stopped { why };
+            }
+            _ => {}
+        }
+    }
+
+    /// A fresh sandbox runs the plain init containers again.
+    fn forget_init(&mut self) {
+        self.initialized = false;
+        for (slot, shape) in self.slots.iter_mut().zip(&self.shape.containers) {
+            if shape.role == Role::Init {
+                slot.last = slot.exit().cloned();
+                slot.run = Run::Pending;
+            }
+        }
+    }
+
+    /// Fills a new machine with what is found in the runtime. Nothing of it is restarted.
+    fn adopt(&mut self, found: Adopted, effects: &mut Vec<Effect>) {
+        if let Some(at) = found.started_at {
+            self.started_at = at;
+        }
+        self.sandbox_attempt = found.sandbox_attempt.map_or(0, |attempt| attempt + 1);
+        if let Some(info) = found.sandbox {
+            self.sandbox = Sandbox::Ready(info);
+        }
+        for container in found.containers {
+            let Some(index) = self.shape.containers.iter().position(|c| c.name == container.name) else {
+                continue;
+            };
+            let slot = &mut self.slots[index];
+            slot.restarts = container.restarts;
+            slot.hash = container.hash;
+            slot.last = container.last;
+            slot.run = match (container.live, container.exit) {
+                (Some(live), _) => Run::Running(live),
+                (None, Some(exit)) => Run::Exited(exit),
+                (None, None) => Run::Pending,
+            };
+            if self.shape.containers[index].role == Role::Main && slot.run != Run::Pending {
+                self.initialized = true;
+            }
+        }
+        if found.finished {
+            self.stage = stop::finished(self.any_alive(), self.started_at);
+            if matches!(self.stage, Stage::Releasing { .. }) {
+                effects.push(Effect::Release);
+            }
+        }
+    }
+}

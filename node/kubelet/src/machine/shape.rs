@@ -1,0 +1,139 @@
+//! What the machine needs of a pod's spec: a few words a container instead of the whole object.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use sha2::{Digest, Sha256};
+
+/// Upstream's default of `terminationGracePeriodSeconds`.
+const GRACE_SECONDS_DEFAULT: i64 = 30;
+
+/// When a container that ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Whatever its exit code.
+    Always,
+    /// Unless its exit code is 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before the next begins.
+    Init,
+    /// An init container with `restartPolicy: Always`: starts in order, runs beside the main ones.
+    Sidecar,
+    /// One of `spec.containers`.
+    Main,
+}
+
+/// A container as the machine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerShape {
+    /// Name in the spec.
+    pub name: String,
+    /// Image as the spec has it.
+    pub image: String,
+    /// What it is in the pod.
+    pub role: Role,
+    /// Hash of what may change in a running pod (the image); see [`hash_of`].
+    pub hash: String,
+    /// Has a startup probe.
+    pub startup: bool,
+    /// Has a readiness probe.
+    pub readiness: bool,
+    /// Has a liveness probe.
+    pub liveness: bool,
+    /// Has a postStart hook, until whose end later containers wait.
+    pub post_start: bool,
+}
+
+/// A pod as the machine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodShape {
+    /// Init containers first, then main ones, each in the spec's order.
+    pub containers: Vec<ContainerShape>,
+    /// The pod's restart policy.
+    pub restart: RestartPolicy,
+    /// Time from the stop signal to SIGKILL.
+    pub grace: Duration,
+    /// `activeDeadlineSeconds`.
+    pub deadline: Option<Duration>,
+    /// Condition types of `readinessGates`.
+    pub gates: Vec<String>,
+    /// Uses the host's network: the node's addresses are the pod's.
+    pub host_network: bool,
+    /// What the pod asks for that this node cannot do: nothing of it is started.
+    pub refused: Option<String>,
+}
+
+impl PodShape {
+    /// Reads a pod. A pod without spec has no containers.
+    pub fn of(pod: &Pod) -> Self {
+        let empty = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&empty);
+        let init = spec.init_containers.iter().flatten().map(|container| {
+            let sidecar = container.restart_policy.as_deref() == Some("Always");
+            container_shape(container, if sidecar { Role::Sidecar } else { Role::Init })
+        });
+        let main = spec.containers.iter().map(|container| container_shape(container, Role::Main));
+        Self {
+            containers: init.chain(main).collect(),
+            restart: match spec.restart_policy.as_deref() {
+                Some("Never") => RestartPolicy::Never,
+                Some("OnFailure") => RestartPolicy::OnFailure,
+                _ => RestartPolicy::Always,
+            },
+            grace: seconds(spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS_DEFAULT)),
+            deadline: spec.active_deadline_seconds.map(seconds),
+            gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
+            host_network: spec.host_network == Some(true),
+            refused: crate::unsupported::find(pod),
+        }
+    }
+
+    /// Whether the pod has containers that must succeed before the main ones start.
+    pub fn has_init(&self) -> bool {
+        self.containers.iter().any(|c| c.role != Role::Main)
+    }
+
+    /// When container `index` is started again after it ended.
+    pub fn restart_policy(&self, index: usize) -> RestartPolicy {
+        match (self.containers[index].role, self.restart) {
+            (Role::Sidecar, _) => RestartPolicy::Always,
+            // An init container that succeeded is done, whatever the pod's policy.
+            (Role::Init, RestartPolicy::Never) => RestartPolicy::Never,
+            (Role::Init, _) => RestartPolicy::OnFailure,
+            (Role::Main, policy) => policy,
+        }
+    }
+}
+
+fn seconds(count: i64) -> Duration {
+    Duration::from_secs(count.max(0).unsigned_abs())
+}
+
+fn container_shape(container: &Container, role: Role) -> ContainerShape {
+    let image = container.image.clone().unwrap_or_default();
+    let post_start = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+    ContainerShape {
+        hash: hash_of(&container.name, &image),
+        name: container.name.clone(),
+        image,
+        role,
+        startup: container.startup_probe.is_some(),
+        readiness: container.readiness_probe.is_some(),
+        liveness: container.liveness_probe.is_some(),
+        post_start,
+    }
+}
+
+/// Sixteen hexadecimal digits over name and image: of a running pod's containers only the image can
+/// change in a way that needs a restart.
+pub fn hash_of(name: &str, image: &str) -> String {
+    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(image).finalize();
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

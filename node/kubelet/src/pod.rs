@@ -1,0 +1,103 @@
+//! A pod as a worker keeps it: its identity, and its object as compact JSON that is read when needed.
+//! A typed Pod is tens of kilobytes of heap; its JSON is a tenth of that.
+
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodCondition, PodSpec, PodStatus};
+use keelson_semantics::{PodResources, QosClass};
+
+/// One pod's object at one revision.
+#[derive(Debug)]
+pub struct Stored {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Conditions in the object, whoever wrote them.
+    pub conditions: Vec<PodCondition>,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Its quality-of-service class.
+    pub qos: QosClass,
+    json: Box<[u8]>,
+}
+
+/// Why an object cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("pod {namespace}/{name} cannot be read: {source}")]
+pub struct Unreadable {
+    namespace: String,
+    name: String,
+    source: serde_json::Error,
+}
+
+impl Stored {
+    /// Keeps what is needed of `pod`: all but its status and the bookkeeping of field managers.
+    pub fn new(mut pod: Pod) -> Result<Self, Unreadable> {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let status = pod.status.take().unwrap_or_default();
+        pod.metadata.managed_fields = None;
+        let fail = |source| Unreadable { namespace: namespace.clone(), name: name.clone(), source };
+        let json = serde_json::to_vec(&pod).map_err(fail)?.into_boxed_slice();
+        let resources = resources(&json).map_err(fail)?;
+        Ok(Self {
+            uid: pod.metadata.uid.unwrap_or_default(),
+            conditions: status.conditions.unwrap_or_default(),
+            generation: pod.metadata.generation,
+            qos: resources.qos_class(),
+            namespace,
+            name,
+            json,
+        })
+    }
+
+    /// The object without its status.
+    pub fn pod(&self) -> Pod {
+        serde_json::from_slice(&self.json).expect("written by `new` from the same type")
+    }
+
+    /// Its spec; empty where the object has none.
+    pub fn spec(&self) -> PodSpec {
+        self.pod().spec.unwrap_or_default()
+    }
+
+    /// What its containers ask for.
+    pub fn resources(&self) -> PodResources {
+        resources(&self.json).expect("read once by `new`")
+    }
+
+    /// What its events refer to; `container` puts the field path of that container in.
+    pub fn reference(&self, container: Option<(&str, bool)>) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            field_path: container.map(|(name, init)| {
+                format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
+            }),
+            resource_version: None,
+        }
+    }
+}
+
+fn resources(json: &[u8]) -> Result<PodResources, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct WithSpec {
+        #[serde(default)]
+        spec: PodResources,
+    }
+    Ok(serde_json::from_slice::<WithSpec>(json)?.spec)
+}
+
+/// Container `index` in the shape's order: init containers first.
+pub(crate) fn container(spec: &PodSpec, index: usize) -> Option<&Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers).nth(index)
+}
+
+/// Whether a status says that the pod has ended.
+pub(crate) fn is_terminal(status: Option<&PodStatus>) -> bool {
+    status.and_then(|s| s.phase.as_deref()).is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"))
+}

@@ -1,0 +1,142 @@
+//! How a container ended: from the runtime's event where there is one, else from its status; with the
+//! termination message that the container left. Rules: API reference, terminationMessagePolicy.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use k8s_openapi::jiff::Timestamp;
+use keelson_runtime::v1;
+
+use super::{Message, Worker};
+use crate::config::Config;
+use crate::logs;
+use crate::machine::{Event, Exit};
+
+/// Longest message read from the container's file.
+const MESSAGE_BYTES_MAX: u64 = 4096;
+/// Longest message made from the log, in bytes and lines.
+const LOG_BYTES_MAX: u64 = 2048;
+const LOG_LINES_MAX: usize = 80;
+
+impl Worker {
+    /// The runtime says that a container, or the sandbox, has ended.
+    pub(super) fn runtime_exit(&mut self, id: String, code: i32, at: SystemTime) {
+        if self.machine.sandbox_info().is_some_and(|info| info.id == id) {
+            self.ctx.routes.remove(&id);
+            return self.step(Event::SandboxDied { id });
+        }
+        let reason = if self.out_of_memory.remove(&id) {
+            "OOMKilled"
+        } else if code == 0 {
+            "Completed"
+        } else {
+            "Error"
+        };
+        let message = self.termination_message(&id, code);
+        let exit = Exit {
+            image_id: String::new(),
+            code,
+            reason: reason.to_owned(),
+            message,
+            started_at: None,
+            finished_at: Timestamp::try_from(at).unwrap_or_else(|_| Timestamp::now()),
+            id,
+        };
+        self.step(Event::Exited { exit });
+    }
+
+    /// Asks the runtime how a container ended of which no event came.
+    pub(super) fn find_out_exit(&mut self, id: String) {
+        let (ctx, outbox) = (Arc::clone(&self.ctx), self.outbox.clone());
+        let message = self.termination_message(&id, 1);
+        self.tasks.spawn(async move {
+            let exit = match ctx.runtime.container_status(&id).await {
+                Ok(status) if status.state() == v1::ContainerState::ContainerExited => {
+                    exit_of(&status, message)
+                }
+                Ok(_) => return,
+                Err(error) if error.is_not_found() => gone(id),
+                // The runtime does not answer; the next resync asks again.
+                Err(_) => return,
+            };
+            let _ = outbox.send(Message::Event(Event::Exited { exit })).await;
+        });
+    }
+
+    fn termination_message(&self, id: &str, code: i32) -> String {
+        let Some(slot) = self.machine.slots.iter().position(|slot| slot.id() == Some(id)) else {
+            return String::new();
+        };
+        let restarts = self.machine.slots[slot].restarts;
+        let spec = self.stored.spec();
+        let Some(container) = crate::pod::container(&spec, slot) else { return String::new() };
+        let config = &self.ctx.config;
+        let file = config.termination_file(&self.stored.uid, &container.name, restarts);
+        let text = head(&file, MESSAGE_BYTES_MAX).unwrap_or_default();
+        let from_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        if !text.is_empty() || !from_log || code == 0 {
+            return text;
+        }
+        let dir = config.log_dir(&self.stored.namespace, &self.stored.name, &self.stored.uid);
+        tail(&dir.join(Config::log_path(&container.name, restarts))).unwrap_or_default()
+    }
+}
+
+fn head(file: &Path, bytes_max: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn tail(log: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    // Each line carries about 45 bytes of its own beside the text.
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_MAX * 4)))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_BYTES_MAX * 4).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| logs::parse(line.as_bytes()))
+        .filter_map(|line| std::str::from_utf8(line.content).ok())
+        .collect();
+    let mut out = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n");
+    out.push('\n');
+    let cut = out.len().saturating_sub(usize::try_from(LOG_BYTES_MAX).unwrap_or(usize::MAX));
+    let start = (cut..out.len()).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
+    Ok(out.split_off(start))
+}
+
+/// From the runtime's status of an ended container.
+pub(crate) fn exit_of(status: &v1::ContainerStatus, message: String) -> Exit {
+    let time = |nanos: i64| Timestamp::from_nanosecond(i128::from(nanos)).ok();
+    Exit {
+        id: status.id.clone(),
+        image_id: status.image_ref.clone(),
+        code: status.exit_code,
+        reason: match (status.reason.as_str(), status.exit_code) {
+            ("", 0) => "Completed".to_owned(),
+            ("", _) => "Error".to_owned(),
+            (reason, _) => reason.to_owned(),
+        },
+        message: if message.is_empty() { status.message.clone() } else { message },
+        started_at: (status.started_at > 0).then(|| time(status.started_at)).flatten(),
+        finished_at: time(status.finished_at).unwrap_or_else(Timestamp::now),
+    }
+}
+
+/// For a container that vanished from the runtime: upstream's words and code.
+pub(crate) fn gone(id: String) -> Exit {
+    Exit {
+        id,
+        image_id: String::new(),
+        code: 137,
+        reason: "ContainerStatusUnknown".to_owned(),
+        message: "The container could not be located when the pod was terminated".to_owned(),
+        started_at: None,
+        finished_at: Timestamp::now(),
+    }
+}

@@ -1,0 +1,171 @@
+//! The effect that makes a container run: image, configuration, create, start, postStart.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::jiff::Timestamp;
+use keelson_runtime::v1;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Message, Worker};
+use crate::container::{ConfigError, Inputs, PodFacts, container_config};
+use crate::context::Context;
+use crate::machine::{Event, Exit};
+use crate::pod::Stored;
+use crate::probe::Target;
+use crate::sandbox::sandbox_config;
+use crate::{hooks, image};
+
+/// Exit code and reason of a container that the runtime could create but not start, as upstream shows it.
+const START_ERROR: (i32, &str) = (128, "StartError");
+
+struct Job {
+    ctx: Arc<Context>,
+    stored: Arc<Stored>,
+    facts: PodFacts,
+    slot: usize,
+    init: bool,
+    restarts: u32,
+    sandbox: String,
+    sandbox_attempt: u32,
+    stopping: CancellationToken,
+    outbox: mpsc::Sender<Message>,
+}
+
+impl Worker {
+    pub(super) fn start_container(&mut self, slot: usize, restarts: u32) {
+        let info = self.machine.sandbox_info().cloned().unwrap_or_default();
+        let job = Job {
+            ctx: Arc::clone(&self.ctx),
+            stored: Arc::clone(&self.stored),
+            facts: self.facts(),
+            slot,
+            init: self.is_init(slot),
+            restarts,
+            sandbox: info.id,
+            sandbox_attempt: info.attempt,
+            stopping: self.stopping.clone(),
+            outbox: self.outbox.clone(),
+        };
+        self.tasks.spawn(job.run());
+    }
+
+    pub(super) fn remove_container(&mut self, id: String) {
+        let ctx = Arc::clone(&self.ctx);
+        self.tasks.spawn(async move {
+            if let Err(error) = ctx.runtime.remove_container(&id).await {
+                tracing::warn!(%id, %error, "an old container could not be removed");
+            }
+        });
+    }
+}
+
+impl Job {
+    async fn run(self) {
+        let spec = self.stored.spec();
+        let Some(container) = crate::pod::container(&spec, self.slot) else { return };
+        // Once the pod is on its way down, what has not been created is not created any more.
+        let prepared = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => {
+                Err(ConfigError { reason: "ContainerCreating", message: "the pod is being stopped".into() })
+            }
+            prepared = self.prepare(&spec, container) => prepared,
+        };
+        let config = match prepared {
+            Ok(config) => config,
+            Err(error) => return self.failed(container, error).await,
+        };
+        let created = self.create(&spec, config).await;
+        let (id, image_id) = match created {
+            Ok(created) => created,
+            Err(message) => {
+                let image = container.image.as_deref().unwrap_or_default();
+                // Perhaps the image was removed since it was last seen.
+                self.ctx.images.forget(image);
+                return self.failed(container, ConfigError { reason: "CreateContainerError", message }).await;
+            }
+        };
+        self.start(container, id, image_id).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // The worker is gone only when the pod is.
+        let _ = self.outbox.send(Message::Event(event)).await;
+    }
+
+    async fn failed(&self, container: &Container, error: ConfigError) {
+        // Image errors have told the user already.
+        if matches!(error.reason, "CreateContainerConfigError" | "CreateContainerError" | "InvalidImageName")
+        {
+            let subject = self.stored.reference(Some((&container.name, self.init)));
+            self.ctx.recorder.warning(subject, "Failed", format!("Error: {}", error.message));
+        }
+        let (reason, message) = (error.reason.to_owned(), error.message);
+        self.tell(Event::StartFailed { slot: self.slot, reason, message }).await;
+    }
+
+    async fn prepare(
+        &self,
+        spec: &PodSpec,
+        container: &Container,
+    ) -> Result<v1::ContainerConfig, ConfigError> {
+        let image = image::ensure(&self.ctx, &self.stored, spec, container, self.init).await?;
+        let input = Inputs {
+            ctx: &self.ctx,
+            stored: &self.stored,
+            spec,
+            container,
+            facts: &self.facts,
+            restarts: self.restarts,
+            image: &image,
+        };
+        container_config(&input).await
+    }
+
+    async fn create(&self, spec: &PodSpec, config: v1::ContainerConfig) -> Result<(String, String), String> {
+        let image_id = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
+        let sandbox =
+            sandbox_config(&self.ctx.config, &self.stored, spec, &self.ctx.resolver, self.sandbox_attempt);
+        let created = self.ctx.runtime.create_container(&self.sandbox, config, sandbox).await;
+        let id = created.map_err(|error| error.to_string())?;
+        // Before the start: its exit must find the way.
+        self.ctx.routes.add(&id, &self.outbox);
+        self.tell(Event::Created { slot: self.slot, id: id.clone() }).await;
+        Ok((id, image_id))
+    }
+
+    async fn start(&self, container: &Container, id: String, image_id: String) {
+        let subject = || self.stored.reference(Some((&container.name, self.init)));
+        self.ctx.recorder.normal(subject(), "Created", "Container created".to_owned());
+        if let Err(error) = self.ctx.runtime.start_container(&id).await {
+            self.ctx.recorder.warning(subject(), "Failed", format!("Error: {error}"));
+            let exit = Exit {
+                id,
+                image_id,
+                code: START_ERROR.0,
+                reason: START_ERROR.1.to_owned(),
+                message: error.to_string(),
+                started_at: None,
+                finished_at: Timestamp::now(),
+            };
+            return self.tell(Event::Exited { exit }).await;
+        }
+        self.ctx.recorder.normal(subject(), "Started", "Container started".to_owned());
+        let at = Timestamp::now();
+        self.tell(Event::Started { slot: self.slot, id: id.clone(), image_id, at }).await;
+        let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return };
+        let host = self.facts.pod_ips.first().map_or("", String::as_str);
+        let target = Target { ctx: &self.ctx, host, id: &id, container };
+        let result = hooks::run(&target, hook).await;
+        if let Err(why) = &result {
+            self.ctx.recorder.warning(
+                subject(),
+                "FailedPostStartHook",
+                format!("PostStartHook failed: {why}"),
+            );
+        }
+        self.tell(Event::Hooked { id, ok: result.is_ok() }).await;
+    }
+}
