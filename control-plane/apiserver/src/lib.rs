@@ -1,2 +1,37 @@
 //! The wire of the API server: HTTP in, registry calls, HTTP out.
+//!
+//! ```text
+//! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> authorize ──> resources ──> keelson-registry
+//! in_process_client ─────────────────┘                        │     └──> reviews, pods ──> nodes (kubelet API)
+//!                                                             └──> system: discovery, openapi, health, metrics
+//! ```
+//! Nothing here knows a kind's rules: what exists comes from the registry's kind table, what a body means from
+//! keelson-schema, who may do what from keelson-auth.
 #![forbid(unsafe_code)]
+
+mod authorize;
+mod discovery;
+mod follow;
+mod health;
+mod identity;
+mod in_process;
+mod metrics;
+mod nodes;
+mod openapi;
+mod pipeline;
+mod pods;
+mod request;
+mod resources;
+mod response;
+mod reviews;
+mod server;
+mod system;
+#[cfg(test)]
+mod tests;
+mod version;
+mod wire;
+
+pub use in_process::in_process_client;
+pub use request::body::BODY_BYTES_MAX;
+pub use server::{ApiServer, Config, SetupError};
+pub use wire::tls::TlsError;

@@ -5,6 +5,18 @@ use keelson_schema::FieldError;
 use keelson_semantics::{LabelSelector, label_selector::LabelSelectorSpec};
 use serde_json::{Map, Value, json};
 
+impl super::Registry {
+    /// GET of the scale subresource.
+    pub async fn get_scale(
+        &self,
+        kind: &std::sync::Arc<Kind>,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Value, Status> {
+        of(kind, &self.get(kind, namespace, name, None).await?.to_value())
+    }
+}
+
 /// The Scale of an object.
 pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
     if kind.subresource("scale").is_none() {

@@ -1,0 +1,105 @@
+//! One connection to a node: TCP, TLS with the apiserver's kubelet client certificate, HTTP/1.1.
+
+use crate::wire::{
+    Body,
+    tls::{self, TlsError},
+};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A node that does not accept within this is unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a node's API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeAddress {
+    /// The Node object's name, for messages.
+    pub(crate) node: String,
+    /// Its InternalIP.
+    pub(crate) ip: IpAddr,
+    /// `status.daemonEndpoints.kubeletEndpoint.Port`.
+    pub(crate) port: u16,
+}
+
+/// Why a node cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// No TCP connection.
+    #[error("error dialing backend: dial tcp {ip}:{port}: {source}")]
+    Dial {
+        /// Where.
+        ip: IpAddr,
+        /// Where.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No answer in time.
+    #[error("error dialing backend: dial tcp {ip}:{port}: i/o timeout after {timeout_s} s")]
+    Timeout {
+        /// Where.
+        ip: IpAddr,
+        /// Where.
+        port: u16,
+        /// How long.
+        timeout_s: u64,
+    },
+    /// The node broke off the HTTP exchange.
+    #[error("the node {node} did not answer: {source}")]
+    Http {
+        /// Which.
+        node: String,
+        /// Why.
+        source: hyper::Error,
+    },
+}
+
+/// Connects to nodes.
+#[derive(Clone)]
+pub(crate) struct NodeClient {
+    connector: TlsConnector,
+}
+
+impl NodeClient {
+    /// Verifies nodes against `ca_pem` and shows them `cert_pem`.
+    pub(crate) fn new(ca_pem: &str, cert_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
+        let mut config = ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(tls::roots("the cluster CA", ca_pem)?)
+            .with_client_auth_cert(
+                tls::certificates("the kubelet client certificate", cert_pem)?,
+                tls::private_key("the kubelet client key", key_pem)?,
+            )?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Opens a connection for one exchange; its driver runs on until the exchange or the upgraded stream ends.
+    pub(crate) async fn connect(&self, to: &NodeAddress) -> Result<http1::SendRequest<Body>, NodeError> {
+        let (ip, port) = (to.ip, to.port);
+        let dial = async {
+            let stream = TcpStream::connect((ip, port)).await?;
+            stream.set_nodelay(true)?;
+            self.connector.connect(ServerName::IpAddress(ip.into()), stream).await
+        };
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, dial)
+            .await
+            .map_err(|_| NodeError::Timeout { ip, port, timeout_s: CONNECT_TIMEOUT.as_secs() })?
+            .map_err(|source| NodeError::Dial { ip, port, source })?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| NodeError::Http { node: to.node.clone(), source })?;
+        let node = to.node.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(node, %error, "a connection to a node ended early");
+            }
+        });
+        Ok(sender)
+    }
+}

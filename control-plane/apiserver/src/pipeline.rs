@@ -1,0 +1,197 @@
+//! The way of every request: identify, limit, authenticate, authorise, dispatch, answer, count.
+//!
+//! The order is upstream's handler chain. Each step is a function of its own module; here is only the order, and what
+//! holds for all requests (audit id, timeouts, limits, metrics).
+
+use crate::{
+    identity::Caller,
+    metrics::{Labels, Raised},
+    request::{
+        accept::{self, Accepted},
+        info::RequestInfo,
+        query::Query,
+    },
+    resources::{self, Call},
+    response::{Answer, Finish, finish},
+    server::ApiServer,
+    system,
+    wire::Body,
+};
+use http::{HeaderMap, HeaderName, Method, Request, Response, header};
+use keelson_registry::{
+    context::Warnings,
+    status::{Reason, Status},
+};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Requests that are neither watches nor streams end after this, as upstream's `--request-timeout`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Reads answered at a time (upstream's `--max-requests-inflight`).
+pub(crate) const READS_IN_FLIGHT_MAX: usize = 400;
+/// Writes answered at a time (upstream's `--max-mutating-requests-inflight`).
+pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 200;
+/// How long a request waits for its turn before it is sent away with 429.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Watches and streams of the whole server.
+pub(crate) const LONG_RUNNING_MAX: i64 = 20_000;
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+impl ApiServer {
+    /// Answers one request of a caller.
+    pub(crate) async fn answer(&self, caller: Caller, request: Request<Body>) -> Response<Body> {
+        let began = Instant::now();
+        let head = request.method() == Method::HEAD;
+        let gzip = accept::accepts_gzip(text(request.headers(), &header::ACCEPT_ENCODING));
+        let audit_id = match text(request.headers(), &AUDIT_ID) {
+            Some(given) if (1..=64).contains(&given.len()) => given.to_owned(),
+            _ => uuid::Uuid::new_v4().to_string(),
+        };
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let warnings = Warnings::default();
+        let (labels, long_running, answer) =
+            match RequestInfo::parse(request.method(), request.uri().path(), &query) {
+                Ok(info) => {
+                    let labels = labels_of(&info);
+                    let long = info.is_long_running();
+                    (labels, long, self.bounded(caller, &info, &query, &warnings, gzip, request).await)
+                }
+                Err(error) => (Labels::default(), false, Err(Status::bad_request(error.to_string()).into())),
+            };
+        let answer = answer.unwrap_or_else(|failure| failure.into_answer());
+        let took = (!long_running).then(|| began.elapsed());
+        self.inner.metrics.answered(&labels, answer.code().as_u16(), took);
+        finish(answer, &Finish { gzip, head, audit_id: &audit_id, warnings: &warnings.take() })
+    }
+
+    /// Applies the limits, then does the work within the timeout.
+    async fn bounded(
+        &self,
+        caller: Caller,
+        info: &RequestInfo,
+        query: &Query,
+        warnings: &Warnings,
+        gzip: bool,
+        request: Request<Body>,
+    ) -> Result<Answer, Failure> {
+        let metrics = &self.inner.metrics;
+        if info.is_long_running() {
+            if metrics.long_running.load(Relaxed) >= LONG_RUNNING_MAX {
+                metrics.rejected.fetch_add(1, Relaxed);
+                return Err(too_many().into());
+            }
+            return self.work(caller, info, query, warnings, gzip, request).await;
+        }
+        let _slot = self.slot(&caller, info).await?;
+        let _raised = Raised::new(
+            metrics,
+            if info.is_read_only() { |m| &m.in_flight_reads } else { |m| &m.in_flight_writes },
+        );
+        let work = self.work(caller, info, query, warnings, gzip, request);
+        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::new(
+                504,
+                Reason::Timeout,
+                "Timeout: request did not complete within the allotted timeout",
+            )
+            .into()),
+        }
+    }
+
+    /// A place among the requests in flight. Our own components and health checks are not limited: they are few, and
+    /// the cluster heals through them.
+    async fn slot(
+        &self,
+        caller: &Caller,
+        info: &RequestInfo,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        if caller.is_in_process() || !info.is_resource {
+            return Ok(None);
+        }
+        let limit = if info.is_read_only() { &self.inner.reads } else { &self.inner.writes };
+        match tokio::time::timeout(QUEUE_TIMEOUT, limit.clone().acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(Some(slot)),
+            _ => {
+                self.inner.metrics.rejected.fetch_add(1, Relaxed);
+                Err(too_many())
+            }
+        }
+    }
+
+    async fn work(
+        &self,
+        caller: Caller,
+        info: &RequestInfo,
+        query: &Query,
+        warnings: &Warnings,
+        gzip: bool,
+        request: Request<Body>,
+    ) -> Result<Answer, Failure> {
+        let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
+        let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
+        let user = self.identify(&caller, info, request.headers()).await.map_err(failed)?;
+        self.authorize(&user, info, query).map_err(failed)?;
+        if info.is_resource {
+            let call = Call::new(self, info, query, user, warnings.clone(), gzip);
+            resources::dispatch(call, request).await.map_err(failed)
+        } else {
+            system::answer(self, info, query, request).await.map_err(failed)
+        }
+    }
+}
+
+/// A failure with the form that the client wants errors in.
+struct Failure {
+    status: Status,
+    accepted: Accepted,
+}
+
+impl Failure {
+    fn into_answer(self) -> Answer {
+        Answer::failure(&self.status, self.accepted)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self { status, accepted: Accepted::JSON }
+    }
+}
+
+/// Errors follow the encoding asked for, never its form (a Status is no Table).
+fn error_form(accept: Option<&str>) -> Accepted {
+    accept::negotiate(accept, &[]).unwrap_or(Accepted::JSON)
+}
+
+/// A header's value as text.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn too_many() -> Status {
+    Status::too_many_requests("Too many requests, please try again later.", Duration::from_secs(1))
+}
+
+fn labels_of(info: &RequestInfo) -> Labels {
+    let verb = match (info.subresource.as_str(), info.verb.as_str()) {
+        ("exec" | "attach" | "portforward" | "proxy", _) => "CONNECT".to_owned(),
+        (_, "create") => "POST".to_owned(),
+        (_, "update") => "PUT".to_owned(),
+        (_, verb) => verb.to_ascii_uppercase(),
+    };
+    if !info.is_resource {
+        return Labels { verb, ..Labels::default() };
+    }
+    Labels {
+        verb,
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+    }
+}

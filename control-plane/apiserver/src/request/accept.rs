@@ -1,0 +1,186 @@
+//! Content negotiation: which encoding and which form (the object itself, a Table, metadata only) an Accept header asks for.
+//!
+//! Source of the rules: "Alternate representations of resources" of the Kubernetes API concepts page. Clauses are tried
+//! in the order of their q values; one that names something we do not make is passed over for the next.
+
+/// How bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+}
+
+impl Encoding {
+    /// The media type of a response.
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+        }
+    }
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The object as it is.
+    Object,
+    /// `meta.k8s.io/v1` Table.
+    Table,
+    /// `meta.k8s.io/v1` PartialObjectMetadata.
+    Metadata,
+    /// `meta.k8s.io/v1` PartialObjectMetadataList.
+    MetadataList,
+    /// `apidiscovery.k8s.io/v2` APIGroupDiscoveryList.
+    Discovery,
+}
+
+/// The outcome of negotiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// How.
+    pub(crate) encoding: Encoding,
+    /// What.
+    pub(crate) form: Form,
+    /// `pretty=1` or a browser; set by the caller.
+    pub(crate) pretty: bool,
+}
+
+impl Accepted {
+    /// Plain JSON.
+    pub(crate) const JSON: Self = Self { encoding: Encoding::Json, form: Form::Object, pretty: false };
+}
+
+/// Picks the first clause that can be served and whose form is among `forms`; None is 406.
+pub(crate) fn negotiate(header: Option<&str>, forms: &[Form]) -> Option<Accepted> {
+    let Some(header) = header.filter(|h| !h.trim().is_empty()) else {
+        return Some(Accepted::JSON);
+    };
+    let mut clauses: Vec<Clause<'_>> = header.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    clauses.iter().find_map(|clause| {
+        let encoding = clause.encoding()?;
+        let form = clause.form()?;
+        (form == Form::Object || forms.contains(&form)).then_some(Accepted { encoding, form, pretty: false })
+    })
+}
+
+/// One media range with its parameters.
+struct Clause<'a> {
+    media: &'a str,
+    quality: f32,
+    kind: &'a str,
+    group: &'a str,
+    version: &'a str,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next().filter(|m| m.contains('/'))?;
+        let mut clause = Self { media, quality: 1.0, kind: "", group: "", version: "" };
+        for part in parts {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = value.trim().trim_matches('"');
+            match key.trim() {
+                "q" => clause.quality = value.parse().ok()?,
+                "as" => clause.kind = value,
+                "g" => clause.group = value,
+                "v" => clause.version = value,
+                _ => {}
+            }
+        }
+        (clause.quality > 0.0).then_some(clause)
+    }
+
+    fn encoding(&self) -> Option<Encoding> {
+        match self.media.to_ascii_lowercase().as_str() {
+            "application/json" | "*/*" | "application/*" => Some(Encoding::Json),
+            "application/yaml" => Some(Encoding::Yaml),
+            _ => None,
+        }
+    }
+
+    fn form(&self) -> Option<Form> {
+        match (self.kind, self.group, self.version) {
+            ("", _, _) => Some(Form::Object),
+            ("Table", "meta.k8s.io", "v1") => Some(Form::Table),
+            ("PartialObjectMetadata", "meta.k8s.io", "v1") => Some(Form::Metadata),
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Some(Form::MetadataList),
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Some(Form::Discovery),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the client takes gzip.
+pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
+    header.is_some_and(|h| {
+        h.split(',').any(|clause| {
+            let mut parts = clause.split(';').map(str::trim);
+            parts.next() == Some("gzip")
+                && !parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Form; 4] = [Form::Table, Form::Metadata, Form::MetadataList, Form::Discovery];
+
+    #[test]
+    fn the_first_servable_clause_wins() {
+        use Encoding::{Json, Yaml};
+        let rows = [
+            (None, Some((Json, Form::Object))),
+            (Some(""), Some((Json, Form::Object))),
+            (Some("*/*"), Some((Json, Form::Object))),
+            (Some("application/yaml"), Some((Yaml, Form::Object))),
+            (Some("application/json;q=0.5, application/yaml"), Some((Yaml, Form::Object))),
+            (
+                Some(
+                    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                ),
+                Some((Json, Form::Table)),
+            ),
+            (
+                Some("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
+                Some((Json, Form::Object)),
+            ),
+            (Some("application/vnd.kubernetes.protobuf,application/json"), Some((Json, Form::Object))),
+            (Some("application/vnd.kubernetes.protobuf"), None),
+            (Some("application/json;as=Table;v=v9;g=meta.k8s.io"), None),
+            (
+                Some(
+                    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+                ),
+                Some((Json, Form::Metadata)),
+            ),
+            (
+                Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),
+                Some((Json, Form::Discovery)),
+            ),
+        ];
+        for (header, want) in rows {
+            let got = negotiate(header, &ALL).map(|a| (a.encoding, a.form));
+            assert_eq!(got, want, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_the_endpoint_lacks_is_passed_over() {
+        let header = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        assert_eq!(negotiate(Some(header), &[]).unwrap().form, Form::Object);
+    }
+
+    #[test]
+    fn gzip_is_read_from_accept_encoding() {
+        assert!(accepts_gzip(Some("br, gzip;q=0.8")));
+        assert!(!accepts_gzip(Some("gzip;q=0")));
+        assert!(!accepts_gzip(None));
+    }
+}

@@ -1,0 +1,84 @@
+//! DELETE of one object and of a collection.
+
+use super::{
+    Call, form, read,
+    stream::{self, ListHead, ListMeta},
+};
+use crate::{
+    pipeline::text,
+    request::{body, options},
+    response::Answer,
+    system::negotiated,
+    wire::Body,
+};
+use http::{Request, StatusCode, header, request::Parts};
+use keelson_registry::{StoredBody, context::Context, kind::Kind, options::DeleteOptions, status::Status};
+use keelson_schema::ContentType;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Reads the options from the body, or from the query when there is none.
+async fn read_options(
+    call: &Call<'_>,
+    head: &Parts,
+    bytes: Body,
+) -> Result<(Context, DeleteOptions), Status> {
+    let bytes = body::read(bytes).await?;
+    let parsed: Option<Value> = if bytes.is_empty() {
+        None
+    } else {
+        Some(parse(text(&head.headers, &header::CONTENT_TYPE), &bytes)?)
+    };
+    let (options, dry_run) = options::delete(call.query, parsed.as_ref())?;
+    Ok((Context { dry_run, ..call.context() }, options))
+}
+
+fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
+    match body::content_type(content_type)? {
+        ContentType::Json => serde_json::from_slice(bytes)
+            .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid JSON: {error}"))),
+        ContentType::Yaml => std::str::from_utf8(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|text| serde_saphyr::from_str(text).map_err(|error| error.to_string()))
+            .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid YAML: {error}"))),
+    }
+}
+
+/// DELETE of one object.
+pub(crate) async fn delete(
+    call: &Call<'_>,
+    kind: &Arc<Kind>,
+    request: Request<Body>,
+) -> Result<Answer, Status> {
+    let (head, bytes) = request.into_parts();
+    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+    let (context, options) = read_options(call, &head, bytes).await?;
+    let registry = &call.inner().registry;
+    let deleted = registry.delete(&context, kind, call.namespace(kind), &call.info.name, &options).await?;
+    // Upstream says 202 to the one spelling that asks for dependents to go first and is not done yet.
+    let waiting = !deleted.gone && options.orphan_dependents == Some(false);
+    let code = if waiting { StatusCode::ACCEPTED } else { StatusCode::OK };
+    match &deleted.body {
+        StoredBody::Entry(entry) => form::object(code, entry, accepted),
+        StoredBody::Value(value) => Answer::object(code, value, accepted),
+    }
+}
+
+/// DELETE of all objects that the selectors select.
+pub(crate) async fn collection(
+    call: &Call<'_>,
+    kind: &Arc<Kind>,
+    request: Request<Body>,
+) -> Result<Answer, Status> {
+    let (head, bytes) = request.into_parts();
+    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+    let (context, options) = read_options(call, &head, bytes).await?;
+    let selection = options::list(call.query)?;
+    let registry = &call.inner().registry;
+    let deleted =
+        registry.delete_collection(&context, kind, call.namespace(kind), &selection, &options).await?;
+    let meta = ListMeta { resource_version: deleted.revision.to_string(), ..ListMeta::default() };
+    let api_version = kind.api_version();
+    let head = ListHead { api_version: &api_version, kind: &kind.list_kind, meta: &meta };
+    read::whole(&head, deleted.items, stream::write_object, accepted, call.gzip)
+}

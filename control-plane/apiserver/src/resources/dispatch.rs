@@ -1,0 +1,149 @@
+//! From an authorised request to its handler: which kind, which subresource, which verb.
+
+use super::{delete, read, watch, write};
+use crate::{
+    pods,
+    request::{info::RequestInfo, query::Query},
+    response::Answer,
+    reviews,
+    server::{ApiServer, Inner},
+    system,
+    wire::Body,
+};
+use http::{Method, Request};
+use keelson_auth::UserInfo;
+use keelson_registry::{
+    context::{Context, Warnings},
+    kind::Kind,
+    status::{GroupResource, Status},
+};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// A request on a resource with all that handlers need to know of it.
+#[derive(Clone)]
+pub(crate) struct Call<'a> {
+    /// The server.
+    pub(crate) server: &'a ApiServer,
+    /// What is asked.
+    pub(crate) info: &'a RequestInfo,
+    /// Its options.
+    pub(crate) query: &'a Query,
+    /// Who asks.
+    pub(crate) user: Arc<UserInfo>,
+    /// Collects Warning headers.
+    pub(crate) warnings: Warnings,
+    /// Large answers may be compressed.
+    pub(crate) gzip: bool,
+    /// When.
+    pub(crate) now: OffsetDateTime,
+}
+
+impl<'a> Call<'a> {
+    /// A request that begins now.
+    pub(crate) fn new(
+        server: &'a ApiServer,
+        info: &'a RequestInfo,
+        query: &'a Query,
+        user: Arc<UserInfo>,
+        warnings: Warnings,
+        gzip: bool,
+    ) -> Self {
+        Self { server, info, query, user, warnings, gzip, now: OffsetDateTime::now_utc() }
+    }
+
+    /// The server's parts.
+    pub(crate) fn inner(&self) -> &'a Inner {
+        &self.server.inner
+    }
+
+    /// The namespace of the path, for a namespaced kind; None spans all.
+    pub(crate) fn namespace(&self, kind: &Kind) -> Option<&'a str> {
+        (kind.namespaced && !self.info.namespace.is_empty()).then_some(self.info.namespace.as_str())
+    }
+
+    /// The subresource of the path.
+    pub(crate) fn subresource(&self) -> Option<&'a str> {
+        (!self.info.subresource.is_empty()).then_some(self.info.subresource.as_str())
+    }
+
+    /// The registry's view of the request, with default write options.
+    pub(crate) fn context(&self) -> Context {
+        Context { now: self.now, warnings: self.warnings.clone(), ..Context::new(self.user.clone()) }
+    }
+}
+
+/// Subresources that are streams from the pod's node.
+const NODE_STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
+
+/// Answers a request on a resource.
+pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<Answer, Status> {
+    let info = call.info;
+    let Some(kind) = call.inner().table().by_resource(&info.group, &info.version, &info.resource) else {
+        return Ok(system::not_found());
+    };
+    if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Ok(system::not_found());
+    }
+    check_subresource(kind, info)?;
+    if !served(kind, info) {
+        return Err(not_allowed(kind, request.method()));
+    }
+    if !kind.is_stored() && !(kind.group.is_empty() && kind.plural == "bindings") {
+        return reviews::create(&call, kind, request).await;
+    }
+    let subresource = info.subresource.as_str();
+    match (kind.plural, subresource) {
+        ("pods", sub) if kind.group.is_empty() && NODE_STREAMS.contains(&sub) => {
+            return pods::stream(&call, kind, request).await;
+        }
+        ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
+        _ => {}
+    }
+    match info.verb.as_str() {
+        "get" => read::get(&call, kind, request.headers()).await,
+        "list" => read::list(&call, kind, request.headers()).await,
+        "watch" => watch::watch(&call, kind, request.headers()).await,
+        "create" => write::create(&call, kind, request).await,
+        "update" => write::update(&call, kind, request).await,
+        "patch" => write::patch(&call, kind, request).await,
+        "delete" => delete::delete(&call, kind, request).await,
+        "deletecollection" => delete::collection(&call, kind, request).await,
+        _ => Err(not_allowed(kind, request.method())),
+    }
+}
+
+/// 404 for a subresource that the kind has not; one that Kubernetes has and we have not is among them, and named.
+fn check_subresource(kind: &Kind, info: &RequestInfo) -> Result<(), Status> {
+    if info.subresource.is_empty() || kind.subresource(&info.subresource).is_some() {
+        return Ok(());
+    }
+    let mut status = Status::no_such_path();
+    status.message = format!("{}: {}/{} is not served here", status.message, kind.plural, info.subresource);
+    Err(status)
+}
+
+/// Whether the kind, or its subresource, has the verb and the path the form that goes with it.
+fn served(kind: &Kind, info: &RequestInfo) -> bool {
+    let verb = info.verb.as_str();
+    if !info.subresource.is_empty() {
+        return kind.subresource(&info.subresource).is_some_and(|sub| sub.verbs.contains(&verb));
+    }
+    // Objects are created on the collection and read, changed and deleted by name.
+    let by_name = info.named_by_path;
+    let path_fits = match verb {
+        "create" | "list" | "deletecollection" => !by_name,
+        "get" | "update" | "patch" | "delete" => by_name,
+        _ => true,
+    };
+    let needs_namespace = kind.namespaced && info.namespace.is_empty();
+    let namespace_fits = !needs_namespace || matches!(verb, "list" | "watch");
+    path_fits && namespace_fits && kind.verbs.contains(&verb)
+}
+
+fn not_allowed(kind: &Kind, method: &Method) -> Status {
+    let resource = GroupResource::new(kind.group, kind.plural);
+    let mut status = Status::method_not_allowed(&resource, method.as_str());
+    status.message = "the server does not allow this method on the requested resource".to_owned();
+    status
+}

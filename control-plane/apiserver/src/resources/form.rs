@@ -1,0 +1,64 @@
+//! The forms of one object: its own bytes, a PartialObjectMetadata cut out of them, or the same as YAML.
+
+use crate::{
+    request::accept::{Accepted, Encoding},
+    response::{Answer, yaml},
+};
+use bytes::{BufMut, BytesMut};
+use http::StatusCode;
+use keelson_registry::{entry::Entry, status::Status};
+use keelson_store::Revision;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Room for an object of common size.
+const OBJECT_BYTES: usize = 4096;
+
+/// An object's JSON at the revision that wrote it.
+pub(crate) fn json(entry: &Entry) -> BytesMut {
+    let mut out = BytesMut::with_capacity(OBJECT_BYTES);
+    entry.write_json(entry.mod_revision(), &mut out);
+    out
+}
+
+/// Answers with one stored object.
+pub(crate) fn object(code: StatusCode, entry: &Entry, accepted: Accepted) -> Result<Answer, Status> {
+    if accepted.encoding == Encoding::Json && !accepted.pretty {
+        return Ok(Answer::bytes(code, "application/json", json(entry).freeze()));
+    }
+    Answer::object(code, &entry.to_value(), accepted)
+}
+
+/// Answers with bytes of JSON that were made here, in the encoding asked for.
+pub(crate) fn rendered(code: StatusCode, bytes: BytesMut, accepted: Accepted) -> Result<Answer, Status> {
+    if accepted.encoding == Encoding::Json && !accepted.pretty {
+        return Ok(Answer::bytes(code, "application/json", bytes.freeze()));
+    }
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+    match accepted.encoding {
+        Encoding::Json => Answer::object(code, &value, accepted),
+        Encoding::Yaml => Ok(Answer::bytes(code, "application/yaml", yaml::encode(&value)?)),
+    }
+}
+
+#[derive(Deserialize)]
+struct OnlyMetadata<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+/// Writes the PartialObjectMetadata of an object, its metadata copied unparsed.
+pub(crate) fn write_metadata(entry: &Entry, revision: Revision, out: &mut BytesMut) -> Result<(), Status> {
+    let mut whole = BytesMut::with_capacity(OBJECT_BYTES);
+    entry.write_json(revision, &mut whole);
+    write_metadata_of(&whole, out)
+}
+
+/// The same of an object that is at hand as JSON.
+pub(crate) fn write_metadata_of(object: &[u8], out: &mut BytesMut) -> Result<(), Status> {
+    let only: OnlyMetadata<'_> = serde_json::from_slice(object).map_err(Status::internal)?;
+    out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    out.put_slice(only.metadata.get().as_bytes());
+    out.put_u8(b'}');
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! GET and LIST: entries copied to the wire in the form asked for.
+
+use super::{
+    Call, form,
+    stream::{self, ListHead, ListMeta},
+    table::{self, IncludeObject},
+};
+use crate::{
+    pipeline::text,
+    request::{
+        accept::{Accepted, Encoding, Form},
+        options,
+    },
+    response::Answer,
+    system::negotiated,
+};
+use bytes::BytesMut;
+use http::{HeaderMap, StatusCode, header};
+use keelson_registry::{entry::Entry, kind::Kind, status::Status};
+use std::sync::Arc;
+
+/// GET of one object or its subresource.
+pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
+    let accepted = negotiated(text(headers, &header::ACCEPT), &[Form::Table, Form::Metadata], call.query)?;
+    let registry = &call.inner().registry;
+    if call.info.subresource == "scale" {
+        let scale = registry.get_scale(kind, call.namespace(kind), &call.info.name).await?;
+        return Answer::object(StatusCode::OK, &scale, accepted);
+    }
+    let version = call.query.non_empty("resourceVersion");
+    let entry = registry.get(kind, call.namespace(kind), &call.info.name, version).await?;
+    match accepted.form {
+        Form::Metadata => {
+            let mut out = BytesMut::new();
+            form::write_metadata(&entry, entry.mod_revision(), &mut out)?;
+            form::rendered(StatusCode::OK, out, accepted)
+        }
+        Form::Table => {
+            let include = IncludeObject::parse(call.query)?;
+            let meta = ListMeta { resource_version: entry.mod_revision().to_string(), ..ListMeta::default() };
+            let bytes = table::render(kind, &meta, &[entry], include, true, call.now)?;
+            form::rendered(StatusCode::OK, bytes, accepted)
+        }
+        _ => form::object(StatusCode::OK, &entry, accepted),
+    }
+}
+
+/// LIST.
+pub(crate) async fn list(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
+    let accepted =
+        negotiated(text(headers, &header::ACCEPT), &[Form::Table, Form::MetadataList], call.query)?;
+    let options = options::list(call.query)?;
+    let found = call.inner().registry.list(kind, call.namespace(kind), &options).await?;
+    let meta = ListMeta {
+        resource_version: found.revision.to_string(),
+        continue_token: Some(found.continue_token).filter(|token| !token.is_empty()),
+        remaining: found.remaining,
+    };
+    if accepted.form == Form::Table {
+        let include = IncludeObject::parse(call.query)?;
+        let bytes = table::render(kind, &meta, &found.items, include, true, call.now)?;
+        return form::rendered(StatusCode::OK, bytes, accepted);
+    }
+    let api_version = kind.api_version();
+    let (head, write): (_, stream::WriteItem) = if accepted.form == Form::MetadataList {
+        let head = ListHead { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadataList", meta: &meta };
+        (head, stream::write_partial)
+    } else {
+        (ListHead { api_version: &api_version, kind: &kind.list_kind, meta: &meta }, stream::write_object)
+    };
+    whole(&head, found.items, write, accepted, call.gzip)
+}
+
+/// A list in the encoding asked for.
+pub(crate) fn whole(
+    head: &ListHead<'_>,
+    items: Vec<Arc<Entry>>,
+    write: stream::WriteItem,
+    accepted: Accepted,
+    gzip: bool,
+) -> Result<Answer, Status> {
+    if accepted.encoding == Encoding::Json && !accepted.pretty {
+        return stream::list(head, items, write, gzip);
+    }
+    parsed(head, &items, write, accepted)
+}
+
+/// A list in an encoding that cannot be made piece by piece.
+fn parsed(
+    head: &ListHead<'_>,
+    items: &[Arc<Entry>],
+    write: stream::WriteItem,
+    accepted: Accepted,
+) -> Result<Answer, Status> {
+    let mut values = Vec::with_capacity(items.len());
+    for entry in items {
+        let mut out = BytesMut::new();
+        write(entry, &mut out)?;
+        values.push(serde_json::from_slice::<serde_json::Value>(&out).map_err(Status::internal)?);
+    }
+    let list = serde_json::json!({
+        "kind": head.kind,
+        "apiVersion": head.api_version,
+        "metadata": head.meta.to_json(),
+        "items": values,
+    });
+    Answer::object(StatusCode::OK, &list, accepted)
+}

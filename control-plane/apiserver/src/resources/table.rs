@@ -1,0 +1,109 @@
+//! `meta.k8s.io/v1` Table: the server-side printed form. Cells come from the kind's printer; this is the frame around.
+
+use super::{form, stream::ListMeta};
+use crate::request::query::Query;
+use bytes::{BufMut, BytesMut};
+use keelson_registry::{entry::Entry, kind::Kind, status::Status};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// What each row carries beside its cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IncludeObject {
+    /// Nothing.
+    None,
+    /// PartialObjectMetadata, the default.
+    Metadata,
+    /// The whole object.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the `includeObject` option.
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
+        match query.non_empty("includeObject") {
+            None | Some("Metadata") => Ok(Self::Metadata),
+            Some("None") => Ok(Self::None),
+            Some("Object") => Ok(Self::Object),
+            Some(other) => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        }
+    }
+}
+
+/// Writes a Table. `with_columns` is false from the second event of a watch on.
+pub(crate) fn render(
+    kind: &Kind,
+    meta: &ListMeta,
+    entries: &[Arc<Entry>],
+    include: IncludeObject,
+    with_columns: bool,
+    now: OffsetDateTime,
+) -> Result<BytesMut, Status> {
+    let mut out = BytesMut::with_capacity(1024 + entries.len() * 1024);
+    out.put_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    out.put_slice(meta.to_json().to_string().as_bytes());
+    out.put_slice(br#","columnDefinitions":"#);
+    let columns = if with_columns { columns(kind) } else { json!([]) };
+    out.put_slice(columns.to_string().as_bytes());
+    out.put_slice(br#","rows":["#);
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        row(kind, entry, include, now, &mut out)?;
+    }
+    out.put_slice(b"]}\n");
+    Ok(out)
+}
+
+fn row(
+    kind: &Kind,
+    entry: &Entry,
+    include: IncludeObject,
+    now: OffsetDateTime,
+    out: &mut BytesMut,
+) -> Result<(), Status> {
+    let cells = cells(kind, &entry.to_value(), now);
+    out.put_slice(br#"{"cells":"#);
+    out.put_slice(Value::Array(cells).to_string().as_bytes());
+    match include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            out.put_slice(br#","object":"#);
+            form::write_metadata(entry, entry.mod_revision(), out)?;
+        }
+        IncludeObject::Object => {
+            out.put_slice(br#","object":"#);
+            entry.write_json(entry.mod_revision(), out);
+        }
+    }
+    out.put_u8(b'}');
+    Ok(())
+}
+
+fn columns(kind: &Kind) -> Value {
+    let columns: Vec<Value> = kind
+        .columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.type_,
+                "format": column.format,
+                "description": "",
+                "priority": column.priority,
+            })
+        })
+        .collect();
+    Value::Array(columns)
+}
+
+fn cells(kind: &Kind, object: &Value, _now: OffsetDateTime) -> Vec<Value> {
+    let cell = |name: &str| match name {
+        "Name" => object["metadata"]["name"].clone(),
+        "Created At" => object["metadata"]["creationTimestamp"].clone(),
+        _ => Value::from("<unknown>"),
+    };
+    kind.columns.iter().map(|column| cell(column.name)).collect()
+}

@@ -1,0 +1,175 @@
+//! WATCH: one JSON frame an event, written from the entry's bytes; several frames that are ready at once share a chunk.
+
+use super::{
+    Call, form,
+    stream::ListMeta,
+    table::{self, IncludeObject},
+};
+use crate::{
+    metrics::Raised,
+    pipeline::text,
+    request::{
+        accept::{Encoding, Form},
+        options,
+    },
+    response::Answer,
+    system::negotiated,
+    wire::{BoxError, body},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Response, header};
+use keelson_registry::{
+    WatchEvent,
+    entry::Entry,
+    kind::Kind,
+    options::WatchOptions,
+    status::{Reason, Status},
+};
+use keelson_store::Revision;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use time::OffsetDateTime;
+
+/// Events written into one chunk at most.
+const EVENTS_PER_CHUNK_MAX: usize = 64;
+/// Marks the bookmark after the initial events (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// WATCH.
+pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
+    if headers.contains_key(header::UPGRADE) {
+        return Err(Status::bad_request("watching over WebSocket is not supported by this server"));
+    }
+    let forms = [Form::Table, Form::Metadata];
+    let accepted = negotiated(text(headers, &header::ACCEPT), &forms, call.query)?;
+    if accepted.encoding != Encoding::Json {
+        return Err(Status::not_acceptable("watch events are served as application/json only"));
+    }
+    let (mut options, timeout) = options::watch(call.query)?;
+    if call.info.named_by_path {
+        add_name(&mut options, &call.info.name);
+    }
+    let mut frames = Frames {
+        kind: kind.clone(),
+        form: accepted.form,
+        include: IncludeObject::parse(call.query)?,
+        columns_sent: false,
+    };
+    let events = match call.inner().registry.watch(kind, call.namespace(kind), &options).await {
+        Ok(events) => events,
+        // Upstream tells a watcher of a revision that is gone within the stream, and clients rely on it.
+        Err(status) if matches!(status.reason, Reason::Expired | Reason::Gone) => {
+            stream::iter([WatchEvent::Error(status)]).boxed()
+        }
+        Err(status) => return Err(status),
+    };
+    let raised = Raised::new(&call.inner().metrics, |m| &m.long_running);
+    let ended = ended(timeout, call.inner().shutdown.clone());
+    let chunks = events.ready_chunks(EVENTS_PER_CHUNK_MAX).take_until(ended).map(move |batch| {
+        // Counted as long as the stream lives.
+        let _ = &raised;
+        frames.write(&batch)
+    });
+    let mut response = Response::new(body::stream(chunks));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(Answer::Streaming(response))
+}
+
+/// The end of a watch: its time is over, or the server drains.
+async fn ended(timeout: Duration, shutdown: tokio_util::sync::CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(timeout) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+/// The deprecated `/watch/` path of a single object.
+fn add_name(options: &mut WatchOptions, name: &str) {
+    if !options.field_selector.is_empty() {
+        options.field_selector.push(',');
+    }
+    options.field_selector.push_str("metadata.name=");
+    options.field_selector.push_str(name);
+}
+
+/// Writes events in the form asked for.
+struct Frames {
+    kind: Arc<Kind>,
+    form: Form,
+    include: IncludeObject,
+    columns_sent: bool,
+}
+
+impl Frames {
+    fn write(&mut self, batch: &[WatchEvent]) -> Result<Bytes, BoxError> {
+        let mut out = BytesMut::with_capacity(batch.len() * 2048);
+        for event in batch {
+            self.event(event, &mut out)?;
+        }
+        Ok(out.freeze())
+    }
+
+    fn event(&mut self, event: &WatchEvent, out: &mut BytesMut) -> Result<(), Status> {
+        match event {
+            WatchEvent::Added(entry, revision) => self.object("ADDED", entry, *revision, out),
+            WatchEvent::Modified(entry, revision) => self.object("MODIFIED", entry, *revision, out),
+            WatchEvent::Deleted(entry, revision) => self.object("DELETED", entry, *revision, out),
+            WatchEvent::Bookmark { revision, initial_events_end } => {
+                let object = self.bookmark(*revision, *initial_events_end);
+                frame("BOOKMARK", object.as_bytes(), out);
+                Ok(())
+            }
+            WatchEvent::Error(status) => {
+                frame("ERROR", status.to_json().to_string().as_bytes(), out);
+                Ok(())
+            }
+        }
+    }
+
+    fn object(
+        &mut self,
+        kind: &str,
+        entry: &Arc<Entry>,
+        revision: Revision,
+        out: &mut BytesMut,
+    ) -> Result<(), Status> {
+        out.put_slice(b"{\"type\":\"");
+        out.put_slice(kind.as_bytes());
+        out.put_slice(b"\",\"object\":");
+        match self.form {
+            Form::Metadata => form::write_metadata(entry, revision, out)?,
+            Form::Table => {
+                let meta = ListMeta { resource_version: revision.to_string(), ..ListMeta::default() };
+                let entries = std::slice::from_ref(entry);
+                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+                let now = OffsetDateTime::now_utc();
+                let table = table::render(&self.kind, &meta, entries, self.include, with_columns, now)?;
+                out.put_slice(table.trim_ascii_end());
+            }
+            _ => entry.write_json(revision, out),
+        }
+        out.put_slice(b"}\n");
+        Ok(())
+    }
+
+    fn bookmark(&self, revision: Revision, initial_events_end: bool) -> String {
+        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if initial_events_end {
+            metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
+        }
+        let (kind, api_version) = match self.form {
+            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            _ => (self.kind.kind, self.kind.api_version()),
+        };
+        json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata }).to_string()
+    }
+}
+
+fn frame(kind: &str, object: &[u8], out: &mut BytesMut) {
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
+}

@@ -1,0 +1,8 @@
+//! How answers are written: the object in the negotiated encoding, compression, headers that every answer carries.
+
+mod answer;
+mod finish;
+pub(crate) mod yaml;
+
+pub(crate) use answer::Answer;
+pub(crate) use finish::{Finish, finish, gunzip, gzip};

@@ -1,0 +1,184 @@
+//! The server as a whole: what its parts are and how they are put together.
+
+use crate::{
+    discovery::Discovery,
+    follow,
+    health::Health,
+    identity::{Caller, Identity},
+    metrics::Metrics,
+    nodes::NodeClient,
+    openapi::OpenApi,
+    pipeline::{READS_IN_FLIGHT_MAX, WRITES_IN_FLIGHT_MAX},
+    wire::{
+        Body,
+        peer::Peer,
+        serve::{self, Handler},
+        tls::{self, TlsError},
+    },
+};
+use http::{Request, Response};
+use keelson_auth::{authn::token::TokenError, authz::Authorizer};
+use keelson_registry::{Registry, admit::Admission, table::KindTable};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What the server is told. All keys and certificates are PEM.
+pub struct Config {
+    /// `HOST:PORT` that clients reach the server at.
+    pub advertise: String,
+    /// The issuer's URL in ServiceAccount tokens.
+    pub issuer: String,
+    /// Signs ServiceAccount tokens.
+    pub service_account_key_pem: String,
+    /// Verifies them; may hold several keys.
+    pub service_account_public_pem: String,
+    /// The cluster's CA: verifies client certificates and the nodes' serving certificates.
+    pub cluster_ca_pem: String,
+    /// What the server shows to nodes.
+    pub kubelet_client_cert_pem: String,
+    /// Its key.
+    pub kubelet_client_key_pem: String,
+}
+
+/// Why a server cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A certificate or key for TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A key for tokens.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The kind table names what the schemas do not have.
+    #[error("OpenAPI cannot be made: {0}")]
+    OpenApi(String),
+}
+
+/// The API server: cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Its parts.
+pub(crate) struct Inner {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) identity: Identity,
+    pub(crate) discovery: Discovery,
+    pub(crate) openapi: OpenApi,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) nodes: NodeClient,
+    pub(crate) reads: Arc<Semaphore>,
+    pub(crate) writes: Arc<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
+    started: Arc<AtomicBool>,
+}
+
+impl Inner {
+    pub(crate) fn table(&self) -> &KindTable {
+        self.registry.table()
+    }
+}
+
+impl ApiServer {
+    /// Puts a server together. Its authorizer follows the registry from here until `shutdown`; watches and streams end
+    /// with `shutdown`.
+    pub fn new(
+        registry: Arc<Registry>,
+        admission: Arc<dyn Admission>,
+        authorizer: Arc<Authorizer>,
+        config: &Config,
+        shutdown: CancellationToken,
+    ) -> Result<Self, SetupError> {
+        let server_url = format!("https://{}", config.advertise);
+        let identity = Identity::new(
+            &config.issuer,
+            &server_url,
+            &config.service_account_key_pem,
+            &config.service_account_public_pem,
+        )?;
+        let nodes = NodeClient::new(
+            &config.cluster_ca_pem,
+            &config.kubelet_client_cert_pem,
+            &config.kubelet_client_key_pem,
+        )?;
+        follow::authorizer(&registry, &authorizer, &shutdown);
+        let started = Arc::new(AtomicBool::new(false));
+        let inner = Inner {
+            discovery: Discovery::new(registry.table(), &config.advertise),
+            openapi: OpenApi::new(registry.table()),
+            health: health(&registry, &shutdown, &started),
+            metrics: Arc::new(Metrics::default()),
+            reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),
+            writes: Arc::new(Semaphore::new(WRITES_IN_FLIGHT_MAX)),
+            registry,
+            admission,
+            authorizer,
+            identity,
+            nodes,
+            shutdown,
+            started,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes `/readyz` say so: the objects that a cluster starts with are there.
+    pub fn mark_started(&self) {
+        self.inner.started.store(true, Ordering::Release);
+    }
+
+    /// Serves TLS on the listeners until `shutdown` (that of [`ApiServer::new`]), then drains.
+    pub async fn serve(
+        &self,
+        listeners: Vec<TcpListener>,
+        cert_pem: &str,
+        key_pem: &str,
+        client_ca_pem: &str,
+    ) -> Result<(), SetupError> {
+        let tls = tls::server(cert_pem, key_pem, client_ca_pem)?;
+        serve::serve(listeners, tls, self.clone(), self.inner.shutdown.clone()).await;
+        Ok(())
+    }
+}
+
+impl Handler for ApiServer {
+    async fn handle(&self, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
+        self.answer(Caller::Peer(peer), request).await
+    }
+}
+
+fn health(registry: &Arc<Registry>, shutdown: &CancellationToken, started: &Arc<AtomicBool>) -> Health {
+    let mut health = Health::default();
+    health.live("ping", Box::new(|| Ok(())));
+    let caches = Arc::downgrade(registry);
+    health.live(
+        "watch-cache",
+        Box::new(move || match caches.upgrade() {
+            Some(registry) => registry.check().map_err(|status| status.message),
+            None => Err("the registry is closed".to_owned()),
+        }),
+    );
+    let started = started.clone();
+    health.ready(
+        "poststarthook/bootstrap",
+        Box::new(move || match started.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("the objects that a cluster starts with are being made".to_owned()),
+        }),
+    );
+    let shutdown = shutdown.clone();
+    health.ready(
+        "shutdown",
+        Box::new(
+            move || if shutdown.is_cancelled() { Err("the server is draining".to_owned()) } else { Ok(()) },
+        ),
+    );
+    health
+}

@@ -1,0 +1,102 @@
+//! Paths that are no resources: discovery, OpenAPI, health, version, metrics, token issuer documents, the index.
+
+use crate::{
+    pipeline::text,
+    request::{
+        accept::{self, Accepted, Form},
+        info::RequestInfo,
+        query::Query,
+    },
+    response::Answer,
+    server::ApiServer,
+    version,
+    wire::Body,
+};
+use http::{Method, Request, StatusCode, header};
+use keelson_registry::status::{GroupResource, Status};
+use serde_json::json;
+
+/// Answers a path.
+pub(crate) async fn answer(
+    server: &ApiServer,
+    info: &RequestInfo,
+    query: &Query,
+    request: Request<Body>,
+) -> Result<Answer, Status> {
+    let inner = &server.inner;
+    let path = match info.path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed(&GroupResource::new("", ""), request.method().as_str()));
+    }
+    if let Some(answer) = inner.health.answer(path, query) {
+        return Ok(answer);
+    }
+    let headers = request.headers();
+    let accepted = |forms: &[Form]| negotiated(text(headers, &header::ACCEPT), forms, query);
+    let known = text(headers, &header::IF_NONE_MATCH);
+    match path {
+        "/version" => return Answer::object(StatusCode::OK, &version::info(), accepted(&[])?),
+        "/metrics" => {
+            return Ok(Answer::bytes(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                inner.metrics.render(),
+            ));
+        }
+        "/" => return Answer::object(StatusCode::OK, &index(server), accepted(&[])?),
+        "/.well-known/openid-configuration" => {
+            return Ok(Answer::bytes(
+                StatusCode::OK,
+                "application/json",
+                inner.identity.openid_configuration(),
+            ));
+        }
+        "/openid/v1/jwks" => {
+            return Ok(Answer::bytes(StatusCode::OK, "application/jwk-set+json", inner.identity.jwks()));
+        }
+        _ => {}
+    }
+    if let Some(rest) = path.strip_prefix("/openapi/") {
+        return inner.openapi.answer(rest, headers, query).await;
+    }
+    if let Some(answer) = inner.discovery.answer(path, accepted(inner.discovery.forms(path))?, known) {
+        return answer;
+    }
+    Ok(not_found())
+}
+
+/// The plain answer for a path that nobody serves, as upstream's.
+pub(crate) fn not_found() -> Answer {
+    Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Negotiates one of the forms or fails with 406.
+pub(crate) fn negotiated(header: Option<&str>, forms: &[Form], query: &Query) -> Result<Accepted, Status> {
+    let mut accepted = accept::negotiate(header, forms).ok_or_else(|| {
+        Status::not_acceptable(format!(
+            "only the following media types are accepted: application/json, application/yaml (asked for {:?})",
+            header.unwrap_or_default()
+        ))
+    })?;
+    accepted.pretty = query.flag("pretty");
+    Ok(accepted)
+}
+
+fn index(server: &ApiServer) -> serde_json::Value {
+    let own = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+        "/.well-known/openid-configuration",
+    ];
+    let mut paths: Vec<&str> = own.into_iter().chain(server.inner.discovery.paths()).collect();
+    paths.sort_unstable();
+    json!({ "paths": paths })
+}

@@ -1,0 +1,149 @@
+//! The router over the model store: every refusal, every form, as a client sees them on the wire.
+
+mod forms;
+mod identity;
+mod refusals;
+mod watching;
+mod writes;
+
+use crate::{
+    identity::Caller,
+    server::{ApiServer, Config},
+    wire::{
+        Body, body,
+        peer::{Peer, PeerCertificate},
+    },
+};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use keelson_auth::{
+    UserInfo,
+    authn::token::DEFAULT_ISSUER,
+    authz::Authorizer,
+    pki::{self, InitConfig, names},
+};
+use keelson_registry::{KindTable, Registry, RegistryConfig, admit::AdmitAll};
+use keelson_store::model::Model;
+use serde_json::Value;
+use std::{net::SocketAddr, sync::Arc};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+/// A server without sockets.
+struct Bed {
+    server: ApiServer,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+struct Got {
+    code: StatusCode,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let init = InitConfig {
+            data: folder.path().to_owned(),
+            advertise: vec!["127.0.0.1".parse().unwrap()],
+            port: 6443,
+            service_addresses: vec!["10.96.0.1".parse().unwrap()],
+            cluster_domain: "cluster.local".to_owned(),
+        };
+        pki::init(&init, OffsetDateTime::now_utc()).unwrap();
+        let read = |name| std::fs::read_to_string(names::pki_file(folder.path(), name)).unwrap();
+        let config = Config {
+            advertise: "127.0.0.1:6443".to_owned(),
+            issuer: DEFAULT_ISSUER.to_owned(),
+            service_account_key_pem: read(names::SERVICE_ACCOUNT_KEY),
+            service_account_public_pem: read(names::SERVICE_ACCOUNT_PUBLIC),
+            cluster_ca_pem: read(names::CA_CERT),
+            kubelet_client_cert_pem: read(names::KUBELET_CLIENT_CERT),
+            kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
+        };
+        let ranges = RegistryConfig { service_cidrs: vec!["10.96.0.0/16".parse().unwrap()] };
+        let registry =
+            Registry::open(Arc::new(Model::default()), KindTable::builtin(), ranges).await.unwrap();
+        let authorizer = Arc::new(Authorizer::new());
+        let server =
+            ApiServer::new(registry, Arc::new(AdmitAll), authorizer, &config, CancellationToken::new())
+                .unwrap();
+        Self { server, _folder: folder }
+    }
+
+    fn root() -> Caller {
+        Caller::InProcess(Arc::new(UserInfo::authenticated("root", ["system:masters"])))
+    }
+
+    /// Without credentials, over a socket.
+    fn nobody() -> Caller {
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        Caller::Peer(Arc::new(Peer { address, certificate: PeerCertificate::Absent }))
+    }
+
+    async fn open(
+        &self,
+        caller: Caller,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        text: &str,
+    ) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = if text.is_empty() { body::empty() } else { body::full(text.to_owned()) };
+        self.server.answer(caller, request.body(body).unwrap()).await
+    }
+
+    async fn send_as(
+        &self,
+        caller: Caller,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        text: &str,
+    ) -> Got {
+        let (head, body) = self.open(caller, method, uri, headers, text).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        Got { code: head.status, headers: head.headers, bytes }
+    }
+
+    /// As a member of system:masters.
+    async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], text: &str) -> Got {
+        self.send_as(Self::root(), method, uri, headers, text).await
+    }
+
+    async fn get(&self, uri: &str) -> Got {
+        self.send("GET", uri, &[], "").await
+    }
+
+    /// Creates a ConfigMap in default.
+    async fn config_map(&self, name: &str) -> Value {
+        let body =
+            format!(r#"{{"metadata":{{"name":"{name}","labels":{{"n":"{name}"}}}},"data":{{"k":"v"}}}}"#);
+        let got = self.send("POST", MAPS, &[], &body).await;
+        assert_eq!(got.code, 201, "{}", got.text());
+        got.json()
+    }
+}
+
+/// The ConfigMaps of default.
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
