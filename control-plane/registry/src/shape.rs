@@ -1,19 +1,69 @@
-//! The seam to keelson-schema: defaults, patches and the decoding of what a patch made, per kind and subresource.
+//! The seam to keelson-schema: defaults, patches, and the decoding of what a patch made, per kind and subresource.
 
-use crate::{context::Context, kind::Kind, options::PatchType, status::Status};
+use crate::{
+    context::Context,
+    kind::Kind,
+    options::PatchType,
+    status::{GroupKind, Reason, Status},
+};
+use keelson_schema::{DecodeError, FieldError, Schemas, TypeRef, coerce, defaults, patch};
 use serde_json::Value;
 
+fn type_of(kind: &Kind, sub: &str) -> Option<TypeRef<'static>> {
+    let body = kind.subresource(sub).and_then(|sub| sub.body);
+    let (group, version, kind) = body.unwrap_or((kind.group, kind.version, kind.kind));
+    Schemas::builtin().kind(group, version, kind)
+}
+
 /// Fills in the API defaults of the kind's version.
-pub(crate) fn default(_kind: &Kind, _object: &mut Value) {}
+pub(crate) fn default(kind: &Kind, object: &mut Value) {
+    if let Some(ty) = type_of(kind, "") {
+        defaults::apply(ty, object);
+    }
+}
 
 /// Applies a patch to the shown state and decodes the outcome as strictly as the request asks.
 pub(crate) fn patch(
-    _context: &Context,
-    _kind: &Kind,
-    _sub: &str,
-    _form: PatchType,
-    _old: &Value,
-    _patch: &[u8],
+    context: &Context,
+    kind: &Kind,
+    sub: &str,
+    form: PatchType,
+    old: &Value,
+    body: &[u8],
 ) -> Result<Value, Status> {
-    Err(Status::internal("patches are not built yet"))
+    let ty = type_of(kind, sub)
+        .ok_or_else(|| Status::internal(format!("there is no schema for {}", kind.group_kind())))?;
+    let patched = match form {
+        PatchType::Json => patch::json(old, body),
+        PatchType::Merge => patch::merge(old, body),
+        PatchType::Strategic => patch::strategic(ty, old, body),
+        PatchType::Apply => {
+            return Err(Status::unsupported_media_type("server-side apply is not supported yet"));
+        }
+    };
+    let patched = patched.map_err(|error| {
+        let (code, message) = (error.code(), error.to_string());
+        match code {
+            400 => Status::bad_request(message),
+            413 => Status::too_large(message),
+            415 => Status::unsupported_media_type(message),
+            422 => Status::new(422, Reason::Invalid, message),
+            _ => Status::internal(message),
+        }
+    })?;
+    let decoded = coerce(patched, ty, context.field_validation).map_err(|error| undecodable(&error, body))?;
+    for warning in decoded.warnings {
+        context.warnings.add(warning);
+    }
+    Ok(decoded.value)
+}
+
+/// Upstream blames the patch, which has no kind and no name.
+fn undecodable(error: &DecodeError, body: &[u8]) -> Status {
+    let why = match error {
+        DecodeError::Object { message, .. } | DecodeError::Syntax { message, .. } => message,
+    };
+    let patch = String::from_utf8_lossy(body);
+    let error = FieldError::invalid(&"patch".into(), patch.as_ref(), why);
+    Status::invalid(&GroupKind::new("", ""), "", vec![error])
 }

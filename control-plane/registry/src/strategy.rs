@@ -20,6 +20,8 @@ use time::OffsetDateTime;
 pub struct Call<'a> {
     /// The kind.
     pub kind: &'a Kind,
+    /// The subresource, "" for the object itself.
+    pub sub: &'a str,
     /// Who asks.
     pub user: &'a UserInfo,
     /// When.

@@ -5,7 +5,11 @@
 //! whom is never kept apart from the objects, so nothing can leak.
 
 mod cluster_ip;
+
 mod node_port;
+
+pub use cluster_ip::ClusterIpError;
+pub use node_port::{NODE_PORTS, NodePort, NodePortError, NodePorts};
 
 use crate::{
     cache::{ResourceCache, feed::Caches},

@@ -55,10 +55,6 @@ impl Progress {
             .map_or(Ok(()), |why| Err(Status::internal(format!("the watch cache has stopped: {why}"))))
     }
 
-    /// Told of each step.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
-        self.wake.subscribe()
-    }
 
     /// Waits until the caches show `revision`; 504 after [`WAIT_MAX`].
     pub(crate) async fn wait(&self, revision: Revision) -> Result<(), Status> {

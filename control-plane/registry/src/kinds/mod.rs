@@ -1,28 +1,101 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
+//!
+//! Kinds that would only pretend to work are not here: what no component enforces (NetworkPolicy, ResourceQuota,
+//! LimitRange, PodDisruptionBudget) or carries out (Ingress, Job, ...) gets its row with that component.
 
+pub mod apps;
 pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod fields;
+pub mod lease;
+pub mod networking;
+pub mod priority_class;
+pub mod rbac;
+pub mod storage_class;
 
-use crate::{kind::Storage, table::Row};
+use crate::{
+    kind::{SelectableField, Storage},
+    strategy::Strategy,
+    table::Row,
+};
 
-/// A stored kind without field selectors of its own.
-macro_rules! row {
-    ($group:literal, $version:literal, $plural:literal, $strategy:expr) => {
-        row!($group, $version, $plural, $strategy, [], [])
-    };
-    ($group:literal, $version:literal, $plural:literal, $strategy:expr, [$($sub:literal),*], [$($field:expr),*]) => {
-        Row {
-            group: $group,
-            version: $version,
-            plural: $plural,
-            strategy: &$strategy,
-            storage: Storage::Own,
-            subresources: &[$($sub),*],
-            fields: &[$($field),*],
-        }
-    };
-}
+/// Requests in the form of objects; the API server's handlers answer them.
+pub struct Request;
+
+impl Strategy for Request {}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
-    vec![row!("", "v1", "configmaps", core::config_map::ConfigMap)]
+    let mut rows = core_rows();
+    rows.extend([
+        row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
+        row("apps", "v1", "deployments", &apps::Deployment).with(&["scale", "status"]),
+        row("apps", "v1", "replicasets", &apps::ReplicaSet).with(&["scale", "status"]),
+        request("authentication.k8s.io", "selfsubjectreviews"),
+        request("authentication.k8s.io", "tokenreviews"),
+        request("authorization.k8s.io", "localsubjectaccessreviews"),
+        request("authorization.k8s.io", "selfsubjectaccessreviews"),
+        request("authorization.k8s.io", "selfsubjectrulesreviews"),
+        request("authorization.k8s.io", "subjectaccessreviews"),
+        row("coordination.k8s.io", "v1", "leases", &lease::Lease),
+        row("discovery.k8s.io", "v1", "endpointslices", &discovery::EndpointSlice),
+        Row {
+            storage: Storage::View(&events::AsCore),
+            ..row("events.k8s.io", "v1", "events", &events::Event).selectable(fields::EVENTS_VIEW)
+        },
+        row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
+        row("networking.k8s.io", "v1", "servicecidrs", &networking::ServiceCidr).with(&["status"]),
+        row(RBAC, "v1", "clusterrolebindings", &rbac::Binding { namespaced: false }),
+        row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),
+        row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),
+        row(RBAC, "v1", "roles", &rbac::Role { namespaced: true }),
+        row("scheduling.k8s.io", "v1", "priorityclasses", &priority_class::PriorityClass),
+        row("storage.k8s.io", "v1", "storageclasses", &storage_class::StorageClass),
+    ]);
+    rows
+}
+
+fn core_rows() -> Vec<Row> {
+    const POD_SUBS: &[&str] = &["attach", "binding", "exec", "log", "portforward", "status"];
+    vec![
+        request("", "bindings"),
+        row("", "v1", "configmaps", &core::ConfigMap),
+        row("", "v1", "endpoints", &core::Endpoints),
+        row("", "v1", "events", &core::Event).selectable(fields::EVENTS),
+        row("", "v1", "namespaces", &core::Namespace)
+            .with(&["finalize", "status"])
+            .selectable(fields::NAMESPACES),
+        row("", "v1", "nodes", &core::Node).with(&["status"]).selectable(fields::NODES),
+        row("", "v1", "persistentvolumeclaims", &core::PersistentVolumeClaim).with(&["status"]),
+        row("", "v1", "pods", &core::Pod).with(POD_SUBS).selectable(fields::PODS),
+        row("", "v1", "secrets", &core::Secret).selectable(fields::SECRETS),
+        row("", "v1", "serviceaccounts", &core::ServiceAccount).with(&["token"]),
+        row("", "v1", "services", &core::Service).with(&["status"]).selectable(fields::SERVICES),
+    ]
+}
+
+fn row(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    strategy: &'static dyn Strategy,
+) -> Row {
+    Row { group, version, plural, strategy, storage: Storage::Own, subresources: &[], fields: &[] }
+}
+
+fn request(group: &'static str, plural: &'static str) -> Row {
+    Row { storage: Storage::Virtual, ..row(group, "v1", plural, &Request) }
+}
+
+impl Row {
+    fn with(self, subresources: &'static [&'static str]) -> Self {
+        Self { subresources, ..self }
+    }
+
+    fn selectable(self, fields: &'static [SelectableField]) -> Self {
+        Self { fields, ..self }
+    }
 }

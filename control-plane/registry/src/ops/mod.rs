@@ -137,7 +137,13 @@ impl<'a> Target<'a> {
     }
 
     fn call(&self, context: &'a Context) -> Call<'a> {
-        Call { kind: self.kind, user: &context.user, now: context.now, warnings: &context.warnings }
+        Call {
+            kind: self.kind,
+            sub: self.sub,
+            user: &context.user,
+            now: context.now,
+            warnings: &context.warnings,
+        }
     }
 }
 

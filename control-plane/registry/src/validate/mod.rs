@@ -2,4 +2,59 @@
 //!
 //! Functions take a value and its path and return what they find. They rely on the schema: JSON types are right.
 
+pub mod container;
 pub mod meta;
+pub mod pod;
+pub mod pod_update;
+pub mod probe;
+pub mod rbac;
+pub mod resources;
+pub mod selector;
+pub mod service;
+pub mod volume;
+pub mod workload;
+
+use keelson_schema::{FieldError, Path};
+use serde_json::Value;
+
+/// Findings.
+pub type Errors = Vec<FieldError>;
+
+/// The number, where it is given, must not be negative.
+pub fn non_negative(path: &Path, parent: &Value, key: &str) -> Option<FieldError> {
+    at_least(path, parent, key, 0)
+}
+
+/// The number, where it is given, must be at least `min`.
+pub fn at_least(path: &Path, parent: &Value, key: &str, min: i64) -> Option<FieldError> {
+    let number = parent.get(key)?.as_i64()?;
+    let detail = format!("must be greater than or equal to {min}");
+    (number < min).then(|| FieldError::invalid(&path.child(key), number, detail))
+}
+
+/// The text, where it is given, must be one of `known`.
+pub fn one_of(path: &Path, parent: &Value, key: &str, known: &[&str]) -> Option<FieldError> {
+    let text = parent.get(key)?.as_str()?;
+    (!known.contains(&text)).then(|| FieldError::not_supported(&path.child(key), text, known))
+}
+
+/// The text must be given.
+pub fn required(path: &Path, parent: &Value, key: &str) -> Option<FieldError> {
+    let text = parent.get(key).and_then(Value::as_str).unwrap_or_default();
+    text.is_empty().then(|| FieldError::required(&path.child(key), ""))
+}
+
+/// A port number.
+pub fn port_number(path: &Path, port: i64) -> Errors {
+    let details = keelson_semantics::names::port_number(port);
+    details.into_iter().map(|detail| FieldError::invalid(path, port, detail)).collect()
+}
+
+/// A port number or a port's name.
+pub fn port_reference(path: &Path, port: &Value) -> Errors {
+    match port {
+        Value::Number(number) => port_number(path, number.as_i64().unwrap_or_default()),
+        Value::String(name) => meta::invalid(path, name, keelson_semantics::names::port_name(name)),
+        _ => vec![FieldError::required(path, "")],
+    }
+}

@@ -1,1 +1,23 @@
-pub mod config_map;
+//! Kinds of the core group.
+
+mod config_map;
+mod endpoints;
+mod event;
+mod namespace;
+mod node;
+mod persistent_volume_claim;
+mod pod;
+mod secret;
+mod service;
+mod service_account;
+
+pub use config_map::ConfigMap;
+pub use endpoints::Endpoints;
+pub use event::Event;
+pub use namespace::Namespace;
+pub use node::Node;
+pub use persistent_volume_claim::PersistentVolumeClaim;
+pub use pod::Pod;
+pub use secret::Secret;
+pub use service::Service;
+pub use service_account::ServiceAccount;
