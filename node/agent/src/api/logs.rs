@@ -303,7 +303,7 @@ impl Watch {
 fn watch(path: &FilePath) -> std::io::Result<AsyncFd<Watch>> {
     let watch = Watch(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
     watch.add(path)?;
-    AsyncFd::register(watch)
+    Ok(AsyncFd::register(watch)?)
 }
 
 /// Returns when the file was changed, closed or renamed since the last call.
