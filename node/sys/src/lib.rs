@@ -2,6 +2,7 @@
 
 pub mod cgroups;
 pub mod host;
+pub mod inotify;
 pub mod mounts;
 
 pub mod net;

@@ -2,8 +2,7 @@
 //! Parameters and messages: API reference, PodLogOptions.
 
 use std::io::SeekFrom;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +13,8 @@ use bytes::{Bytes, BytesMut};
 use http::{StatusCode, Uri};
 use keelson_kubelet::{Kubelet, logs};
 use keelson_runtime::v1;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use keelson_sys::inotify::FileWatch;
 use tokio::fs::File;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 use tokio::sync::mpsc;
 
@@ -205,7 +203,7 @@ struct Job {
 
 impl Job {
     async fn run(mut self, file: File) -> std::io::Result<()> {
-        let watch = if self.follow { Some(watch(&self.path)?) } else { None };
+        let watch = if self.follow { Some(FileWatch::new(&self.path)?) } else { None };
         let mut reader = BufReader::with_capacity(CHUNK_BYTES, file);
         let mut line = Vec::new();
         let mut continues = false;
@@ -224,12 +222,12 @@ impl Job {
                 let old = &mut reader;
                 self.copy(old, &mut line, &mut continues).await?;
                 reader = BufReader::with_capacity(CHUNK_BYTES, File::open(&self.path).await?);
-                watch.get_ref().add(&self.path)?;
+                watch.add(&self.path)?;
                 continue;
             }
             tokio::select! {
                 () = self.chunks.closed() => return Ok(()),
-                changed = changed(watch) => changed?,
+                changed = watch.changed() => changed?,
                 () = tokio::time::sleep(ALIVE_CHECK) => {}
             }
         }
@@ -280,41 +278,6 @@ impl Job {
             return false;
         };
         open.ino() != present.ino()
-    }
-}
-
-/// An inotify instance that the tokio runtime can wait for.
-struct Watch(Inotify);
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl Watch {
-    fn add(&self, path: &FilePath) -> std::io::Result<()> {
-        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVE_SELF;
-        self.0.add_watch(path, flags)?;
-        Ok(())
-    }
-}
-
-fn watch(path: &FilePath) -> std::io::Result<AsyncFd<Watch>> {
-    let watch = Watch(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
-    watch.add(path)?;
-    Ok(AsyncFd::register(watch)?)
-}
-
-/// Returns when the file was changed, closed or renamed since the last call.
-async fn changed(watch: &AsyncFd<Watch>) -> std::io::Result<()> {
-    loop {
-        let mut ready = watch.readable().await?;
-        match watch.get_ref().0.read_events() {
-            Ok(_) => return Ok(()),
-            Err(nix::Error::EAGAIN) => ready.clear_ready(),
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }
 

@@ -125,7 +125,10 @@ pub(crate) fn resource_field(
         "limits" => limits.get(resource).copied().or_else(|| node.get(resource)),
         "requests" => list(resources.requests).get(resource).or_else(|| limits.get(resource)).copied(),
         _ => {
-            return Err(ConfigError::config(format!("unsupported container resource: {}", selector.resource)));
+            return Err(ConfigError::config(format!(
+                "unsupported container resource: {}",
+                selector.resource
+            )));
         }
     };
     let divisor = selector.divisor.as_ref().and_then(|d| d.0.parse().ok()).filter(|d| *d != Quantity::ZERO);
