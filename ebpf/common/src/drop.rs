@@ -10,7 +10,7 @@ pub enum Reason {
     NoBackend = 0,
     /// A frontend named a record or slot that does not exist: refused. Always a bug.
     BadRecord = 1,
-    /// The connection was made, but `CONNECTIONS` is full: getpeername() will answer the backend.
+    /// The connection was made, but there was no room for its record: getpeername() will answer the backend.
     ConnectionsFull = 2,
     /// The datagram was sent, but its answer will come from the backend: `DATAGRAMS` could not take the flow.
     DatagramsFull = 3,

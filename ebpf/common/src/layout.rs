@@ -105,11 +105,19 @@ pub const AFFINITY_MEMBERS: Shape = shape::<key::AffinityMember, u8>(
 );
 /// [`drop::Reason`] to a count, one a CPU.
 pub const DROPS: Shape = shape::<u32, u64>("DROPS", MapType::PerCpuArray, drop::REASONS, 0, Keeping::Config);
-/// Socket cookie to [`value::Connection`].
-pub const CONNECTIONS: Shape = shape::<u64, value::Connection>(
+/// Masked socket cookie to [`value::ConnectionSlot`]; shared memory so that each slot is one cache line.
+pub const CONNECTIONS: Shape = shape::<u32, value::ConnectionSlot>(
     "CONNECTIONS",
-    MapType::Hash,
+    MapType::Array,
     limits::CONNECTIONS_MAX,
+    MMAPABLE,
+    Keeping::State(1),
+);
+/// Socket cookie to [`value::Connection`], for sockets whose slot is another's.
+pub const CONNECTIONS_SPILLED: Shape = shape::<u64, value::Connection>(
+    "CONNECTIONS_SPILLED",
+    MapType::Hash,
+    limits::CONNECTIONS_SPILLED_MAX,
     NO_PREALLOC,
     Keeping::State(1),
 );
@@ -131,7 +139,7 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
 );
 
 /// All maps of the socket programs.
-pub const MAPS: [Shape; 10] = [
+pub const MAPS: [Shape; 11] = [
     FRONTENDS4,
     FRONTENDS6,
     SERVICES,
@@ -140,6 +148,7 @@ pub const MAPS: [Shape; 10] = [
     AFFINITY_MEMBERS,
     DROPS,
     CONNECTIONS,
+    CONNECTIONS_SPILLED,
     DATAGRAMS,
     AFFINITY,
 ];

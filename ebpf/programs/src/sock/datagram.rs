@@ -14,7 +14,8 @@ use keelson_ebpf_common::{
 
 use crate::{
     context::{ALLOW, Hook},
-    maps::{self, CONNECTIONS, DATAGRAMS},
+    maps::{self, DATAGRAMS},
+    record,
     select::{Choice, Entropy, choose4, choose6},
 };
 
@@ -81,8 +82,7 @@ pub fn recvmsg6(context: SockAddrContext) -> i32 {
 fn source(hook: &Hook, backend: Address6, backend_port: Port) -> Option<(Address6, Port)> {
     let cookie = hook.cookie();
     if hook.connected() {
-        // SAFETY: the record is removed only when the socket is released, and only this socket's calls replace it.
-        let record = unsafe { CONNECTIONS.get(&cookie) }?;
+        let record = record::get(cookie)?;
         let ours = record.backend == backend && record.backend_port == backend_port;
         return if ours { Some((record.frontend, record.frontend_port)) } else { None };
     }

@@ -18,6 +18,7 @@ mod connect;
 mod context;
 mod datagram;
 mod maps;
+mod record;
 mod release;
 mod reverse;
 mod select;

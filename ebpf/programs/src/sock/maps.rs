@@ -31,8 +31,12 @@ pub static AFFINITY_MEMBERS: HashMap<key::AffinityMember, u8> =
     HashMap::with_max_entries(layout::AFFINITY_MEMBERS.max_entries, layout::AFFINITY_MEMBERS.flags);
 
 #[map]
-pub static CONNECTIONS: HashMap<u64, value::Connection> =
-    HashMap::with_max_entries(layout::CONNECTIONS.max_entries, layout::CONNECTIONS.flags);
+pub static CONNECTIONS: Array<value::ConnectionSlot> =
+    Array::with_max_entries(layout::CONNECTIONS.max_entries, layout::CONNECTIONS.flags);
+
+#[map]
+pub static CONNECTIONS_SPILLED: HashMap<u64, value::Connection> =
+    HashMap::with_max_entries(layout::CONNECTIONS_SPILLED.max_entries, layout::CONNECTIONS_SPILLED.flags);
 
 #[map]
 pub static DATAGRAMS: LruHashMap<key::Datagram, value::Datagram> =

@@ -5,7 +5,7 @@ use keelson_ebpf_common::net::{Address6, Port};
 
 use crate::{
     context::{ALLOW, Hook},
-    maps::CONNECTIONS,
+    record,
 };
 
 #[cgroup_sock_addr(getpeername4)]
@@ -34,8 +34,7 @@ pub fn getpeername6(context: SockAddrContext) -> i32 {
 /// elsewhere since.
 #[inline(always)]
 fn frontend(hook: &Hook, peer: Address6) -> Option<(Address6, Port)> {
-    // SAFETY: the record is removed only when the socket is released, and only this socket's calls replace it.
-    let record = unsafe { CONNECTIONS.get(&hook.cookie()) }?;
+    let record = record::get(hook.cookie())?;
     let ours = record.backend == peer && record.backend_port == hook.port();
     if ours { Some((record.frontend, record.frontend_port)) } else { None }
 }

@@ -5,8 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keelson_ebpf_common::layout::{self, Keeping, Shape};
-use keelson_sys::bpf::{self, Map, MapInfo};
+use keelson_ebpf_common::{
+    layout::{self, Keeping, Shape},
+    value::ConnectionSlot,
+};
+use keelson_sys::bpf::{self, BpfError, Map, MapInfo, SharedArray};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Error;
 
@@ -93,20 +97,37 @@ impl Pins {
     pub(super) fn migrate(&self) -> Result<(), Error> {
         for shape in &layout::MAPS {
             let Some(old) = Map::open_pinned(&self.outgrown(shape))? else { continue };
-            let Some(new) = Map::open_pinned(&self.map(shape))? else { continue };
-            let entries = old.entries()?;
-            tracing::info!(
-                map = shape.name,
-                bytes = entries.keys.len(),
-                "copying state to a map of another size"
-            );
-            let keys = entries.keys.chunks_exact(shape.key_size as usize);
-            let values = entries.values.chunks_exact(shape.value_size as usize);
-            let copied =
-                keys.zip(values).try_for_each(|(key, value)| new.insert_absent(key, value).map(|_| ()));
+            tracing::info!(map = shape.name, "copying state to a map of another size");
+            let copied = if *shape == layout::CONNECTIONS {
+                self.copy_slots(&old)
+            } else {
+                let Some(new) = Map::open_pinned(&self.map(shape))? else { continue };
+                copy_elements(&old, &new)
+            };
             if let Err(error) = copied {
                 // A smaller map may not take all: those sockets lose their reverse translation, nothing else.
                 tracing::warn!(map = shape.name, %error, "not all state was copied");
+            }
+        }
+        Ok(())
+    }
+
+    /// A cookie's slot depends on how many there are. All go to the spilled ones: programs may be claiming slots.
+    fn copy_slots(&self, old: &Map) -> Result<(), BpfError> {
+        let (Some(slots), Some(spilled)) = (
+            Map::open_pinned(&self.map(&layout::CONNECTIONS))?,
+            Map::open_pinned(&self.map(&layout::CONNECTIONS_SPILLED))?,
+        ) else {
+            return Ok(());
+        };
+        let mut slots = SharedArray::new(slots);
+        let entries = old.entries()?;
+        let found = entries.values.chunks_exact(size_of::<ConnectionSlot>());
+        for slot in found.filter_map(|bytes| ConnectionSlot::read_from_bytes(bytes).ok()) {
+            if slot.cookie != 0 {
+                spilled.insert_absent(slot.cookie.as_bytes(), slot.record.as_bytes())?;
+                let at = ConnectionSlot::index(slot.cookie) as usize * size_of::<ConnectionSlot>();
+                slots.store_u32(at + core::mem::offset_of!(ConnectionSlot, spilled), 1)?;
             }
         }
         Ok(())
@@ -132,6 +153,13 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+fn copy_elements(old: &Map, new: &Map) -> Result<(), BpfError> {
+    let (entries, info) = (old.entries()?, old.info());
+    let keys = entries.keys.chunks_exact(info.key_size as usize);
+    let values = entries.values.chunks_exact(info.value_size as usize);
+    keys.zip(values).try_for_each(|(key, value)| new.insert_absent(key, value).map(|_| ()))
 }
 
 /// `<bpffs>/keelson/<node>`. bpffs allows no dots in names; no node's name has an underscore.

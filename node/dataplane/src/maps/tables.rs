@@ -44,7 +44,7 @@ impl Tables {
             let map = Map::open_pinned(&pins.map(shape))?;
             map.ok_or(Error::Missing { what: "map", name: shape.name })
         };
-        let state = [layout::CONNECTIONS, layout::DATAGRAMS, layout::AFFINITY];
+        let state = [layout::CONNECTIONS, layout::CONNECTIONS_SPILLED, layout::DATAGRAMS, layout::AFFINITY];
         Ok(Self {
             frontends4: open(&layout::FRONTENDS4)?,
             frontends6: open(&layout::FRONTENDS6)?,

@@ -7,8 +7,9 @@ use std::{
 };
 
 use keelson_dataplane::plan::Protocol;
-use keelson_ebpf_common::drop::Reason;
+use keelson_ebpf_common::{drop::Reason, limits::CONNECTIONS_MAX, value::ConnectionSlot};
 use keelson_sys::bpf::Map;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::support::{Lab, Servers, ask, frontend, mapped};
 
@@ -73,11 +74,37 @@ fn a_closed_socket_is_forgotten() {
     let Some(lab) = Lab::new("forget") else { return };
     let servers = Servers::tcp("127.0.0.1", 1);
     let _dataplane = lab.dataplane(&[frontend(Protocol::Tcp, SERVICE4, &servers.addresses)]);
-    let connections = Map::open_pinned(&lab.pins().join("state/CONNECTIONS-1")).unwrap().unwrap();
     let held: Vec<_> = (0..50).map(|_| TcpStream::connect(SERVICE4).unwrap()).collect();
-    assert_eq!(connections.entries().unwrap().keys.len() / 8, 50);
+    assert_eq!(slots(&lab).iter().filter(|slot| slot.cookie != 0).count(), 50);
     drop(held);
-    assert_eq!(connections.entries().unwrap().keys.len(), 0);
+    assert_eq!(slots(&lab).iter().filter(|slot| slot.cookie != 0).count(), 0);
+}
+
+#[test]
+fn a_socket_whose_slot_is_taken_is_remembered_and_forgotten_all_the_same() {
+    let Some(lab) = Lab::new("spill") else { return };
+    let servers = Servers::tcp("127.0.0.1", 1);
+    let _dataplane = lab.dataplane(&[frontend(Protocol::Tcp, SERVICE4, &servers.addresses)]);
+    // Every slot is somebody's.
+    let taken = ConnectionSlot { cookie: u64::MAX, ..ConnectionSlot::new_zeroed() };
+    let all: Vec<_> = (0..CONNECTIONS_MAX).collect();
+    slots_map(&lab).update_batch(all.as_bytes(), vec![taken; all.len()].as_bytes()).unwrap();
+    let spilled = Map::open_pinned(&lab.pins().join("state/CONNECTIONS_SPILLED-1")).unwrap().unwrap();
+    let held: Vec<_> = (0..50).map(|_| TcpStream::connect(SERVICE4).unwrap()).collect();
+    assert!(held.iter().all(|stream| stream.peer_addr().unwrap() == SERVICE4.parse().unwrap()));
+    assert_eq!(spilled.entries().unwrap().keys.len() / 8, 50);
+    drop(held);
+    assert_eq!(spilled.entries().unwrap().keys.len(), 0);
+    assert!(slots(&lab).iter().all(|slot| slot.cookie == u64::MAX), "others' slots are left alone");
+}
+
+fn slots_map(lab: &Lab) -> Map {
+    Map::open_pinned(&lab.pins().join("state/CONNECTIONS-1")).unwrap().unwrap()
+}
+
+fn slots(lab: &Lab) -> Vec<ConnectionSlot> {
+    let bytes = slots_map(lab).entries().unwrap().values;
+    bytes.chunks_exact(64).map(|slot| ConnectionSlot::read_from_bytes(slot).unwrap()).collect()
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Map {
         })
     }
 
-    /// All elements of a hash. Elements that others add or remove meanwhile may or may not be there.
+    /// All elements of a hash or array. Elements that others add or remove meanwhile may or may not be there.
     pub fn entries(&self) -> Result<Entries, BpfError> {
         let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
         let mut all = Entries::default();
@@ -110,7 +110,7 @@ impl Map {
                 ..LookupBatch::default()
             };
             // SAFETY: the buffers have room for `count` keys and values of the map's own sizes, and the position in a
-            // hash is four bytes. All outlive the call.
+            // hash is four bytes, as is an array's, which is a key. All outlive the call.
             let answer = unsafe { bpf(&mut attribute) };
             let last = match answer {
                 Ok(_) => false,

@@ -1,0 +1,66 @@
+//! The record of a connected socket: put by connect(), asked for by getpeername() and recvmsg(), dropped at release.
+//!
+//! Slots first, the hash of spilled sockets only where a slot says so: see `value::ConnectionSlot`. Only the socket's
+//! own calls touch its record, under the socket's lock or as its last act.
+
+use keelson_ebpf_common::{
+    drop::Reason,
+    value::{Connection, ConnectionSlot},
+};
+
+use crate::maps::{self, CONNECTIONS, CONNECTIONS_SPILLED};
+
+/// Remembers a socket. A connection is worth more than the right answer of getpeername(): without room it goes on.
+#[inline(always)]
+pub fn put(cookie: u64, record: &Connection) {
+    let Some(slot) = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie)) else { return };
+    // SAFETY: a non-null pointer from the map. Others may look at the slot at the same time: the cookie is stored as
+    // one word, and the record counts only for whoever finds his own cookie.
+    unsafe {
+        let holder = (&raw const (*slot).cookie).read_volatile();
+        if holder == 0 || holder == cookie {
+            (&raw mut (*slot).record).write(*record);
+            (&raw mut (*slot).cookie).write_volatile(cookie);
+            return;
+        }
+        (&raw mut (*slot).spilled).write_volatile(1);
+    }
+    if CONNECTIONS_SPILLED.insert(&cookie, record, 0).is_err() {
+        maps::count(Reason::ConnectionsFull);
+    }
+}
+
+/// The record of a socket.
+#[inline(always)]
+pub fn get(cookie: u64) -> Option<&'static Connection> {
+    let slot = CONNECTIONS.get_ptr(ConnectionSlot::index(cookie))?;
+    // SAFETY: a non-null pointer from the map, which outlives the program run. While the cookie is ours, nobody else
+    // writes the record; a spilled record is removed only when the socket is released, which this call precedes.
+    unsafe {
+        if (&raw const (*slot).cookie).read_volatile() == cookie {
+            return Some(&*(&raw const (*slot).record));
+        }
+        if (&raw const (*slot).spilled).read_volatile() == 0 {
+            return None;
+        }
+        CONNECTIONS_SPILLED.get(&cookie)
+    }
+}
+
+/// Forgets a socket.
+#[inline(always)]
+pub fn remove(cookie: u64) {
+    let Some(slot) = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie)) else { return };
+    // SAFETY: as in `put`; stores of one word.
+    let spilled = unsafe {
+        if (&raw const (*slot).cookie).read_volatile() == cookie {
+            (&raw mut (*slot).cookie).write_volatile(0);
+        }
+        (&raw const (*slot).spilled).read_volatile() != 0
+    };
+    // A socket that was connected twice may have left a record in either place. Most sockets are in neither, and a
+    // removal takes the bucket's lock: look first.
+    if spilled && CONNECTIONS_SPILLED.get_ptr(&cookie).is_some() {
+        let _ = CONNECTIONS_SPILLED.remove(&cookie);
+    }
+}
