@@ -1,4 +1,52 @@
 //! The control plane in one binary: API server, scheduler, controllers.
+//!
+//! This file is the command line alone; what the commands do is in the modules of their names.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod bootstrap;
+mod components;
+mod init;
+mod kubeconfig;
+mod lock;
+mod serve;
+mod store;
+mod wait;
+
+use clap::{Parser, Subcommand};
+use keelson_telemetry::LogOptions;
+
+/// The Keelson control plane.
+#[derive(Parser)]
+#[command(name = "keelson", version, about)]
+struct Cli {
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the folder of keys, certificates and the administrator's kubeconfig; harmless when it exists.
+    Init(init::InitArgs),
+    /// Write a kubeconfig with a fresh client certificate.
+    Kubeconfig(kubeconfig::KubeconfigArgs),
+    /// Write a node's serving certificate for its HTTPS API.
+    NodeServing(kubeconfig::NodeServingArgs),
+    /// Run the control plane.
+    Serve(Box<serve::ServeArgs>),
+    /// Wait until the nodes are Ready.
+    Wait(wait::WaitArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    keelson_telemetry::init(&cli.log)?;
+    match cli.command {
+        Command::Init(args) => init::run(&args),
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::NodeServing(args) => kubeconfig::node_serving(&args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Wait(args) => wait::run(&args),
+    }
+}

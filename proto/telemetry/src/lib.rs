@@ -5,6 +5,7 @@
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// How lines are written.
@@ -21,7 +22,7 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 pub struct LogOptions {
     /// What is logged: a level (error, warn, info, debug, trace), or `target=level` terms joined with commas.
-    #[arg(long, env = "KEELSON_LOG", default_value = "info", global = true)]
+    #[arg(long, env = "KEELSON_LOG", default_value = "info,fjall=warn,lsm_tree=warn", global = true)]
     pub log: String,
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t, global = true)]
@@ -37,7 +38,9 @@ pub fn init(options: &LogOptions) -> anyhow::Result<()> {
         .with_context(|| format!("the log filter {:?} is not valid", options.log))?;
     let registry = tracing_subscriber::registry().with(filter);
     match options.log_format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => registry
+            .with(fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr))
+            .try_init(),
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     }
     .context("installing the logger")

@@ -89,7 +89,10 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     if !served(kind, info) {
         return Err(not_allowed(kind, request.method()));
     }
-    if !kind.is_stored() && !(kind.group.is_empty() && kind.plural == "bindings") {
+    if (kind.group, kind.plural) == ("", "bindings") {
+        return write::bind(&call, kind, request).await;
+    }
+    if !kind.is_stored() {
         return reviews::create(&call, kind, request).await;
     }
     let subresource = info.subresource.as_str();

@@ -3,7 +3,7 @@
 use super::{form, stream::ListMeta};
 use crate::request::query::Query;
 use bytes::{BufMut, BytesMut};
-use keelson_registry::{entry::Entry, kind::Kind, status::Status};
+use keelson_registry::{entry::Entry, kind::Kind, printers, status::Status};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -64,9 +64,13 @@ fn row(
     now: OffsetDateTime,
     out: &mut BytesMut,
 ) -> Result<(), Status> {
-    let cells = cells(kind, &entry.to_value(), now);
+    let printed = printers::row(kind, &entry.to_value(), now);
     out.put_slice(br#"{"cells":"#);
-    out.put_slice(Value::Array(cells).to_string().as_bytes());
+    out.put_slice(Value::Array(printed.cells).to_string().as_bytes());
+    if !printed.conditions.is_empty() {
+        out.put_slice(br#","conditions":"#);
+        out.put_slice(Value::Array(printed.conditions).to_string().as_bytes());
+    }
     match include {
         IncludeObject::None => {}
         IncludeObject::Metadata => {
@@ -97,13 +101,4 @@ fn columns(kind: &Kind) -> Value {
         })
         .collect();
     Value::Array(columns)
-}
-
-fn cells(kind: &Kind, object: &Value, _now: OffsetDateTime) -> Vec<Value> {
-    let cell = |name: &str| match name {
-        "Name" => object["metadata"]["name"].clone(),
-        "Created At" => object["metadata"]["creationTimestamp"].clone(),
-        _ => Value::from("<unknown>"),
-    };
-    kind.columns.iter().map(|column| cell(column.name)).collect()
 }

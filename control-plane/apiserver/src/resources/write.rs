@@ -44,11 +44,30 @@ pub(crate) async fn create(
     kind: &Arc<Kind>,
     request: Request<Body>,
 ) -> Result<Answer, Status> {
+    create_on(call, kind, call.subresource(), request).await
+}
+
+/// POST on `bindings`: the older path of `pods/NAME/binding`, with the pod named by the body.
+pub(crate) async fn bind(
+    call: &Call<'_>,
+    kind: &Arc<Kind>,
+    request: Request<Body>,
+) -> Result<Answer, Status> {
+    let pods = call.inner().table().by_resource("", "v1", "pods");
+    let pods = pods.ok_or_else(|| Status::internal(format!("{} without pods", kind.plural)))?;
+    create_on(call, pods, Some("binding"), request).await
+}
+
+async fn create_on(
+    call: &Call<'_>,
+    kind: &Arc<Kind>,
+    sub: Option<&str>,
+    request: Request<Body>,
+) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
     let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
     let context = context(call, &head.headers, "CreateOptions")?;
     let bytes = body::read(bytes).await?;
-    let sub = call.subresource();
     let content_type = text(&head.headers, &header::CONTENT_TYPE);
     let object = decode::decode(&context, content_type, &bytes, &BodyKind::of(kind, sub))?;
     let hint = (!call.info.name.is_empty()).then_some(call.info.name.as_str());

@@ -51,8 +51,16 @@ impl Got {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
+    /// The body in whichever encoding it came.
+    fn object(&self) -> Value {
+        match self.headers["content-type"].to_str().unwrap() {
+            "application/yaml" => serde_saphyr::from_str(&self.text()).unwrap(),
+            _ => self.json(),
+        }
+    }
+
     fn message(&self) -> String {
-        self.json()["message"].as_str().unwrap_or_default().to_owned()
+        self.object()["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -75,7 +75,7 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
     ];
     for (method, uri, headers, body, code, text) in rows {
         let got = bed.send(method, uri, headers, body).await;
-        let status = got.json();
+        let status = got.object();
         assert!(
             got.code == code && status["kind"] == "Status" && got.message().contains(text),
             "{method} {uri}: want {code} {text}, got {} {}",

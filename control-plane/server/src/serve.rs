@@ -1,0 +1,303 @@
+//! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
+
+use crate::{
+    bootstrap::{self, Endpoint},
+    components::{self, Component, Settings},
+    init::first_address,
+    lock,
+    store::{self, StoreKind},
+};
+use anyhow::{Context, ensure};
+use clap::Args;
+use ipnet::IpNet;
+use keelson_admission::Chain;
+use keelson_apiserver::{ApiServer, in_process_client};
+use keelson_auth::{
+    UserInfo, authn::token::DEFAULT_ISSUER, authz::Authorizer, pki::names, user::names::MASTERS_GROUP,
+};
+use keelson_registry::{KindTable, Registry, RegistryConfig};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Worker threads: the control plane waits more than it computes, and each thread costs an arena.
+const WORKER_THREADS: usize = 2;
+/// Threads for blocking calls (reads of the embedded store, name resolution).
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// The options of `serve`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// The data folder that `init` made.
+    #[arg(long)]
+    data: PathBuf,
+    /// Addresses to listen at.
+    #[arg(long, value_delimiter = ',', default_value = "0.0.0.0:6443")]
+    bind: Vec<SocketAddr>,
+    /// The address that clients in the cluster reach this server at.
+    #[arg(long)]
+    advertise: Option<IpAddr>,
+    /// Where objects are kept.
+    #[arg(long, value_enum, default_value = "embedded")]
+    store: StoreKind,
+    /// Members of the etcd cluster, for `--store etcd`.
+    #[arg(long, value_delimiter = ',')]
+    etcd: Vec<String>,
+    /// Ranges of Service addresses.
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16")]
+    service_cidr: Vec<IpNet>,
+    /// What to run in this process.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "apiserver,controllers,scheduler")]
+    components: Vec<Component>,
+    /// The API server to speak to, when none runs in this process.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Elect one leader among several copies of scheduler and controllers. The default is to do so unless the store is
+    /// embedded, which excludes a second copy.
+    #[arg(long)]
+    leader_elect: Option<bool>,
+    /// How long a node may be silent before it counts as lost (e.g. 50s).
+    #[arg(long, default_value = "50s", value_parser = duration)]
+    node_monitor_grace: Duration,
+    /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
+    #[arg(long, default_value_t = 300)]
+    not_ready_toleration: i64,
+}
+
+/// `50s`, `2m`, `500ms` or a number of seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration such as 50s"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        unit => Err(format!("{unit:?} is not one of ms, s, m, h")),
+    }
+}
+
+/// Runs the command until SIGTERM or SIGINT.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    check(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+fn check(args: &ServeArgs) -> anyhow::Result<()> {
+    let apiserver = args.components.contains(&Component::Apiserver);
+    ensure!(apiserver || args.kubeconfig.is_some(), "components without an API server need --kubeconfig");
+    ensure!(
+        !apiserver || args.advertise.is_some(),
+        "--advertise is needed: the address that pods reach the API server at"
+    );
+    ensure!(
+        args.store != StoreKind::Etcd || !args.etcd.is_empty(),
+        "--store etcd needs --etcd with at least one URL"
+    );
+    ensure!(
+        args.store == StoreKind::Etcd || args.etcd.is_empty(),
+        "--etcd is given, but --store is not etcd"
+    );
+    ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
+    Ok(())
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    on_signal(stop.clone())?;
+    let lock = args.components.contains(&Component::Apiserver).then(|| lock::take(&args.data)).transpose()?;
+    let settings = Settings {
+        node_monitor_grace: args.node_monitor_grace,
+        root_ca_pem: read(&args.data, names::CA_CERT)?,
+        identity: args
+            .leader_elect
+            .unwrap_or(args.store == StoreKind::Etcd)
+            .then(|| identity(&args))
+            .transpose()?,
+    };
+    if !args.components.contains(&Component::Apiserver) {
+        let path = args.kubeconfig.as_deref().context("--kubeconfig is needed")?;
+        let client = components::remote_client(path).await?;
+        let tasks = components::start(&args.components, |_| client.clone(), &settings, &stop);
+        return until_stopped(tasks, &stop).await;
+    }
+    let drain = CancellationToken::new();
+    let server = api_server(&args, drain.clone()).await?;
+    let listeners = bind(&args.bind).await?;
+    let serving = spawn_serving(&args, &server, listeners)?;
+
+    let masters = UserInfo::authenticated(Component::Apiserver.user(), [MASTERS_GROUP]);
+    let own = in_process_client(&server, masters);
+    bootstrap::run(own.clone(), &args.service_cidr)
+        .await
+        .context("making the objects that a cluster starts with")?;
+    server.mark_started();
+    let endpoint = endpoint(&args)?;
+    let keeping = tokio::spawn(bootstrap::keep(own, endpoint, stop.clone()));
+    tracing::info!(bind = ?args.bind, "the API server is ready");
+
+    let client = |component: Component| {
+        let user = UserInfo::authenticated(component.user(), [] as [&str; 0]);
+        in_process_client(&server, user)
+    };
+    let tasks = components::start(&args.components, client, &settings, &stop);
+    let result = until_stopped(tasks, &stop).await;
+    keeping.await.context("keeping the API server's Service")?;
+    drain.cancel();
+    serving.await.context("serving")??;
+    tracing::info!("drained");
+    drop(server);
+    drop(lock);
+    result
+}
+
+/// Our name in elections. A process that holds the data folder goes by the folder's name, so that after a crash it takes
+/// its own lease up again at once.
+fn identity(args: &ServeArgs) -> anyhow::Result<String> {
+    let fresh = || uuid::Uuid::new_v4().to_string();
+    if !args.components.contains(&Component::Apiserver) {
+        return Ok(fresh());
+    }
+    let path = args.data.join("identity");
+    match std::fs::read_to_string(&path) {
+        Ok(known) if !known.trim().is_empty() => Ok(known.trim().to_owned()),
+        _ => {
+            let made = fresh();
+            std::fs::write(&path, &made).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(made)
+        }
+    }
+}
+
+/// Cancels on SIGTERM and SIGINT.
+fn on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Waits for the signal. A component that ends before it takes the process down: half a control plane is a trap.
+async fn until_stopped(
+    mut tasks: JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = tasks.join_next() => {
+                result = ended.context("a component panicked").and_then(|r| r);
+                if !stop.is_cancelled() && result.is_ok() {
+                    result = Err(anyhow::anyhow!("a component ended on its own"));
+                }
+                stop.cancel();
+            }
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.context("a component panicked").and_then(|r| r);
+        result = result.and(ended);
+    }
+    result
+}
+
+fn read(data: &Path, name: &str) -> anyhow::Result<String> {
+    let path = names::pki_file(data, name);
+    std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {} (run `keelson init` first)", path.display()))
+}
+
+async fn api_server(args: &ServeArgs, drain: CancellationToken) -> anyhow::Result<ApiServer> {
+    let store = store::open(args.store, &args.data, &args.etcd).await?;
+    let config = RegistryConfig { service_cidrs: args.service_cidr.clone() };
+    let registry = Registry::open(store, KindTable::builtin(), config).await.context("filling the caches")?;
+    let authorizer = Arc::new(Authorizer::new());
+    let toleration = keelson_admission::Config {
+        not_ready_toleration_seconds: args.not_ready_toleration,
+        unreachable_toleration_seconds: args.not_ready_toleration,
+    };
+    let admission = Chain::over(&registry, authorizer.clone(), toleration);
+    registry.set_admission(admission.clone());
+    let endpoint = endpoint(args)?;
+    let config = keelson_apiserver::Config {
+        advertise: SocketAddr::new(endpoint.address, endpoint.port).to_string(),
+        issuer: DEFAULT_ISSUER.to_owned(),
+        service_account_key_pem: read(&args.data, names::SERVICE_ACCOUNT_KEY)?,
+        service_account_public_pem: read(&args.data, names::SERVICE_ACCOUNT_PUBLIC)?,
+        cluster_ca_pem: read(&args.data, names::CA_CERT)?,
+        kubelet_client_cert_pem: read(&args.data, names::KUBELET_CLIENT_CERT)?,
+        kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
+    };
+    Ok(ApiServer::new(registry, admission, authorizer, &config, drain)?)
+}
+
+async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn spawn_serving(
+    args: &ServeArgs,
+    server: &ApiServer,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
+    let cert = read(&args.data, names::APISERVER_CERT)?;
+    let key = read(&args.data, names::APISERVER_KEY)?;
+    let ca = read(&args.data, names::CA_CERT)?;
+    let server = server.clone();
+    Ok(tokio::spawn(async move { Ok(server.serve(listeners, &cert, &key, &ca).await?) }))
+}
+
+fn endpoint(args: &ServeArgs) -> anyhow::Result<Endpoint> {
+    let range = args.service_cidr.first().context("--service-cidr must name at least one range")?;
+    let bind = args.bind.first().context("--bind must name at least one address")?;
+    Ok(Endpoint {
+        service_address: first_address(range)?,
+        address: args.advertise.context("--advertise is needed")?,
+        port: bind.port(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_usual() {
+        let rows = [("50s", 50_000), ("500ms", 500), ("2m", 120_000), ("7", 7_000)];
+        for (text, ms) in rows {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        assert!(duration("5d").is_err() && duration("x").is_err());
+    }
+}
