@@ -21,6 +21,7 @@ pub mod kinds;
 pub mod meta;
 pub mod ops;
 pub mod options;
+pub mod printers;
 mod scan;
 mod shape;
 pub mod status;

@@ -70,7 +70,7 @@ fn mentions_node_port(body: &[u8]) -> bool {
 }
 
 /// The node ports of a Service.
-pub fn ports_of(service: &Value) -> Vec<NodePort> {
+fn ports_of(service: &Value) -> Vec<NodePort> {
     let ports = meta::items(service, &["spec", "ports"]).iter();
     let mut all: Vec<NodePort> = ports
         .filter_map(|port| {

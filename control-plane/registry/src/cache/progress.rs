@@ -55,7 +55,6 @@ impl Progress {
             .map_or(Ok(()), |why| Err(Status::internal(format!("the watch cache has stopped: {why}"))))
     }
 
-
     /// Waits until the caches show `revision`; 504 after [`WAIT_MAX`].
     pub(crate) async fn wait(&self, revision: Revision) -> Result<(), Status> {
         self.check()?;

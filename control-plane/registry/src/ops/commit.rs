@@ -13,8 +13,8 @@ use keelson_store::{Compare, Revision, Txn, TxnOutcome, Write};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The largest stored object, as etcd's default limit has it.
-pub(crate) const OBJECT_BYTES_MAX: usize = 3 << 19;
+/// The largest stored object: etcd's default limit for a transaction, less keys and what is written beside it.
+pub(crate) const OBJECT_BYTES_MAX: usize = 1_480 << 10;
 /// How often a write is tried anew after another one came between.
 pub(crate) const ATTEMPTS_MAX: usize = 64;
 

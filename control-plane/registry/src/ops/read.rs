@@ -13,7 +13,7 @@ use crate::{
     options::{ListOptions, VersionMatch, WatchOptions, parse_revision},
     status::Status,
 };
-use futures::{Stream, stream};
+use futures::stream;
 use keelson_store::Revision;
 use std::sync::Arc;
 
@@ -158,11 +158,6 @@ impl Registry {
             watcher.initial = Some(Initial { root: state.root.clone(), after: None, announce_end });
         }
         Ok(Box::pin(watcher.into_stream()) as stream::BoxStream<'static, WatchEvent>)
-    }
-
-    /// A stream that does nothing but end with an error: how a watch that cannot begin is told to watchers.
-    pub fn failed_watch(status: Status) -> impl Stream<Item = WatchEvent> {
-        stream::iter([WatchEvent::Error(status)])
     }
 }
 

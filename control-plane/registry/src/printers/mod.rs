@@ -1,0 +1,58 @@
+//! Rows of the server-side printed Table: what `kubectl get` shows. Ages are computed when the answer is made.
+//!
+//! Which columns there are is in the kind's row; what stands in them is `table-columns.tsv`, in code. Here printing by
+//! kind; the words that several kinds share are in `text`.
+
+mod cluster;
+mod core;
+mod network;
+mod pod;
+mod text;
+mod workloads;
+
+use crate::kind::Kind;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// One row, without the object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// In the order of the kind's columns.
+    pub cells: Vec<Value>,
+    /// rows[].conditions; only pods that have ended have them.
+    pub conditions: Vec<Value>,
+}
+
+/// Prints an object in the kind's served version.
+pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
+    let age = || text::age(object, now);
+    let cells = match (kind.group, kind.plural) {
+        ("", "pods") => return Row { cells: pod::cells(object, now), conditions: pod::conditions(object) },
+        ("", "configmaps") => core::config_map(object, age()),
+        ("", "endpoints") => network::endpoints(object, age()),
+        ("", "events") | ("events.k8s.io", "events") => core::event(object, now),
+        ("", "namespaces") => core::namespace(object, age()),
+        ("", "nodes") => core::node(object, age()),
+        ("", "persistentvolumeclaims") => core::claim(object, age()),
+        ("", "secrets") => core::secret(object, age()),
+        ("", "serviceaccounts") => vec![text::name(object), age()],
+        ("", "services") => network::service(object, age()),
+        ("apps", "controllerrevisions") => workloads::controller_revision(object, age()),
+        ("apps", "deployments") => workloads::deployment(object, age()),
+        ("apps", "replicasets") => workloads::replica_set(object, age()),
+        ("coordination.k8s.io", "leases") => cluster::lease(object, age()),
+        ("discovery.k8s.io", "endpointslices") => network::endpoint_slice(object, age()),
+        ("networking.k8s.io", "ipaddresses") => network::ip_address(object, age()),
+        ("networking.k8s.io", "servicecidrs") => network::service_cidr(object, age()),
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
+            cluster::binding(object, age())
+        }
+        ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(object, age()),
+        ("storage.k8s.io", "storageclasses") => cluster::storage_class(object, age()),
+        _ => vec![text::name(object), object["metadata"]["creationTimestamp"].clone()],
+    };
+    Row { cells, conditions: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! A registry on an empty model store, and short ways to call it.
+
+use futures::{StreamExt, stream::BoxStream};
+use keelson_auth::UserInfo;
+use keelson_registry::{
+    Context, DeleteOptions, Deleted, Entry, Kind, KindTable, ListOptions, ListResult, PatchType, Registry,
+    RegistryConfig, Status, Stored, WatchEvent, WatchOptions,
+};
+use keelson_store::{Store, model::Model};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+pub(crate) struct Fixture {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) context: Context,
+}
+
+pub(crate) async fn fixture() -> Fixture {
+    let store: Arc<dyn Store> = Arc::new(Model::default());
+    on(store).await
+}
+
+pub(crate) async fn on(store: Arc<dyn Store>) -> Fixture {
+    let config = RegistryConfig { service_cidrs: vec!["10.96.0.0/24".parse().expect("a network")] };
+    let registry =
+        Registry::open(store.clone(), KindTable::builtin(), config).await.expect("the store is there");
+    let user = UserInfo { name: "test".to_owned(), ..UserInfo::default() };
+    Fixture { registry, store, context: Context::new(Arc::new(user)) }
+}
+
+/// Group of the plurals that the tests use.
+fn group(plural: &str) -> &'static str {
+    match plural {
+        "deployments" | "replicasets" => "apps",
+        "leases" => "coordination.k8s.io",
+        "ipaddresses" | "servicecidrs" => "networking.k8s.io",
+        _ => "",
+    }
+}
+
+impl Fixture {
+    pub(crate) fn kind(&self, plural: &str) -> Arc<Kind> {
+        self.registry.table().by_resource(group(plural), "v1", plural).expect("the kind is served").clone()
+    }
+
+    pub(crate) fn dry(&self) -> Context {
+        Context { dry_run: true, ..self.context.clone() }
+    }
+
+    pub(crate) async fn create(&self, plural: &str, body: Value) -> Result<Stored, Status> {
+        self.create_with(&self.context, plural, body).await
+    }
+
+    pub(crate) async fn create_with(
+        &self,
+        context: &Context,
+        plural: &str,
+        body: Value,
+    ) -> Result<Stored, Status> {
+        self.registry.create(context, &self.kind(plural), Some("ns"), None, None, body).await
+    }
+
+    pub(crate) async fn made(&self, plural: &str, body: Value) -> Value {
+        self.create(plural, body).await.expect("the object is valid").body.to_value()
+    }
+
+    pub(crate) async fn update(
+        &self,
+        plural: &str,
+        sub: Option<&str>,
+        body: Value,
+    ) -> Result<Stored, Status> {
+        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        self.registry.update(&self.context, &self.kind(plural), Some("ns"), &name, sub, body).await
+    }
+
+    pub(crate) async fn patch(
+        &self,
+        plural: &str,
+        name: &str,
+        sub: Option<&str>,
+        patch: Value,
+    ) -> Result<Value, Status> {
+        let body = patch.to_string().into();
+        let kind = self.kind(plural);
+        let form = PatchType::Merge;
+        let stored = self.registry.patch(&self.context, &kind, Some("ns"), name, sub, form, body).await?;
+        Ok(stored.body.to_value())
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        plural: &str,
+        name: &str,
+        options: DeleteOptions,
+    ) -> Result<Deleted, Status> {
+        self.registry.delete(&self.context, &self.kind(plural), Some("ns"), name, &options).await
+    }
+
+    pub(crate) async fn get(&self, plural: &str, name: &str) -> Result<Value, Status> {
+        let entry = self.registry.get(&self.kind(plural), Some("ns"), name, None).await?;
+        Ok(entry.to_value())
+    }
+
+    pub(crate) async fn list(&self, plural: &str, options: ListOptions) -> Result<ListResult, Status> {
+        self.registry.list(&self.kind(plural), Some("ns"), &options).await
+    }
+
+    pub(crate) async fn names(&self, plural: &str, options: ListOptions) -> Vec<String> {
+        let list = self.list(plural, options).await.expect("the list can be made");
+        list.items.iter().map(|entry| entry.head.name().to_owned()).collect()
+    }
+
+    pub(crate) async fn watch(&self, plural: &str, options: WatchOptions) -> BoxStream<'static, WatchEvent> {
+        self.registry.watch(&self.kind(plural), Some("ns"), &options).await.expect("the watch begins")
+    }
+}
+
+pub(crate) fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}})
+}
+
+pub(crate) fn labelled(name: &str, value: &str) -> Value {
+    let mut object = config_map(name);
+    object["metadata"]["labels"] = json!({"l": value});
+    object
+}
+
+pub(crate) fn pod(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "busybox:1"}]},
+    })
+}
+
+pub(crate) fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": "busybox:1"}]},
+            },
+        },
+    })
+}
+
+pub(crate) fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("a resourceVersion")
+}
+
+/// The next event in short: what, name, revision.
+pub(crate) async fn next(watch: &mut BoxStream<'static, WatchEvent>) -> (String, u64) {
+    let event = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("an event comes");
+    let of = |word: &str, entry: &Entry, revision| (format!("{word} {}", entry.head.name()), revision);
+    match event.expect("the watch goes on") {
+        WatchEvent::Added(entry, revision) => of("ADDED", &entry, revision),
+        WatchEvent::Modified(entry, revision) => of("MODIFIED", &entry, revision),
+        WatchEvent::Deleted(entry, revision) => of("DELETED", &entry, revision),
+        WatchEvent::Bookmark { revision, initial_events_end: true } => ("END".to_owned(), revision),
+        WatchEvent::Bookmark { revision, .. } => ("BOOKMARK".to_owned(), revision),
+        WatchEvent::Error(status) => (format!("ERROR {}", status.code), 0),
+    }
+}

@@ -1,0 +1,8 @@
+//! The registry over the model store, through its public interface.
+
+mod allocation;
+mod deleting;
+mod fixture;
+mod reading;
+mod watching;
+mod writing;
