@@ -29,9 +29,14 @@ pub fn containers<'a>(path: &Path, list: &'a [Value], init: bool, scope: &mut Sc
         errors.extend(common(&path, container, scope));
         let sidecar = meta::text(container, &["restartPolicy"]) == "Always";
         if init {
-            errors.extend(one_of(&path, container, "restartPolicy", &["Always", "OnFailure", "Never"]));
-        } else if !meta::text(container, &["restartPolicy"]).is_empty() {
-            errors.extend(one_of(&path, container, "restartPolicy", &["Always", "OnFailure", "Never"]));
+            errors.extend(one_of(&path, container, "restartPolicy", &["Always"]));
+        } else if meta::at(container, &["restartPolicy"]).is_some() {
+            let detail = "may not be set for non-init containers";
+            errors.push(FieldError::forbidden(&path.child("restartPolicy"), detail));
+        }
+        if meta::at(container, &["restartPolicyRules"]).is_some() {
+            let detail = "restart rules of single containers are not supported yet";
+            errors.push(FieldError::forbidden(&path.child("restartPolicyRules"), detail));
         }
         if init && !sidecar {
             for key in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {

@@ -51,7 +51,7 @@ fn deadline(after: &Value, before: &Value) -> Option<FieldError> {
             "must not update from a positive integer to nil value",
         )),
         Some(now) if now > then => {
-            let detail = format!("must be less than or equal to previous value");
+            let detail = "must be less than or equal to previous value";
             Some(FieldError::invalid(&path, now, detail))
         }
         Some(_) => None,

@@ -4,7 +4,7 @@
 
 use super::{
     Errors, at_least,
-    meta::{immutable, invalid, labels, name_errors},
+    meta::{invalid, labels, name_errors},
     one_of, port_number, port_reference,
 };
 use crate::{meta, strategy::NameRule};
@@ -171,14 +171,11 @@ pub fn update(new: &Value, old: &Value) -> Errors {
     let external = |object: &Value| meta::text(object, &["spec", "type"]) == "ExternalName";
     let had = !meta::text(old, &["spec", "clusterIP"]).is_empty();
     if had && !external(old) && !external(new) {
-        for key in ["clusterIPs"] {
-            let pointer = format!("/spec/{key}");
-            let path = Path::new("spec").child(key).index(0);
-            let (after, before) = (new.pointer(&pointer), old.pointer(&pointer));
-            if immutable(&path, after, before).is_some() {
-                let detail = "may not change once set";
-                errors.push(FieldError::invalid(&path, after.cloned().unwrap_or_default(), detail));
-            }
+        let (after, before) = (new.pointer("/spec/clusterIPs"), old.pointer("/spec/clusterIPs"));
+        if after != before {
+            let path = Path::new("spec.clusterIPs").index(0);
+            let first = after.and_then(|ips| ips.get(0)).cloned().unwrap_or_default();
+            errors.push(FieldError::invalid(&path, first, "may not change once set"));
         }
     }
     errors
