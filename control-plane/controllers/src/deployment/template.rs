@@ -1,7 +1,7 @@
 //! Pod templates of a Deployment and its ReplicaSets: equality, hash, and the template that a new ReplicaSet gets. Pure.
 
 use keelson_harness::views::{Deployment, ReplicaSet};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 /// The label by which the ReplicaSets of a Deployment tell their pods apart.
 pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
@@ -19,16 +19,25 @@ pub(super) fn comparable(template: &RawValue) -> Result<Value, serde_json::Error
     Ok(value)
 }
 
-/// Absent, null and empty are the same.
+/// Absent, null and empty are the same, at every depth: clients with typed objects write `resources: {}` where a
+/// manifest has nothing. (An empty `emptyDir` is the default of a volume without a source, so it may go too.)
 fn prune(value: &mut Value) {
-    if let Value::Object(fields) = value {
-        fields.retain(|_, v| {
-            prune(v);
-            !v.is_null()
-        });
-        if fields.get("metadata").and_then(Value::as_object).is_some_and(Map::is_empty) {
-            fields.remove("metadata");
-        }
+    match value {
+        Value::Object(fields) => fields.retain(|_, field| {
+            prune(field);
+            !is_empty(field)
+        }),
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
     }
 }
 
@@ -67,4 +76,19 @@ pub(super) fn new_template(deployment: &Deployment, wanted: &Value) -> NewTempla
     let mut template = wanted.clone();
     template["metadata"]["labels"][POD_TEMPLATE_HASH] = hash.as_str().into();
     NewTemplate { name: format!("{}-{hash}", deployment.metadata.name), hash, template }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_typed_client_writes_empty_is_no_change() {
+        let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
+        let manifest = raw(r#"{"spec":{"containers":[{"name":"a"}]}}"#);
+        let typed = raw(
+            r#"{"metadata":{"creationTimestamp":null},"spec":{"containers":[{"name":"a","resources":{}}],"volumes":[]}}"#,
+        );
+        assert_eq!(comparable(&manifest).unwrap(), comparable(&typed).unwrap());
+    }
 }
