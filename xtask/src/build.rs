@@ -56,7 +56,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds the eBPF programs into target/ebpf; answers the object. Needs the linker, which is built once from crates.io.
 pub(crate) fn ebpf() -> Result<PathBuf> {
-    let object = paths::root().join("target/ebpf/keelson.o");
+    let object = paths::root().join("target/ebpf/sock.o");
     if newer_than_sources(&object)? {
         return Ok(object);
     }
@@ -71,15 +71,14 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
         debian.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").env_remove("RUSTC_WRAPPER");
         debian
     };
-    let rustflags =
-        [format!("-Clinker={}", linker.display()), "-Clink-arg=--btf".into(), "-Cdebuginfo=2".into()];
+    // Target, flags and `core` from source are in ebpf/programs/.cargo/config.toml.
     run(command
         .current_dir(paths::root().join("ebpf/programs"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         .env("CARGO_TARGET_DIR", paths::root().join("target/ebpf/build"))
-        .args(["build", "--release", "--locked", "-Zbuild-std=core", "--target", "bpfel-unknown-none"]))?;
-    let built = paths::root().join("target/ebpf/build/bpfel-unknown-none/release/keelson");
+        .args(["build", "--release", "--locked"]))?;
+    let built = paths::root().join("target/ebpf/build/bpfel-unknown-none/release/sock");
     std::fs::copy(&built, &object).with_context(|| format!("copying {}", built.display()))?;
     Ok(object)
 }

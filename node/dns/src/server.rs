@@ -15,27 +15,32 @@ use hickory_server::{
     zone_handler::MessageResponseBuilder,
 };
 use kube::Client;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt,
+};
 use parking_lot::RwLock;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
-use tokio::net::{TcpSocket, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 const PORT: u16 = 53;
 /// A TCP client that says nothing for this long is closed.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may wait to be taken.
+const TCP_BACKLOG: i32 = 128;
 /// Answers that may wait for a slow TCP client.
 const TCP_ANSWERS_MAX: usize = 32;
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The cluster DNS address; must be on a link of this network namespace (`lo`).
+    /// The cluster DNS address; the node daemon puts it on `lo`, sooner or later.
     pub listen: Ipv4Addr,
     /// Usually `cluster.local`.
     pub cluster_domain: String,
@@ -88,21 +93,26 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     Ok(())
 }
 
-/// A second process can bind the same address before the first one goes: no query is lost at an upgrade.
 fn udp(address: SocketAddrV4) -> io::Result<UdpSocket> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
-    setsockopt(&socket, sockopt::ReusePort, &true)?;
-    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrIn::from(address))?;
-    UdpSocket::from_std(socket.into())
+    UdpSocket::from_std(bound(SockType::Datagram, address)?.into())
 }
 
-fn tcp(address: SocketAddrV4) -> io::Result<tokio::net::TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address.into())?;
-    socket.listen(128)
+fn tcp(address: SocketAddrV4) -> io::Result<TcpListener> {
+    let socket = bound(SockType::Stream, address)?;
+    listen(&socket, Backlog::new(TCP_BACKLOG)?)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A second process can bind the same address before the first one goes: no query is lost at an upgrade. Nor need the
+/// address be on a link yet: the node daemon, which puts it there, may start later.
+fn bound(kind: SockType, address: SocketAddrV4) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Inet, kind, flags, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::ReusePort, &true)?;
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(address))?;
+    Ok(socket)
 }
 
 struct Handler {

@@ -27,7 +27,13 @@ pub(crate) fn prepare(spec: &Spec, bin: &Path, place: &Place) -> Result<()> {
     // Under another name first: a plugin that is being run cannot be overwritten.
     let fresh = plugin.with_extension("new");
     fs::copy(bin.join("keelson-cni"), &fresh).with_context(|| format!("installing {}", plugin.display()))?;
-    Ok(fs::rename(fresh, plugin)?)
+    fs::rename(fresh, &plugin)?;
+    // containerd asks a plugin of this name for each pod's `lo`; ours stands for it.
+    let loopback = plugin.with_file_name("loopback");
+    if loopback.exists() {
+        fs::remove_file(&loopback)?;
+    }
+    fs::hard_link(&plugin, &loopback).with_context(|| format!("installing {}", loopback.display()))
 }
 
 fn kubeconfig(place: &Place) -> PathBuf {
@@ -59,7 +65,7 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     flag("tls-cert", &place.root().join("pki/kubelet.crt"));
     flag("tls-key", &place.root().join("pki/kubelet.key"));
     flag("client-ca", &super::control_plane::data().join("pki/ca.crt"));
-    flag("ebpf-object", &crate::paths::root().join("target/ebpf/keelson.o"));
+    flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));
     Ok(Daemon {
         name: format!("{}-node", place.name),
         cgroup: format!("{}/daemons", place.name),

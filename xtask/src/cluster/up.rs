@@ -111,9 +111,9 @@ fn start_node(
     containerd: &Daemon,
     archives: &[PathBuf],
 ) -> Result<()> {
-    node::dns(bin, place).ensure()?;
     containerd::wait_and_import(place, containerd, archives)?;
-    node::daemon(spec, bin, place)?.ensure().map(drop)
+    node::daemon(spec, bin, place)?.ensure()?;
+    node::dns(bin, place).ensure()
 }
 
 /// Pins need the bpf file system; most distributions mount it, containers of build systems often do not.
