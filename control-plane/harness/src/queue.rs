@@ -74,7 +74,7 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
         }
         match self.deadline.get(&key) {
             Some(&earlier) if earlier <= at => return,
-            Some(&later) => drop(self.delayed.remove(&(later, key.clone()))),
+            Some(&later) => _ = self.delayed.remove(&(later, key.clone())),
             None => {}
         }
         self.deadline.insert(key.clone(), at);

@@ -77,10 +77,8 @@ impl State {
     fn unlink(&mut self, uid: &Uid) {
         let Some(entry) = self.entries.get(uid) else { return };
         match entry.place {
-            Place::Active => drop(self.active.remove(&entry.order(uid))),
-            Place::Backoff(at) | Place::Unschedulable(_, _, at) => {
-                drop(self.timed.remove(&(at, uid.clone())))
-            }
+            Place::Active => _ = self.active.remove(&entry.order(uid)),
+            Place::Backoff(at) | Place::Unschedulable(_, _, at) => _ = self.timed.remove(&(at, uid.clone())),
             Place::InFlight(_) => {}
         }
     }
@@ -90,8 +88,8 @@ impl State {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         entry.place = place;
         match place {
-            Place::Active => drop(self.active.insert(entry.order(uid))),
-            Place::Backoff(at) | Place::Unschedulable(_, _, at) => drop(self.timed.insert((at, uid.clone()))),
+            Place::Active => _ = self.active.insert(entry.order(uid)),
+            Place::Backoff(at) | Place::Unschedulable(_, _, at) => _ = self.timed.insert((at, uid.clone())),
             Place::InFlight(_) => {}
         }
     }

@@ -84,3 +84,65 @@ async fn a_subscriber_is_told_of_everything_once_until_it_ends() {
     informer.apply(object("c", "3", "4", "x"));
     assert_eq!(*heard.lock().unwrap(), ["->1", "->2", "1>-"], "nothing after the end of the subscription");
 }
+
+/// A server that answers what the script says, one entry a request, and then keeps a watch open for ever.
+fn scripted(script: Vec<serde_json::Value>, asked: Arc<StdMutex<Vec<String>>>) -> Api {
+    let script = Arc::new(StdMutex::new(script.into_iter()));
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        asked.lock().unwrap().push(request.uri().query().unwrap_or_default().to_owned());
+        let answer = script.lock().unwrap().next();
+        async move {
+            let Some(answer) = answer else { std::future::pending().await };
+            let lines = match answer {
+                serde_json::Value::Array(events) => events.iter().map(|e| format!("{e}\n")).collect(),
+                list => list.to_string(),
+            };
+            Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::from(lines.into_bytes())))
+        }
+    });
+    Api::new(kube::Client::new(service, "default"))
+}
+
+#[tokio::test]
+async fn nothing_is_missed_between_lists_and_watches() {
+    let json = |name: &str, uid: &str, version: &str| serde_json::json!({"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version}});
+    let list = |version: &str, more: &str, items: Vec<serde_json::Value>| serde_json::json!({"metadata": {"resourceVersion": version, "continue": more}, "items": items});
+    let event = |kind: &str, object| serde_json::json!({"type": kind, "object": object});
+    let script = vec![
+        list("5", "more", vec![json("a", "1", "1")]),
+        list("5", "", vec![json("b", "2", "2")]),
+        serde_json::json!([event("ADDED", json("c", "3", "6")), event("BOOKMARK", json("", "", "9"))]),
+        serde_json::json!([
+            event("DELETED", json("b", "2", "10")),
+            event("ERROR", serde_json::json!({"code": 410}))
+        ]),
+        list("20", "", vec![json("c", "3", "15"), json("d", "4", "18")]),
+    ];
+    let asked = Arc::new(StdMutex::new(Vec::new()));
+    let informer = Informer::<MetaOnly>::new(scripted(script, asked.clone()), CancellationToken::new());
+    let (told, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    informer.subscribe(&CancellationToken::new(), move |change| {
+        told.send(words(std::slice::from_ref(change)).concat()).unwrap();
+    });
+    informer.start();
+    let mut heard = Vec::new();
+    while heard.last().map(String::as_str) != Some("->4") {
+        heard.push(hear.recv().await.unwrap());
+    }
+    assert_eq!(heard, ["->1", "->2", "->3", "2>-", "1>-", "3>3", "->4"]);
+    while asked.lock().unwrap().len() < 6 {
+        tokio::task::yield_now().await;
+    }
+    let from: Vec<String> = asked
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|q| {
+            q.split('&').filter(|p| p.starts_with("resourceVersion") || p.starts_with("continue")).collect()
+        })
+        .collect();
+    assert_eq!(
+        from,
+        ["", "continue=more", "resourceVersion=5", "resourceVersion=9", "", "resourceVersion=20"]
+    );
+}
