@@ -37,3 +37,15 @@ pub(crate) async fn add_dns_addresses(network: &dyn Network, addresses: &[IpAddr
     ops.extend(v4.map(|address| NetOp::AddAddress { link: "lo".to_owned(), address }));
     network.apply(&Netns::Own, &ops).await.context("putting the cluster's DNS address on lo")
 }
+
+/// containerd asks for a plugin called `loopback` beside every network; ours answers to that name too. A
+/// plugin of that name that is there already stays.
+pub(crate) fn link_loopback(cni_bin_dir: &Path) -> anyhow::Result<()> {
+    let link = cni_bin_dir.join("loopback");
+    match std::os::unix::fs::symlink("keelson-cni", &link) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("creating {}", link.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -13,6 +13,7 @@ mod run;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;
+use std::process::ExitCode;
 
 /// Worker threads of the process. The daemon waits far more than it computes, and each thread costs memory.
 const WORKER_THREADS: usize = 2;
@@ -40,7 +41,17 @@ enum Command {
     Dns(dns::DnsArgs),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
     let cli = Cli::parse();
     keelson_telemetry::init(&cli.log)?;
     // Two providers are never in one build, but rustls wants to be told.

@@ -84,7 +84,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         events,
         drain,
         mounts: Arc::new(KernelMounts),
-        cgroups: Hierarchies::read().context("finding out the host's cgroups")?,
+        cgroups: Arc::new(Hierarchies::read().context("finding out the host's cgroups")?),
     };
     let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
     let server = api::start(&args, kubelet, shutdown.clone()).await?;
@@ -137,6 +137,7 @@ async fn start_network(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
+    host::link_loopback(&args.cni_bin_dir)?;
     host::set_sysctls(&args.root)?;
     host::add_dns_addresses(network.as_ref(), &args.cluster_dns).await?;
     let config = keelson_cni::server::Config {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keelson_runtime::Runtime;
 use keelson_semantics::Quantity;
 use keelson_semantics::quantity::Format;
-use keelson_sys::cgroups::Hierarchies;
+use keelson_sys::cgroups::Cgroups;
 use keelson_sys::mounts::Mounts;
 use kube::Client;
 use parking_lot::Mutex;
@@ -83,7 +83,7 @@ pub(crate) struct Context {
     /// Mounts.
     pub mounts: Arc<dyn Mounts>,
     /// The host's cgroups.
-    pub cgroups: Hierarchies,
+    pub cgroups: Arc<dyn Cgroups>,
     /// The node's size.
     pub capacity: Capacity,
     /// Images that were lately seen.

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keelson_runtime::{Runtime, RuntimeEvent};
-use keelson_sys::cgroups::Hierarchies;
+use keelson_sys::cgroups::Cgroups;
 use keelson_sys::mounts::Mounts;
 use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
@@ -52,7 +52,7 @@ pub struct Parts {
     /// Mounts.
     pub mounts: Arc<dyn Mounts>,
     /// The host's cgroups.
-    pub cgroups: Hierarchies,
+    pub cgroups: Arc<dyn Cgroups>,
 }
 
 /// A kubelet that runs.

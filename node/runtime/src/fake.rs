@@ -41,7 +41,7 @@ pub struct World {
 pub struct FakeRuntime {
     /// Its state.
     pub world: Mutex<World>,
-    events: mpsc::Sender<RuntimeEvent>,
+    events: Mutex<mpsc::Sender<RuntimeEvent>>,
 }
 
 fn nanos() -> i64 {
@@ -66,7 +66,17 @@ impl FakeRuntime {
     pub fn new(images: &[&str]) -> (Self, mpsc::Receiver<RuntimeEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let images = images.iter().map(|image| (*image).to_owned()).collect();
-        (Self { world: Mutex::new(World { images, ..World::default() }), events }, receiver)
+        (
+            Self { world: Mutex::new(World { images, ..World::default() }), events: Mutex::new(events) },
+            receiver,
+        )
+    }
+
+    /// A new event stream in place of the one before.
+    pub fn subscribe(&self) -> mpsc::Receiver<RuntimeEvent> {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        *self.events.lock() = events;
+        receiver
     }
 
     /// Ends a container's process, as if by itself. Unknown or not running: panics, the test is wrong.
@@ -92,7 +102,7 @@ impl FakeRuntime {
         status.exit_code = code;
         status.reason = if code == 0 { "Completed" } else { "Error" }.to_owned();
         let event = RuntimeEvent::Exited { id: id.to_owned(), code, at: SystemTime::now() };
-        self.events.try_send(event).expect("the test reads its events");
+        self.events.lock().try_send(event).expect("the test reads its events");
         true
     }
 
@@ -250,7 +260,7 @@ impl Runtime for FakeRuntime {
         let stubborn = {
             let mut world = self.world.lock();
             let Some(name) = world.containers.get(id).map(name_of) else { return Ok(()) };
-            world.calls.push(format!("StopContainer {name} {}", grace.as_secs()));
+            world.calls.push(format!("StopContainer {name} {}", grace.as_millis().div_ceil(1000)));
             world.stubborn.contains(&name)
         };
         if stubborn {

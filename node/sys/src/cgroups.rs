@@ -71,10 +71,19 @@ impl Hierarchies {
         }
         found
     }
+}
 
+/// Cgroups of pods. A test uses [`RecordedCgroups`].
+pub trait Cgroups: Send + Sync + 'static {
     /// Creates the cgroup at `path` (absolute, as in `/kubepods/podX`) and sets its limits, in the tree
     /// that has the controllers. Creating what exists only sets the limits.
-    pub fn create(&self, path: &str, limits: &Limits) -> io::Result<()> {
+    fn create(&self, path: &str, limits: &Limits) -> io::Result<()>;
+    /// Removes the cgroup at `path` and those below it, in every tree. Fails while a process is in one.
+    fn remove(&self, path: &str) -> io::Result<()>;
+}
+
+impl Cgroups for Hierarchies {
+    fn create(&self, path: &str, limits: &Limits) -> io::Result<()> {
         if self.cpu.is_none() && self.memory.is_none() {
             return match &self.unified {
                 Some(root) => create_unified(root, path, limits),
@@ -96,12 +105,30 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Removes the cgroup at `path` and those below it, in every tree. Fails while a process is in one.
-    pub fn remove(&self, path: &str) -> io::Result<()> {
+    fn remove(&self, path: &str) -> io::Result<()> {
         let roots = self.unified.iter().chain(&self.cpu).chain(&self.memory).chain(&self.other);
         for root in roots {
             remove_tree(&root.join(path.trim_start_matches('/')), DEPTH_MAX)?;
         }
+        Ok(())
+    }
+}
+
+/// Records what would be made and removed.
+#[derive(Debug, Default)]
+pub struct RecordedCgroups {
+    /// One line a call, in order.
+    pub calls: parking_lot::Mutex<Vec<String>>,
+}
+
+impl Cgroups for RecordedCgroups {
+    fn create(&self, path: &str, _limits: &Limits) -> io::Result<()> {
+        self.calls.lock().push(format!("create {path}"));
+        Ok(())
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.calls.lock().push(format!("remove {path}"));
         Ok(())
     }
 }

@@ -77,12 +77,14 @@ impl Machine {
         }
     }
 
-    /// Starting => Running. Where the exit was told before, the slot has moved on already.
+    /// Starting => Running. Where the exit was told before, the slot has moved on already, perhaps to its
+    /// next container: then this only completes what is known of the one that ended.
     fn started(&mut self, slot: usize, id: String, image_id: String, at: Timestamp) {
         let shape = &self.shape.containers[slot];
-        match &mut self.slots[slot].run {
-            run @ Run::Starting { .. } => {
-                *run = Run::Running(Live {
+        let slot = &mut self.slots[slot];
+        match &mut slot.run {
+            Run::Starting { id: Some(known) } if *known == id => {
+                slot.run = Run::Running(Live {
                     id,
                     image_id,
                     started_at: at,
@@ -95,7 +97,12 @@ impl Machine {
                 exit.started_at = Some(at);
                 exit.image_id = image_id;
             }
-            _ => {}
+            _ => {
+                if let Some(exit) = slot.last.as_mut().filter(|exit| exit.id == id) {
+                    exit.started_at = Some(at);
+                    exit.image_id = image_id;
+                }
+            }
         }
     }
 

@@ -388,3 +388,16 @@ fn what_the_node_cannot_do_is_said_and_nothing_is_started() {
     assert_eq!(life.waiting_reason(0).as_deref(), Some("NotSupported"));
     assert_eq!(delete(&mut life, 30), [Effect::BeginStop, Effect::Release]);
 }
+
+#[test]
+fn a_late_start_of_a_container_that_crashed_is_not_taken_for_its_successors() {
+    let mut life = Life::new(shape(RestartPolicy::Always, vec![container("app", Role::Main)]));
+    life.up();
+    life.on(Event::Created { slot: 0, id: "c1".into() });
+    assert_eq!(life.exited("c1", 7), [Effect::StopProbes { slot: 0 }, start(0, 1)]);
+    assert_eq!(life.on(Event::Started { slot: 0, id: "c1".into(), image_id: "i".into(), at: life.now }), []);
+    assert_eq!(life.machine.slots[0].run, Run::Starting { id: None });
+    assert_eq!(life.machine.slots[0].last.as_ref().unwrap().image_id, "i");
+    life.started(0, "c2");
+    assert!(matches!(&life.machine.slots[0].run, Run::Running(live) if live.id == "c2"));
+}

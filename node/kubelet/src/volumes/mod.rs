@@ -105,6 +105,8 @@ pub(crate) fn any_refreshed(spec: &PodSpec) -> bool {
 
 /// Sets up every volume, or brings its content up to date. Reports what fails as FailedMount.
 pub(crate) async fn set_up(setting: &Setting<'_>) -> Result<(), VolumeError> {
+    let dir = setting.ctx.config.pod_dir(&setting.stored.uid);
+    std::fs::create_dir_all(&dir).map_err(VolumeError::io(format!("cannot create {}", dir.display())))?;
     let volumes: Vec<&Volume> = setting.spec.volumes.iter().flatten().collect();
     let results = futures::future::join_all(volumes.iter().map(|volume| one(setting, volume))).await;
     let mut outcome = Ok(());

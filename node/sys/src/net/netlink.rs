@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use netlink_packet_route::{
     AddressFamily,
+    address::AddressScope,
     link::{InfoData, InfoVeth, LinkAttribute},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope},
 };
@@ -119,7 +120,12 @@ impl Session {
             }
             NetOp::AddAddress { link, address } => {
                 let index = self.index(link).await?;
-                let request = self.handle.address().add(index, IpAddr::V4(address.addr()), address.prefix_len());
+                let mut request =
+                    self.handle.address().add(index, IpAddr::V4(address.addr()), address.prefix_len());
+                // What is on lo is for this host alone: the kernel must never choose it as a source towards a pod.
+                if link == "lo" {
+                    request.message_mut().header.scope = AddressScope::Host;
+                }
                 request.execute().await
             }
             NetOp::PutRoute(route) => {

@@ -1,0 +1,216 @@
+//! A whole kubelet between a scripted API server and a fake runtime: what users see, in order.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_kubelet::{Config, Kubelet, NoDrain, Parts};
+use keelson_runtime::fake::FakeRuntime;
+use keelson_runtime::{Runtime, RuntimeEvent};
+use keelson_sys::cgroups::RecordedCgroups;
+use keelson_sys::mounts::RecordedMounts;
+use serde_json::json;
+use support::{Api, condition, container};
+use tokio::sync::mpsc;
+
+struct Node {
+    api: Api,
+    runtime: Arc<FakeRuntime>,
+    root: tempfile::TempDir,
+    _kubelet: Kubelet,
+}
+
+fn config(root: &std::path::Path) -> Config {
+    Config {
+        node_name: "node-1".into(),
+        root: root.to_owned(),
+        node_ips: vec!["192.0.2.10".into()],
+        pod_cidr: "10.244.0.0/24".into(),
+        cgroup_parent: "/".into(),
+        cluster_dns: vec!["10.96.0.10".into()],
+        cluster_domain: "cluster.local".into(),
+        api_port: 10250,
+        pods_max: 110,
+    }
+}
+
+async fn start(
+    api: &Api,
+    runtime: &Arc<FakeRuntime>,
+    events: mpsc::Receiver<RuntimeEvent>,
+    root: &std::path::Path,
+) -> Kubelet {
+    let parts = Parts {
+        client: api.client(),
+        runtime: Arc::clone(runtime) as Arc<dyn Runtime>,
+        events,
+        drain: Arc::new(NoDrain),
+        mounts: Arc::new(RecordedMounts::default()),
+        cgroups: Arc::new(RecordedCgroups::default()),
+    };
+    keelson_kubelet::start(config(root), parts).await.unwrap()
+}
+
+async fn node() -> Node {
+    let root = tempfile::tempdir().unwrap();
+    let (runtime, events) = FakeRuntime::new(&["busybox", "sha256:busybox"]);
+    let (api, runtime) = (Api::new(), Arc::new(runtime));
+    let kubelet = start(&api, &runtime, events, root.path()).await;
+    Node { api, runtime, root, _kubelet: kubelet }
+}
+
+fn spec() -> serde_json::Value {
+    json!({ "containers": [{ "name": "app", "image": "busybox" }], "terminationGracePeriodSeconds": 5 })
+}
+
+#[tokio::test]
+async fn a_node_registers_and_becomes_ready() {
+    let node = node().await;
+    node.api
+        .wait("Ready", |state| {
+            let conditions = state.node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        })
+        .await;
+    let state = node.api.state.lock();
+    assert_eq!(state.node["spec"]["podCIDR"], "10.244.0.0/24");
+    assert_eq!(state.node["status"]["addresses"][0]["address"], "192.0.2.10");
+}
+
+#[tokio::test]
+async fn a_pod_comes_up_restarts_and_goes() {
+    let node = node().await;
+    node.api.create("web", spec());
+    node.api.wait("Ready", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    {
+        let state = node.api.state.lock();
+        assert_eq!(state.pods["web"]["status"]["phase"], "Running");
+        assert_eq!(state.pods["web"]["status"]["podIP"], "10.244.0.9");
+    }
+    let first = node.runtime.running("app").unwrap();
+    node.runtime.exit(&first, 3);
+    node.api.wait("the restart", |state| container(state, "web")["restartCount"] == 1).await;
+    node.api.wait("running again", |state| container(state, "web")["ready"] == true).await;
+    assert_eq!(container(&node.api.state.lock(), "web")["lastState"]["terminated"]["exitCode"], 3);
+
+    node.api.delete("web", 5);
+    node.api.wait("the end", |state| state.pods.is_empty()).await;
+    let world = node.runtime.world.lock();
+    assert!(world.sandboxes.is_empty() && world.containers.is_empty());
+    assert!(world.calls.iter().any(|call| call == "StopContainer app 5"), "{:?}", world.calls);
+    assert!(!node.root.path().join("pods/uid-web-0").exists());
+    drop(world);
+    node.api
+        .wait("the events", |state| {
+            let reasons: Vec<_> = state.events.iter().filter_map(|e| e.split(':').next()).collect();
+            ["Pulled", "Created", "Started", "Killing"].iter().all(|reason| reasons.contains(reason))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn volumes_and_environment_come_from_the_api() {
+    let node = node().await;
+    node.api.state.lock().objects.insert(
+        "configmaps/settings".into(),
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings" }, "data": { "mode": "fast" } }),
+    );
+    let mut pod = spec();
+    pod["serviceAccountName"] = "default".into();
+    pod["volumes"] = json!([
+        { "name": "c", "configMap": { "name": "settings" } },
+        { "name": "t", "projected": { "sources": [{ "serviceAccountToken": { "path": "token" } }] } },
+    ]);
+    pod["containers"][0]["volumeMounts"] =
+        json!([{ "name": "c", "mountPath": "/c" }, { "name": "t", "mountPath": "/t" }]);
+    pod["containers"][0]["env"] = json!([
+        { "name": "MODE", "valueFrom": { "configMapKeyRef": { "name": "settings", "key": "mode" } } },
+        { "name": "BOTH", "value": "$(MODE)-$(POD)" },
+        { "name": "POD", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+        { "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
+    ]);
+    pod["containers"][0]["command"] = json!(["serve", "--mode=$(MODE)"]);
+    node.api.create("web", pod);
+    node.api.wait("Ready", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    let id = node.runtime.running("app").unwrap();
+    let world = node.runtime.world.lock();
+    let config = &world.configs[&id];
+    let env = |name: &str| config.envs.iter().find(|e| e.key == name).map(|e| e.value.as_str());
+    assert_eq!(env("MODE"), Some("fast"));
+    assert_eq!(env("BOTH"), Some("fast-$(POD)"), "only variables before it are known");
+    assert_eq!(env("IP"), Some("10.244.0.9"));
+    assert_eq!(config.command, ["serve", "--mode=fast"]);
+    let host =
+        |path: &str| config.mounts.iter().find(|m| m.container_path == path).unwrap().host_path.clone();
+    assert_eq!(std::fs::read_to_string(format!("{}/mode", host("/c"))).unwrap(), "fast");
+    assert_eq!(std::fs::read_to_string(format!("{}/token", host("/t"))).unwrap(), "secret-token");
+    assert!(std::fs::read_to_string(host("/etc/hosts")).unwrap().contains("10.244.0.9\tweb\n"));
+}
+
+#[tokio::test]
+async fn a_missing_config_map_is_named_and_its_arrival_heals_the_pod() {
+    let node = node().await;
+    let mut pod = spec();
+    pod["volumes"] = json!([{ "name": "c", "configMap": { "name": "late" } }]);
+    node.api.create("web", pod);
+    let text = "FailedMount: MountVolume.SetUp failed for volume \"c\" : configmap \"late\" not found";
+    node.api.wait("the event", |state| state.events.iter().any(|event| event == text)).await;
+    node.api.state.lock().objects.insert(
+        "configmaps/late".into(),
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "late" } }),
+    );
+    node.api.wait("Ready", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_nowhere_is_reported_as_upstream_does() {
+    let node = node().await;
+    let mut pod = spec();
+    pod["containers"][0]["image"] = "nowhere".into();
+    node.api.create("web", pod);
+    let reason = |state: &support::State| container(state, "web")["state"]["waiting"]["reason"].clone();
+    node.api.wait("ErrImagePull", |state| reason(state) == "ErrImagePull").await;
+    node.api.wait("ImagePullBackOff", |state| reason(state) == "ImagePullBackOff").await;
+}
+
+#[tokio::test]
+async fn a_new_daemon_adopts_what_runs_and_removes_what_belongs_to_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let (runtime, events) = FakeRuntime::new(&["busybox", "sha256:busybox"]);
+    let (api, runtime) = (Api::new(), Arc::new(runtime));
+    // The first daemon lives in a tokio runtime of its own, so that it can die like a killed process.
+    let (first_api, first_runtime, path) = (api.clone(), Arc::clone(&runtime), root.path().to_owned());
+    let first = std::thread::spawn(move || {
+        let tokio =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        tokio.block_on(async {
+            let _kubelet = start(&first_api, &first_runtime, events, &path).await;
+            first_api.create("web", spec());
+            first_api.create("orphan", spec());
+            for pod in ["web", "orphan"] {
+                first_api.wait(pod, |state| condition(state, pod, "Ready").as_deref() == Some("True")).await;
+            }
+        });
+        tokio.shutdown_background();
+    });
+    first.join().unwrap();
+    api.state.lock().pods.remove("orphan");
+    let calls = std::mem::take(&mut runtime.world.lock().calls);
+    assert_eq!(calls.iter().filter(|call| call.starts_with("StartContainer")).count(), 2);
+
+    let kubelet = start(&api, &runtime, runtime.subscribe(), root.path()).await;
+    let gone = async {
+        while runtime.world.lock().sandboxes.len() != 1 || kubelet.pods.count() != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, gone).await.expect("the orphan is removed");
+    let world = runtime.world.lock();
+    assert!(
+        !world.calls.iter().any(|c| c.starts_with("StartContainer") || c.starts_with("StopContainer")),
+        "{:?}",
+        world.calls
+    );
+    assert_eq!(condition(&api.state.lock(), "web", "Ready").as_deref(), Some("True"));
+}
