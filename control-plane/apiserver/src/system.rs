@@ -1,6 +1,7 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics, token issuer documents, the index.
 
 use crate::{
+    openapi_v2,
     pipeline::text,
     request::{
         accept::{self, Accepted, Form},
@@ -58,6 +59,9 @@ pub(crate) async fn answer(
             return Ok(Answer::bytes(StatusCode::OK, "application/jwk-set+json", inner.identity.jwks()));
         }
         _ => {}
+    }
+    if path == "/openapi/v2" {
+        return Ok(openapi_v2::answer(headers));
     }
     if let Some(rest) = path.strip_prefix("/openapi/") {
         return inner.openapi.answer(rest, headers, query).await;

@@ -14,6 +14,7 @@ mod wait;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;
+use std::process::ExitCode;
 
 /// The Keelson control plane.
 #[derive(Parser)]
@@ -39,7 +40,17 @@ enum Command {
     Wait(wait::WaitArgs),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let cli = Cli::parse();
     keelson_telemetry::init(&cli.log)?;
     match cli.command {

@@ -177,7 +177,8 @@ fn what_is_wrong_is_refused_with_its_field(server: &mut Server) {
     let said = server.refused_with(&["create", "-f", "-"], &name);
     assert!(said.contains("metadata.name: Invalid value: \"Settings_\""), "{said}");
     let version = CONFIG_MAP.replace("apiVersion: v1", "apiVersion: v7");
-    assert!(server.refused_with(&["create", "-f", "-"], &version).contains("no matches for kind"));
+    let said = server.refused_with(&["create", "-f", "-"], &version);
+    assert!(said.contains("no matches for kind \"ConfigMap\" in version \"v7\""), "{said}");
     let said = server.refused_with(&["create", "-n", "nowhere", "-f", "-"], CONFIG_MAP);
     assert!(said.contains("namespaces \"nowhere\" not found"), "{said}");
     server.ok_with(&["create", "-f", "-"], CONFIG_MAP);

@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     pipeline::text,
-    request::{body, options},
+    protobuf,
+    request::{
+        body::{self, BodyType},
+        options,
+    },
     response::Answer,
     system::negotiated,
     wire::Body,
@@ -34,13 +38,16 @@ async fn read_options(
 }
 
 fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
-    match body::content_type(content_type)? {
-        ContentType::Json => serde_json::from_slice(bytes)
+    match body::body_type(content_type)? {
+        BodyType::Text(ContentType::Json) => serde_json::from_slice(bytes)
             .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid JSON: {error}"))),
-        ContentType::Yaml => std::str::from_utf8(bytes)
+        BodyType::Text(ContentType::Yaml) => std::str::from_utf8(bytes)
             .map_err(|error| error.to_string())
             .and_then(|text| serde_saphyr::from_str(text).map_err(|error| error.to_string()))
             .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid YAML: {error}"))),
+        BodyType::Protobuf => {
+            protobuf::to_json(bytes).map_err(|error| Status::bad_request(error.to_string()))
+        }
     }
 }
 

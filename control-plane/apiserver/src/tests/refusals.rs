@@ -11,14 +11,7 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
     let rows: [(&str, &str, &[(&str, &str)], &str, u16, &str); 21] = [
         ("GET", "/api/v1/namespaces/default/configmaps/b", &[], "", 404, "configmaps \"b\" not found"),
         ("POST", MAPS, &[], r#"{"metadata":{"name":"a"}}"#, 409, "configmaps \"a\" already exists"),
-        (
-            "POST",
-            MAPS,
-            &[("content-type", "application/vnd.kubernetes.protobuf")],
-            "k8s",
-            415,
-            "application/vnd.kubernetes.protobuf",
-        ),
+        ("POST", MAPS, &[("content-type", "application/cbor")], "x", 415, "application/cbor"),
         ("POST", MAPS, &json, "{", 400, "parse error"),
         ("POST", MAPS, &json, r#"{"kind":"Pod","apiVersion":"v1"}"#, 400, "cannot be handled as a ConfigMap"),
         (
@@ -94,7 +87,7 @@ async fn a_path_that_nobody_serves_is_plainly_not_found() {
         let got = bed.get(uri).await;
         assert_eq!((got.code.as_u16(), got.text().as_str()), (404, "404 page not found\n"), "{uri}");
     }
-    let got = bed.get("/openapi/v2").await;
+    let got = bed.get("/openapi/v4").await;
     assert!(got.code == 404 && got.message().contains("/openapi/v3"), "{}", got.text());
 }
 
