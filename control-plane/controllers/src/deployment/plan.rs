@@ -113,8 +113,8 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Result<Plan, serde_json::Error> {
         return Ok(step.finish(snapshot.now, Report::Counts));
     }
     match bounds::is_rolling(&deployment.spec) {
-        true => step.roll(&wanted, snapshot.now),
-        false => step.recreate(&wanted, snapshot),
+        true => step.roll(&wanted, snapshot.now)?,
+        false => step.recreate(&wanted, snapshot)?,
     }
     Ok(step.finish(snapshot.now, Report::Progress))
 }
@@ -179,12 +179,13 @@ impl<'a> Step<'a> {
     }
 
     /// Finds the set of the current template, or plans it.
-    fn need_new(&mut self, wanted: &Value, now: Timestamp) {
+    fn need_new(&mut self, wanted: &Value, now: Timestamp) -> Result<(), serde_json::Error> {
         if self.new.is_some() {
-            return self.find_new(now);
+            self.find_new(now);
+            return Ok(());
         }
         let newest = self.newest_revision();
-        let template = template::new_template(self.deployment, wanted);
+        let template = template::new_template(self.deployment, wanted)?;
         let mut annotations = revision::of_new_set(&self.deployment.metadata, &BTreeMap::new(), newest);
         let desired = self.deployment.spec.replicas;
         revision::remember_sizes(&mut annotations, desired, desired + bounds(self.deployment).surge);
@@ -199,6 +200,7 @@ impl<'a> Step<'a> {
             template: Some(template),
             delete: false,
         });
+        Ok(())
     }
 
     /// Was `spec.replicas` changed since the sets were sized?
@@ -276,15 +278,14 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn roll(&mut self, wanted: &Value, now: Timestamp) {
+    fn roll(&mut self, wanted: &Value, now: Timestamp) -> Result<(), serde_json::Error> {
         let is_new = self.new.is_none();
-        self.need_new(wanted, now);
-        if is_new || self.grow_new() || self.shrink_old() {
-            return;
-        }
-        if status::is_complete(self.deployment, &self.deployment.status) {
+        self.need_new(wanted, now)?;
+        let moves = is_new || self.grow_new() || self.shrink_old();
+        if !moves && status::is_complete(self.deployment, &self.deployment.status) {
             self.clean_up();
         }
+        Ok(())
     }
 
     /// True: the new set changes its size, and the old ones wait for the next step.
@@ -343,7 +344,7 @@ impl<'a> Step<'a> {
         dropped
     }
 
-    fn recreate(&mut self, wanted: &Value, snapshot: &Snapshot<'_>) {
+    fn recreate(&mut self, wanted: &Value, snapshot: &Snapshot<'_>) -> Result<(), serde_json::Error> {
         self.find_new(snapshot.now);
         let deployment = self.deployment;
         let mut scaled = false;
@@ -353,9 +354,9 @@ impl<'a> Step<'a> {
         }
         let alive = |s: &Set| s.existing.as_ref().is_some_and(|s| (snapshot.with_pods)(s));
         if scaled || self.old.iter().any(alive) {
-            return;
+            return Ok(());
         }
-        self.need_new(wanted, snapshot.now);
+        self.need_new(wanted, snapshot.now)?;
         if let Some(set) = &mut self.new
             && set.replicas != deployment.spec.replicas
         {
@@ -364,6 +365,7 @@ impl<'a> Step<'a> {
         if status::is_complete(deployment, &deployment.status) {
             self.clean_up();
         }
+        Ok(())
     }
 
     /// Old sets beyond the history, if they are empty and their status says so of their newest generation.

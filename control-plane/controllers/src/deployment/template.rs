@@ -19,25 +19,35 @@ pub(super) fn comparable(template: &RawValue) -> Result<Value, serde_json::Error
     Ok(value)
 }
 
-/// Absent, null and empty are the same, at every depth: clients with typed objects write `resources: {}` where a
-/// manifest has nothing. (An empty `emptyDir` is the default of a volume without a source, so it may go too.)
+/// Fields whose empty object says nothing: maps, and structures that typed clients always write. Elsewhere an empty
+/// object is a statement (`emptyDir: {}`, a selector that selects everything).
+const EMPTY_SAYS_NOTHING: [&str; 9] = [
+    "annotations",
+    "labels",
+    "limits",
+    "matchLabels",
+    "metadata",
+    "nodeSelector",
+    "overhead",
+    "requests",
+    "resources",
+];
+
+/// A typed client (kubectl's `rollout undo`) writes back more than it read: what it adds must not make a new template.
 fn prune(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields.retain(|_, field| {
+        Value::Object(fields) => fields.retain(|name, field| {
             prune(field);
-            !is_empty(field)
+            match field {
+                Value::Null => false,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(inner) => !inner.is_empty() || !EMPTY_SAYS_NOTHING.contains(&name.as_str()),
+                Value::String(text) => !(name == "divisor" && text == "0"),
+                _ => true,
+            }
         }),
         Value::Array(items) => items.iter_mut().for_each(prune),
         _ => {}
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
     }
 }
 
@@ -71,24 +81,13 @@ pub(super) struct NewTemplate {
     pub(super) template: Value,
 }
 
-pub(super) fn new_template(deployment: &Deployment, wanted: &Value) -> NewTemplate {
+/// The Deployment's template as it is, pruned of nothing; `wanted` is its comparable form, of which the hash is made.
+pub(super) fn new_template(
+    deployment: &Deployment,
+    wanted: &Value,
+) -> Result<NewTemplate, serde_json::Error> {
     let hash = hash(wanted, deployment.status.collision_count);
-    let mut template = wanted.clone();
+    let mut template: Value = serde_json::from_str(deployment.spec.template.get())?;
     template["metadata"]["labels"][POD_TEMPLATE_HASH] = hash.as_str().into();
-    NewTemplate { name: format!("{}-{hash}", deployment.metadata.name), hash, template }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_typed_client_writes_empty_is_no_change() {
-        let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
-        let manifest = raw(r#"{"spec":{"containers":[{"name":"a"}]}}"#);
-        let typed = raw(
-            r#"{"metadata":{"creationTimestamp":null},"spec":{"containers":[{"name":"a","resources":{}}],"volumes":[]}}"#,
-        );
-        assert_eq!(comparable(&manifest).unwrap(), comparable(&typed).unwrap());
-    }
+    Ok(NewTemplate { name: format!("{}-{hash}", deployment.metadata.name), hash, template })
 }

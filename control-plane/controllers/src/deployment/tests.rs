@@ -305,6 +305,24 @@ fn a_rollout_without_progress_is_reported_after_the_deadline() {
 }
 
 #[test]
+fn what_typed_clients_add_makes_no_new_template() {
+    let comparable = |template: Value| {
+        let raw = serde_json::value::RawValue::from_string(template.to_string()).unwrap();
+        template::comparable(&raw).unwrap()
+    };
+    let env = |divisor: Value| json!([{"valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": divisor}}}]);
+    let plain = json!({"metadata": {"labels": {"app": "web"}},
+                       "spec": {"containers": [{"image": "a", "env": env(json!("0"))}], "volumes": [{"emptyDir": {}}]}});
+    let typed = json!({"metadata": {"creationTimestamp": null, "labels": {"app": "web", "pod-template-hash": "x"}},
+                       "spec": {"containers": [{"image": "a", "resources": {}, "args": [], "env": env(Value::Null)}],
+                                "volumes": [{"emptyDir": {}}]}});
+    assert_eq!(comparable(plain.clone()), comparable(typed));
+    let mut other = plain.clone();
+    other["spec"]["volumes"] = json!([{"hostPath": {}}]);
+    assert_ne!(comparable(plain), comparable(other));
+}
+
+#[test]
 fn the_hash_depends_on_template_and_collisions_alone() {
     let template = |d: &Deployment| template::comparable(&d.spec.template).unwrap();
     let (a, b) = (template(&deployment(1, "a", json!({}))), template(&deployment(9, "b", json!({}))));
