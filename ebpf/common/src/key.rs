@@ -1,4 +1,4 @@
-//! Keys of the hash maps. Every byte counts in a comparison, so padding is a named field that is always zero.
+//! Keys of the tables. Every byte counts in a comparison, so padding is a named field that is always zero.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -16,8 +16,30 @@ pub struct Frontend4 {
     pub port: Port,
     /// IANA protocol number, see [`crate::net::Protocol`].
     pub protocol: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// Zero in a key. In the table, of a bucket's first entry: see [`crate::value::Bucket4`].
+    pub reach: u8,
+}
+
+impl Frontend4 {
+    /// The bits of [`Self::word`] that hold `reach`.
+    pub const REACH: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0xff]);
+
+    /// All of it as one word, which is never 0: no frontend has protocol 0.
+    #[inline(always)]
+    pub fn word(self) -> u64 {
+        zerocopy::transmute!(self)
+    }
+
+    /// Back from a word.
+    pub fn from_word(word: u64) -> Self {
+        zerocopy::transmute!(word)
+    }
+
+    /// The bucket where a key belongs, of 2^`buckets_log2`: Knuth's multiplicative hash by the golden ratio.
+    #[inline(always)]
+    pub fn bucket(word: u64, buckets_log2: u32) -> u32 {
+        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - buckets_log2)) as u32
+    }
 }
 
 /// What a client connects to, IPv6. Never a mapped address: those are looked up as IPv4.
@@ -58,7 +80,7 @@ pub struct Datagram {
 pub struct Affinity {
     /// Cookie of the client's network namespace, host order.
     pub client: u64,
-    /// Index of the Service's record, host order.
+    /// Number of the Service's record, host order.
     pub service: u32,
     /// Always zero.
     pub pad: u32,
@@ -80,7 +102,7 @@ pub struct AffinityMember {
     pub address: Address6,
 }
 
-const _: () = assert!(size_of::<Frontend4>() == 8 && align_of::<Frontend4>() == 4);
+const _: () = assert!(size_of::<Frontend4>() == 8 && core::mem::offset_of!(Frontend4, reach) == 7);
 const _: () = assert!(size_of::<Frontend6>() == 20 && align_of::<Frontend6>() == 4);
 const _: () = assert!(size_of::<Datagram>() == 32 && align_of::<Datagram>() == 8);
 const _: () = assert!(size_of::<Affinity>() == 16 && align_of::<Affinity>() == 8);

@@ -70,25 +70,25 @@ const fn shape<K, V>(
     }
 }
 
-/// [`key::Frontend4`] to [`value::Frontend`].
-pub const FRONTENDS4: Shape = shape::<key::Frontend4, value::Frontend>(
+/// Bucket to [`value::Bucket4`], shared memory.
+pub const FRONTENDS4: Shape = shape::<u32, value::Bucket4>(
     "FRONTENDS4",
-    MapType::Hash,
-    limits::FRONTENDS4_MAX,
-    NO_PREALLOC,
+    MapType::Array,
+    limits::BUCKETS4_MAX,
+    MMAPABLE,
     Keeping::Config,
 );
-/// [`key::Frontend6`] to [`value::Frontend`].
-pub const FRONTENDS6: Shape = shape::<key::Frontend6, value::Frontend>(
+/// [`key::Frontend6`] to [`value::Frontend6`].
+pub const FRONTENDS6: Shape = shape::<key::Frontend6, value::Frontend6>(
     "FRONTENDS6",
     MapType::Hash,
     limits::FRONTENDS6_MAX,
     NO_PREALLOC,
     Keeping::Config,
 );
-/// Index to [`value::Service`], shared memory.
-pub const SERVICES: Shape =
-    shape::<u32, value::Service>("SERVICES", MapType::Array, limits::SERVICES_MAX, MMAPABLE, Keeping::Config);
+/// Index to a packed [`value::Target`], shared memory.
+pub const RECORDS6: Shape =
+    shape::<u32, u64>("RECORDS6", MapType::Array, limits::FRONTENDS6_MAX, MMAPABLE, Keeping::Config);
 /// Slot to [`value::Backend4`].
 pub const BACKENDS4: Shape =
     shape::<u32, value::Backend4>("BACKENDS4", MapType::Array, limits::BACKENDS4_MAX, 0, Keeping::Config);
@@ -142,7 +142,7 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
 pub const MAPS: [Shape; 11] = [
     FRONTENDS4,
     FRONTENDS6,
-    SERVICES,
+    RECORDS6,
     BACKENDS4,
     BACKENDS6,
     AFFINITY_MEMBERS,

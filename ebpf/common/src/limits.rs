@@ -5,10 +5,12 @@
 
 /// Frontends (address, port, protocol) of IPv4 Services: 50,000 with one port each, and room.
 pub const FRONTENDS4_MAX: u32 = 65_536;
+/// Buckets of the table of IPv4 frontends, a cache line of four entries each (2 MiB): half full at most. A power of two.
+pub const BUCKETS4_MAX: u32 = 32_768;
+/// How many buckets after its own a frontend may lie, when its own and those between are full.
+pub const REACH_MAX: u32 = 7;
 /// Frontends of IPv6 Services; rarer, and each is dearer.
 pub const FRONTENDS6_MAX: u32 = 16_384;
-/// Service records: one a (Service, port, protocol, family). Record 0 is never used.
-pub const SERVICES_MAX: u32 = 65_536;
 /// Backend slots of IPv4 Services, 8 bytes each (2 MiB). A power of two: the allocator halves it.
 pub const BACKENDS4_MAX: u32 = 262_144;
 /// Backend slots of IPv6 Services, 20 bytes each (1.5 MiB with the kernel's rounding). A power of two.
@@ -27,6 +29,9 @@ pub const AFFINITY_MAX: u32 = 8_192;
 pub const AFFINITY_MEMBERS_MAX: u32 = 16_384;
 
 const _: () = assert!(BACKENDS4_MAX.is_power_of_two() && BACKENDS6_MAX.is_power_of_two());
+const _: () = assert!(BUCKETS4_MAX.is_power_of_two() && FRONTENDS4_MAX <= BUCKETS4_MAX * 2);
+const _: () =
+    assert!(BACKENDS4_MAX <= 1 << 24 && BACKENDS_PER_SERVICE_MAX < 1 << 20, "they fit a target's word");
 const _: () = assert!(CONNECTIONS_MAX.is_power_of_two());
 const _: () = assert!(BACKENDS_PER_SERVICE_MAX.is_power_of_two());
 const _: () = assert!(BACKENDS_PER_SERVICE_MAX < BACKENDS4_MAX && BACKENDS_PER_SERVICE_MAX < BACKENDS6_MAX);

@@ -1,33 +1,76 @@
 //! Values of the maps, and the rules by which programs may read them while the daemon writes.
 //!
-//! The kernel may hand the memory of a removed hash element to the next one at once, under a reader's eyes. Therefore
-//! a [`Frontend`] never changes while it exists (it only names a record), and the daemon lets a grace period pass
-//! between a removal and the next insertion. Everything that changes is in [`Service`], an array in shared memory
-//! that the daemon stores to with one atomic word, and backends that a word names are not touched until no program
-//! can still hold the word.
+//! A frontend leads to a record, and a record is one word, the [`Target`]: which slots hold the backends. The daemon
+//! stores words atomically into shared memory. It fills slots that no target names before it stores the target, and
+//! does not touch what a target named, nor give a record or a hash element to another frontend, until a grace period
+//! has passed: the kernel may hand the memory of a removed hash element to the next one under a reader's eyes.
+//!
+//! A record's number tells its place: an entry of the IPv4 table, or, with [`RECORD6`] set, one of the IPv6 records.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::net::{Address4, Address6, Port};
 
-/// The Service behind a frontend.
+/// Set in the number of a record of [`crate::layout::RECORDS6`]; the other bits are its index.
+pub const RECORD6: u32 = 1 << 31;
+
+/// Entries in a bucket.
+pub const BUCKET_ENTRIES: u32 = 4;
+
+/// A cache line of the table of IPv4 frontends: the only one that most lookups touch, hit or miss.
+///
+/// A frontend lies in its own bucket, or, when that is full, up to `reach` buckets further. The `reach` of a bucket is
+/// in the key of its first entry, whether that is in use or not, and never shrinks while the map lives.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Bucket4 {
+    /// In no order.
+    pub entries: [Entry4; BUCKET_ENTRIES as usize],
+}
+
+/// An IPv4 frontend and its record. The key is stored last and removed first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
-pub struct Frontend {
-    /// Index of its record, host order; never 0.
+pub struct Entry4 {
+    /// [`crate::key::Frontend4::word`]; without its reach 0 for a free entry.
+    pub key: u64,
+    /// A [`Target`], packed.
+    pub target: u64,
+}
+
+/// The record behind an IPv6 frontend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Frontend6 {
+    /// Number of its record, with [`RECORD6`], host order.
     pub service: u32,
 }
 
-/// A Service port in one family.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
-pub struct Service {
-    /// A [`Span`], packed; read and written as one word.
-    pub span: u64,
-    /// Session affinity in seconds, 0 for none; read and written as one word.
+/// Where a Service leads, as one word: 24 bits of first slot, 20 of count, 20 of affinity.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Target {
+    /// The backends' slots.
+    pub span: Span,
+    /// Session affinity in seconds, 0 for none; cut to what fits (twelve days; the API allows one).
     pub affinity_s: u32,
-    /// Always zero.
-    pub pad: u32,
+}
+
+impl Target {
+    const FIELD: u64 = (1 << 20) - 1;
+
+    /// As one word.
+    pub const fn pack(self) -> u64 {
+        let affinity_s =
+            if self.affinity_s as u64 > Self::FIELD { Self::FIELD } else { self.affinity_s as u64 };
+        affinity_s << 44 | (self.span.count as u64 & Self::FIELD) << 24 | (self.span.first as u64 & 0xff_ffff)
+    }
+
+    /// From one word.
+    #[inline(always)]
+    pub const fn unpack(word: u64) -> Self {
+        let count = (word >> 24 & Self::FIELD) as u32;
+        Self { span: Span { first: word as u32 & 0xff_ffff, count }, affinity_s: (word >> 44) as u32 }
+    }
 }
 
 /// The backends of a Service: `count` slots from `first` on. No slots means that connections are refused.
@@ -40,17 +83,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// As one word: the count in the upper half.
-    pub const fn pack(self) -> u64 {
-        (self.count as u64) << 32 | self.first as u64
-    }
-
-    /// From one word.
-    #[inline(always)]
-    pub const fn unpack(word: u64) -> Self {
-        Self { first: word as u32, count: (word >> 32) as u32 }
-    }
-
     /// The slot that 32 random bits choose: each of the `count` slots with equal chance, without a division.
     /// With no slots the answer is `first`, which is nobody's: the caller asks for `count` before.
     #[inline(always)]
@@ -99,7 +131,7 @@ pub struct Connection {
     pub frontend_port: Port,
     /// Port of the backend.
     pub backend_port: Port,
-    /// Index of the Service's record, host order.
+    /// Number of the Service's record, host order.
     pub service: u32,
 }
 
@@ -142,7 +174,7 @@ pub struct Datagram {
     pub frontend_port: Port,
     /// Always zero.
     pub pad: u16,
-    /// Index of the Service's record, host order.
+    /// Number of the Service's record, host order.
     pub service: u32,
 }
 
@@ -160,8 +192,7 @@ pub struct Affinity {
     pub pad: [u16; 3],
 }
 
-const _: () = assert!(size_of::<Service>() == 16 && core::mem::offset_of!(Service, span) == 0);
-const _: () = assert!(core::mem::offset_of!(Service, affinity_s) == 8);
+const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Entry4>() == 16);
 const _: () = assert!(size_of::<Backend4>() == 8);
 const _: () = assert!(size_of::<Backend6>() == 20);
 const _: () = assert!(size_of::<Connection>() == 40 && align_of::<Connection>() == 4);
@@ -175,9 +206,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_survives_packing() {
-        let span = Span { first: 0xdead_beef, count: 0x1_0000 };
-        assert_eq!(Span::unpack(span.pack()), span);
+    fn a_target_survives_packing() {
+        let target = Target { span: Span { first: 0xab_cdef, count: 0x8_0001 }, affinity_s: 86_400 };
+        assert_eq!(Target::unpack(target.pack()), target);
+        assert_eq!(Target::unpack(Target { affinity_s: u32::MAX, ..target }.pack()).span, target.span);
     }
 
     #[test]

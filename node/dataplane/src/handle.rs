@@ -40,7 +40,7 @@ pub(crate) struct Progress {
     pub(crate) ready: bool,
     pub(crate) error: Option<String>,
     pub(crate) unprogrammed: Vec<(String, String, Vec<String>)>,
-    /// In how many slices each pod of this node is ready, as the maps have it.
+    /// In how many slices each pod of this node is ready, or was when the maps last followed.
     pub(crate) ready_pods: HashMap<Box<str>, i32>,
 }
 

@@ -15,6 +15,7 @@
 //! [`remove_all`].
 #![forbid(unsafe_code)]
 
+mod encode;
 mod error;
 mod handle;
 mod index;

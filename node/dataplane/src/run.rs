@@ -8,7 +8,7 @@
 //! Events that are there together are applied together; nothing is waited for. Ends with `shutdown`, and leaves the
 //! kernel as it is.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use kube::{
@@ -68,6 +68,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         index: Index::new(&config.node_name),
         whole: false,
         attached: false,
+        losses: Vec::new(),
         pause: PAUSE_FIRST,
     };
     tokio::spawn(async move {
@@ -101,6 +102,8 @@ struct Follower {
     /// The maps hold everything up to the last change: the next needs only what differs.
     whole: bool,
     attached: bool,
+    /// Pods that slices give as ready no more, not yet told.
+    losses: Vec<(Box<str>, i32)>,
     /// Before the next try, when the last failed.
     pause: Duration,
 }
@@ -131,6 +134,7 @@ impl Follower {
 
     /// Applies what changed; after a failure, everything. Whether it succeeded.
     async fn bring_up_to_date(&mut self) -> bool {
+        self.announce();
         let done = self.apply().await;
         let error = done.as_ref().err().map(|e| chain(e));
         let succeeded = error.is_none();
@@ -179,9 +183,21 @@ impl Follower {
         Ok(applied)
     }
 
-    /// Tells the handles. Readiness of pods only when the maps follow: until then it stays to be told.
+    /// Tells the handles which pods connections may reach from now on, before the maps send any there.
+    fn announce(&mut self) {
+        let (gains, losses): (Vec<_>, Vec<_>) =
+            self.index.take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
+        self.losses.extend(losses);
+        self.shared.progress.send_if_modified(|progress| {
+            count(&mut progress.ready_pods, gains);
+            false
+        });
+    }
+
+    /// Tells the handles how it went. That a pod is reached no more only when the maps follow: until then it stays to
+    /// be told.
     fn publish(&mut self, succeeded: bool, error: Option<String>) {
-        let deltas = if succeeded { self.index.take_ready_deltas() } else { Vec::new() };
+        let losses = if succeeded { std::mem::take(&mut self.losses) } else { Vec::new() };
         let words = |((namespace, name), what): (&crate::index::Key, &Vec<crate::plan::Unprogrammed>)| {
             (namespace.to_string(), name.to_string(), what.iter().map(ToString::to_string).collect())
         };
@@ -193,12 +209,16 @@ impl Follower {
             if let Some(unprogrammed) = unprogrammed {
                 progress.unprogrammed = unprogrammed;
             }
-            for (uid, delta) in deltas {
-                *progress.ready_pods.entry(uid).or_default() += delta;
-            }
-            progress.ready_pods.retain(|_, slices| *slices > 0);
+            count(&mut progress.ready_pods, losses);
         });
     }
+}
+
+fn count(ready_pods: &mut HashMap<Box<str>, i32>, deltas: Vec<(Box<str>, i32)>) {
+    for (uid, delta) in deltas {
+        *ready_pods.entry(uid).or_default() += delta;
+    }
+    ready_pods.retain(|_, slices| *slices > 0);
 }
 
 /// An error with its causes, one line.

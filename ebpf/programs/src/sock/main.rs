@@ -17,6 +17,7 @@ mod affinity;
 mod connect;
 mod context;
 mod datagram;
+mod frontend;
 mod maps;
 mod record;
 mod release;

@@ -7,16 +7,16 @@ use aya_ebpf::{
 use keelson_ebpf_common::{drop::Reason, key, layout, value};
 
 #[map]
-pub static FRONTENDS4: HashMap<key::Frontend4, value::Frontend> =
-    HashMap::with_max_entries(layout::FRONTENDS4.max_entries, layout::FRONTENDS4.flags);
+pub static FRONTENDS4: Array<value::Bucket4> =
+    Array::with_max_entries(layout::FRONTENDS4.max_entries, layout::FRONTENDS4.flags);
 
 #[map]
-pub static FRONTENDS6: HashMap<key::Frontend6, value::Frontend> =
+pub static FRONTENDS6: HashMap<key::Frontend6, value::Frontend6> =
     HashMap::with_max_entries(layout::FRONTENDS6.max_entries, layout::FRONTENDS6.flags);
 
 #[map]
-pub static SERVICES: Array<value::Service> =
-    Array::with_max_entries(layout::SERVICES.max_entries, layout::SERVICES.flags);
+pub static RECORDS6: Array<u64> =
+    Array::with_max_entries(layout::RECORDS6.max_entries, layout::RECORDS6.flags);
 
 #[map]
 pub static BACKENDS4: Array<value::Backend4> =

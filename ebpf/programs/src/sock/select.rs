@@ -1,25 +1,26 @@
 //! From a destination to a backend: frontend, record, slot.
 //!
-//! One hash lookup, and two array lookups that the verifier inlines. The rules for reading while the daemon writes are
-//! in `keelson_ebpf_common::value`.
+//! For IPv4 two array lookups that the verifier inlines, two cache lines. The rules for reading while the daemon writes
+//! are in `keelson_ebpf_common::value`.
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, maps::Array};
 use keelson_ebpf_common::{
     drop::Reason,
     key::{Frontend4, Frontend6},
     net::{Address4, Address6, Port},
-    value::{Backend4, Backend6, Service, Span},
+    value::{Backend4, Backend6},
 };
 
 use crate::{
     affinity,
     context::Hook,
-    maps::{self, BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, SERVICES},
+    frontend::{self, Record},
+    maps::{self, BACKENDS4, BACKENDS6},
 };
 
 /// Where a call is sent.
 pub struct Chosen<A> {
-    /// Index of the Service's record.
+    /// Number of the Service's record.
     pub service: u32,
     pub address: A,
     pub port: Port,
@@ -46,24 +47,18 @@ pub enum Entropy {
 /// Looks up an IPv4 destination.
 #[inline(always)]
 pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Address4> {
-    let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
-    // SAFETY: the element never changes while it exists, and its memory is not given to another key before this
-    // program has ended (the daemon waits for a grace period).
-    let Some(frontend) = (unsafe { FRONTENDS4.get(&key) }) else { return Choice::NotService };
-    let service = frontend.service;
-    let Some(record) = SERVICES.get_ptr(service) else { return bad_record() };
-    let span = span(record);
-    if span.count == 0 {
+    let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), reach: 0 };
+    let Some(Record { service, target }) = frontend::find4(key) else { return Choice::NotService };
+    if target.span.count == 0 {
         maps::count(Reason::NoBackend);
         return Choice::Refuse;
     }
-    let index = span.slot(bits(&entropy));
+    let index = target.span.slot(bits(&entropy));
     let Some(Backend4 { address, port, .. }) = slot(&BACKENDS4, index) else { return bad_record() };
-    let affinity_s = affinity_s(record);
-    if affinity_s == 0 {
+    if target.affinity_s == 0 {
         return Choice::Backend(Chosen { service, address, port });
     }
-    let (held, port) = affinity::hold(hook, service, affinity_s, address.to_mapped(), port);
+    let (held, port) = affinity::hold(hook, service, target.affinity_s, address.to_mapped(), port);
     Choice::Backend(Chosen { service, address: Address4(held.0[3]), port })
 }
 
@@ -71,40 +66,27 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
 #[inline(always)]
 pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Address6> {
     let key = Frontend6 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
-    // SAFETY: as in `choose4`.
-    let Some(frontend) = (unsafe { FRONTENDS6.get(&key) }) else { return Choice::NotService };
-    let service = frontend.service;
-    let Some(record) = SERVICES.get_ptr(service) else { return bad_record() };
-    let span = span(record);
-    if span.count == 0 {
+    let (service, target) = match frontend::find6(&key) {
+        Ok(Some(Record { service, target })) => (service, target),
+        Ok(None) => return Choice::NotService,
+        Err(()) => return bad_record(),
+    };
+    if target.span.count == 0 {
         maps::count(Reason::NoBackend);
         return Choice::Refuse;
     }
-    let index = span.slot(bits(&entropy));
+    let index = target.span.slot(bits(&entropy));
     let Some(Backend6 { address, port, .. }) = slot(&BACKENDS6, index) else { return bad_record() };
-    let affinity_s = affinity_s(record);
-    if affinity_s == 0 {
+    if target.affinity_s == 0 {
         return Choice::Backend(Chosen { service, address, port });
     }
-    let (address, port) = affinity::hold(hook, service, affinity_s, address, port);
+    let (address, port) = affinity::hold(hook, service, target.affinity_s, address, port);
     Choice::Backend(Chosen { service, address, port })
 }
 
 fn bad_record<A>() -> Choice<A> {
     maps::count(Reason::BadRecord);
     Choice::Refuse
-}
-
-#[inline(always)]
-fn span(record: *const Service) -> Span {
-    // SAFETY: a pointer from the map. One load of an aligned word: the daemon stores it as one.
-    Span::unpack(unsafe { (&raw const (*record).span).read_volatile() })
-}
-
-#[inline(always)]
-fn affinity_s(record: *const Service) -> u32 {
-    // SAFETY: as above.
-    unsafe { (&raw const (*record).affinity_s).read_volatile() }
 }
 
 #[inline(always)]

@@ -30,9 +30,9 @@ impl Ledger {
         let mut round = Round::default();
         let mut strays = members.clone();
         for found in found {
-            if !ledger.ids.reserve(found.service) {
-                round.gone_frontends.push(found.key);
-                ledger.resting.frontends = true;
+            if !ledger.records.reserve(&found.key, found.service) {
+                round.gone_frontends.push((found.key, found.service));
+                ledger.resting.frontends6 |= found.key.address.is_ipv6();
                 continue;
             }
             let complete = found.backends.iter().all(|&b| members.contains(&(found.service, b)));

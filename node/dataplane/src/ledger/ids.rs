@@ -1,8 +1,8 @@
-//! Numbers of Service records: the smallest free one first, so that the shared memory in use stays small.
+//! Indices of IPv6 records: the smallest free one first, so that the shared memory in use stays small.
 
 use std::collections::BTreeSet;
 
-/// Free numbers from 1 up to a capacity.
+/// Free numbers below a capacity.
 #[derive(Debug)]
 pub(super) struct Ids {
     capacity: u32,
@@ -14,7 +14,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { capacity, next: 1, free: BTreeSet::new() }
+        Self { capacity, next: 0, free: BTreeSet::new() }
     }
 
     pub(super) fn take(&mut self) -> Option<u32> {
@@ -32,7 +32,7 @@ impl Ids {
 
     /// Takes a certain number, unless it is taken or none of ours.
     pub(super) fn reserve(&mut self, id: u32) -> bool {
-        if id == 0 || id >= self.capacity {
+        if id >= self.capacity {
             return false;
         }
         if id < self.next {
@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn numbers_are_used_once_from_the_smallest_until_none_is_left() {
         let mut ids = Ids::new(4);
-        assert!(ids.reserve(2) && !ids.reserve(2) && !ids.reserve(0) && !ids.reserve(4));
-        assert_eq!([ids.take(), ids.take(), ids.take()], [Some(1), Some(3), None]);
+        assert!(ids.reserve(2) && !ids.reserve(2) && !ids.reserve(4));
+        assert_eq!([ids.take(), ids.take(), ids.take(), ids.take()], [Some(0), Some(1), Some(3), None]);
         ids.give(2);
         assert_eq!(ids.take(), Some(2));
     }

@@ -14,8 +14,10 @@
 
 mod adopt;
 mod ids;
+mod records;
 mod slots;
 mod steps;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keelson_ebpf_common::{limits, value::Span};
 
 pub use adopt::Found;
-use ids::Ids;
+use records::Records;
 use slots::Slots;
 pub use steps::{Record, Round, Steps};
 
@@ -34,8 +36,8 @@ use crate::plan::{Backend, Family, Frontend, FrontendKey};
 /// Sizes of the maps that are divided here. Those of [`limits`], except in tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
-    /// Service records, the unused record 0 included.
-    pub services: u32,
+    /// Buckets of the table of IPv4 frontends, as a power of two.
+    pub buckets4_log2: u32,
     /// IPv4 backend slots, a power of two.
     pub backends4: u32,
     /// IPv6 backend slots, a power of two.
@@ -51,7 +53,7 @@ pub struct Capacity {
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            services: limits::SERVICES_MAX,
+            buckets4_log2: limits::BUCKETS4_MAX.ilog2(),
             backends4: limits::BACKENDS4_MAX,
             backends6: limits::BACKENDS6_MAX,
             frontends4: limits::FRONTENDS4_MAX as usize,
@@ -101,7 +103,7 @@ pub struct Ledger {
     capacity: Capacity,
     placed: BTreeMap<FrontendKey, Placed>,
     frontends4: usize,
-    ids: Ids,
+    records: Records,
     slots4: Slots,
     slots6: Slots,
     resting: Resting,
@@ -112,7 +114,8 @@ pub struct Ledger {
 struct Resting {
     ids: Vec<u32>,
     spans: Vec<(Family, Span)>,
-    frontends: bool,
+    /// Memory of a removed IPv6 frontend, which the kernel's hash may give to the next one at once.
+    frontends6: bool,
 }
 
 impl Ledger {
@@ -122,7 +125,7 @@ impl Ledger {
             capacity,
             placed: BTreeMap::new(),
             frontends4: 0,
-            ids: Ids::new(capacity.services),
+            records: Records::new(&capacity),
             slots4: Slots::new(capacity.backends4),
             slots6: Slots::new(capacity.backends6),
             resting: Resting::default(),
@@ -203,20 +206,19 @@ impl Ledger {
             (self.placed.len() - self.frontends4, self.capacity.frontends6)
         };
         let id = if held < limit {
-            self.ids.take().or_else(|| self.after_grace(steps, |l| l.ids.take()))
+            self.records
+                .take(&frontend.key)
+                .or_else(|| self.after_grace(steps, |l| l.records.take(&frontend.key)))
         } else {
             None
         };
         let Some(id) = id else {
             self.slots(family_of(&frontend.key)).give(span);
-            let (what, limit) = if held < limit {
-                ("Service records", self.capacity.services as usize)
-            } else {
-                ("frontends", limit)
-            };
+            // Below the limit only where more frontends than ever expected fall together in one part of the table.
+            let what = if held < limit { "frontends (its part of the table is full)" } else { "frontends" };
             return Err(Full { frontend: frontend.key, what, wanted: 1, limit });
         };
-        if self.resting.frontends {
+        if self.resting.frontends6 && !is_v4 {
             self.grace(steps);
         }
         self.frontends4 += usize::from(is_v4);
@@ -243,7 +245,7 @@ impl Ledger {
         steps.remove(key, &old);
         self.rest(family_of(key), old.span);
         self.resting.ids.push(old.service);
-        self.resting.frontends = true;
+        self.resting.frontends6 |= key.address.is_ipv6();
     }
 
     fn rest(&mut self, family: Family, span: Span) {
@@ -269,7 +271,7 @@ impl Ledger {
         steps.wait();
         let resting = std::mem::take(&mut self.resting);
         for id in resting.ids {
-            self.ids.give(id);
+            self.records.give(id);
         }
         for (family, span) in resting.spans {
             self.slots(family).give(span);

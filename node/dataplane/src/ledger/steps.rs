@@ -25,8 +25,8 @@ pub struct Round {
     pub records: Vec<Record>,
     /// New frontends and their records.
     pub frontends: Vec<(FrontendKey, u32)>,
-    /// Frontends to remove.
-    pub gone_frontends: Vec<FrontendKey>,
+    /// Frontends to remove, and the records they had.
+    pub gone_frontends: Vec<(FrontendKey, u32)>,
     /// Members to remove.
     pub gone_members: Vec<(u32, Backend)>,
 }
@@ -74,7 +74,7 @@ impl Steps {
     /// The record and slots stay as they are: a program may still be on its way to them.
     pub(super) fn remove(&mut self, key: &FrontendKey, old: &Placed) {
         let round = self.round();
-        round.gone_frontends.push(*key);
+        round.gone_frontends.push((*key, old.service));
         round.gone_members.extend(members(old).iter().map(|&b| (old.service, b)));
     }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::plan::Protocol;
 
 const SMALL: Capacity =
-    Capacity { services: 6, backends4: 16, backends6: 16, frontends4: 5, frontends6: 5, per_service: 8 };
+    Capacity { buckets4_log2: 1, backends4: 16, backends6: 16, frontends4: 5, frontends6: 5, per_service: 8 };
 
 /// The maps, and a program run that has read up to some point.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +99,7 @@ impl Kernel {
                 );
                 self.observe();
             }
-            for key in &round.gone_frontends {
+            for (key, _) in &round.gone_frontends {
                 assert!(self.frontends.remove(key).is_some());
                 self.observe();
             }
@@ -209,12 +209,35 @@ fn new_backends_are_in_place_before_the_switch_and_old_slots_rest() {
 }
 
 #[test]
-fn a_frontend_made_after_another_was_removed_waits_for_readers() {
+fn an_ipv6_frontend_made_after_another_was_removed_waits_for_readers() {
+    let six = |n: u16| Frontend {
+        key: FrontendKey { address: [0xfd00, 0, 0, 0, 0, 0, 0, n].into(), port: 80, protocol: Protocol::Tcp },
+        backends: vec![],
+        affinity_s: 0,
+    };
     let mut ledger = Ledger::new(SMALL);
-    ledger.change(&[], &[frontend(1, &[1].into(), 0)]);
-    ledger.change(&[key(1)], &[]);
-    assert_eq!(ledger.change(&[], &[frontend(2, &[1].into(), 0)]).rounds.len(), 2);
-    assert_eq!(ledger.change(&[], &[frontend(3, &[1].into(), 0)]).rounds.len(), 1);
+    ledger.change(&[], &[six(1), frontend(1, &[1].into(), 0)]);
+    ledger.change(&[six(1).key, key(1)], &[]);
+    let rounds = |steps: Steps| steps.rounds.len();
+    assert_eq!(
+        rounds(ledger.change(&[], &[frontend(2, &[1].into(), 0)])),
+        1,
+        "its entry of the table is another"
+    );
+    assert_eq!(rounds(ledger.change(&[], &[six(2)])), 2);
+    assert_eq!(rounds(ledger.change(&[], &[six(3)])), 1);
+}
+
+#[test]
+fn an_entry_of_the_table_is_not_used_again_before_a_grace_period() {
+    let mut ledger = Ledger::new(Capacity { frontends4: 100, ..SMALL });
+    let place = |ledger: &mut Ledger, n| ledger.change(&[], &[frontend(n, &[].into(), 0)]);
+    let record = |steps: &Steps| steps.rounds.iter().flat_map(|r| &r.frontends).map(|f| f.1).next();
+    let records: Vec<_> = (0..8).map(|n| record(&place(&mut ledger, n)).unwrap()).collect();
+    assert_eq!(place(&mut ledger, 8).full[0].what, "frontends (its part of the table is full)");
+    ledger.change(&[key(5)], &[]);
+    let steps = place(&mut ledger, 8);
+    assert_eq!((steps.rounds.len(), record(&steps)), (2, Some(records[5])));
 }
 
 #[test]
@@ -259,7 +282,7 @@ fn what_makes_no_sense_in_the_kernel_is_removed_or_written_anew() {
         ],
         &members,
     );
-    assert_eq!(steps.rounds[0].gone_frontends, [key(2), key(3)]);
+    assert_eq!(steps.rounds[0].gone_frontends, [(key(2), 1), (key(3), 99)]);
     assert_eq!(steps.rounds[0].gone_members, [stray]);
     let steps = ledger.replace(&[good, frontend(4, &[].into(), 0)]);
     assert_eq!(steps.rounds[0].records, [steps::Record { service: 2, span: Span::default(), affinity_s: 0 }]);

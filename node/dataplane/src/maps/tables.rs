@@ -6,8 +6,9 @@ use keelson_ebpf_common::{
     drop::Reason,
     key,
     layout::{self, Shape},
-    net::{Address4, Address6, Port, Protocol},
-    value::{self, Span},
+    limits::BUCKETS4_MAX,
+    net::{Address4, Address6, Port},
+    value::{self, BUCKET_ENTRIES, RECORD6, Target},
 };
 use keelson_sys::bpf::{Map, SharedArray};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -15,6 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::pins::Pins;
 use crate::{
     Error,
+    encode::{KernelKey, frontend_key, member_key, user_key},
     ledger::{Found, Round},
     plan::{Backend, FrontendKey},
 };
@@ -22,9 +24,9 @@ use crate::{
 /// The open maps of the socket programs.
 #[derive(Debug)]
 pub(super) struct Tables {
-    frontends4: Map,
+    frontends4: SharedArray,
     frontends6: Map,
-    services: SharedArray,
+    records6: SharedArray,
     backends4: Map,
     backends6: Map,
     members: Map,
@@ -33,9 +35,11 @@ pub(super) struct Tables {
     state: Vec<(&'static str, Map)>,
 }
 
-/// Bytes from one record to the next, and of the fields in it.
-const RECORD: usize = size_of::<value::Service>();
-const RECORD_AFFINITY: usize = core::mem::offset_of!(value::Service, affinity_s);
+/// What is in the kernel: frontends, and the members of Services with affinity.
+pub(super) type ReadBack = (Vec<Found>, BTreeSet<(u32, Backend)>);
+
+const ENTRY: usize = size_of::<value::Entry4>();
+const ENTRY_TARGET: usize = core::mem::offset_of!(value::Entry4, target);
 
 impl Tables {
     /// Opens the pins that loading the programs has made.
@@ -46,9 +50,9 @@ impl Tables {
         };
         let state = [layout::CONNECTIONS, layout::CONNECTIONS_SPILLED, layout::DATAGRAMS, layout::AFFINITY];
         Ok(Self {
-            frontends4: open(&layout::FRONTENDS4)?,
+            frontends4: SharedArray::new(open(&layout::FRONTENDS4)?),
             frontends6: open(&layout::FRONTENDS6)?,
-            services: SharedArray::new(open(&layout::SERVICES)?),
+            records6: SharedArray::new(open(&layout::RECORDS6)?),
             backends4: open(&layout::BACKENDS4)?,
             backends6: open(&layout::BACKENDS6)?,
             members: open(&layout::AFFINITY_MEMBERS)?,
@@ -63,9 +67,7 @@ impl Tables {
         let members: Vec<_> = round.members.iter().map(member_key).collect();
         write(&self.members, &layout::AFFINITY_MEMBERS, &members, &vec![0_u8; members.len()])?;
         for record in &round.records {
-            let offset = record.service as usize * RECORD;
-            self.services.store_u32(offset + RECORD_AFFINITY, record.affinity_s)?;
-            self.services.store_u64(offset, record.span.pack())?;
+            self.store_target(record.service, Target { span: record.span, affinity_s: record.affinity_s })?;
         }
         self.add_frontends(&round.frontends)?;
         self.remove_frontends(&round.gone_frontends)?;
@@ -93,47 +95,85 @@ impl Tables {
         write(&self.backends6, &layout::BACKENDS6, &keys6, &values6)
     }
 
-    fn add_frontends(&self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
-        let (mut keys4, mut values4, mut keys6, mut values6) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (key, service) in frontends {
-            let value = value::Frontend { service: *service };
-            match frontend_key(key) {
-                KernelKey::V4(key) => (keys4.push(key), values4.push(value)),
-                KernelKey::V6(key) => (keys6.push(key), values6.push(value)),
-            };
+    fn store_target(&mut self, service: u32, target: Target) -> Result<(), Error> {
+        if service & RECORD6 == 0 {
+            self.frontends4.store_u64(service as usize * ENTRY + ENTRY_TARGET, target.pack())?;
+        } else {
+            self.records6.store_u64((service & !RECORD6) as usize * size_of::<u64>(), target.pack())?;
         }
-        write(&self.frontends4, &layout::FRONTENDS4, &keys4, &values4)?;
+        Ok(())
+    }
+
+    fn add_frontends(&mut self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
+        let (mut keys6, mut values6) = (Vec::new(), Vec::new());
+        for (key, service) in frontends {
+            match frontend_key(key) {
+                KernelKey::V4(key) => self.add_frontend4(key, *service)?,
+                KernelKey::V6(key) => {
+                    keys6.push(key);
+                    values6.push(value::Frontend6 { service: *service });
+                }
+            }
+        }
         write(&self.frontends6, &layout::FRONTENDS6, &keys6, &values6)
     }
 
-    fn remove_frontends(&self, frontends: &[FrontendKey]) -> Result<(), Error> {
-        let (mut keys4, mut keys6) = (Vec::new(), Vec::new());
-        for key in frontends {
+    /// First the way there, then the key: a lookup finds it from the last store on.
+    fn add_frontend4(&mut self, key: key::Frontend4, service: u32) -> Result<(), Error> {
+        let home = key::Frontend4::bucket(key.word(), BUCKETS4_MAX.ilog2());
+        let distance = ((service / BUCKET_ENTRIES).wrapping_sub(home) % BUCKETS4_MAX) as u8;
+        let head_at = (home * BUCKET_ENTRIES) as usize * ENTRY;
+        let head = key::Frontend4::from_word(self.frontends4.load_u64(head_at)?);
+        if distance > head.reach {
+            self.frontends4.store_u64(head_at, key::Frontend4 { reach: distance, ..head }.word())?;
+        }
+        self.store_key4(service, key.word())
+    }
+
+    /// The first entry of a bucket keeps the bucket's reach.
+    fn store_key4(&mut self, service: u32, word: u64) -> Result<(), Error> {
+        let at = service as usize * ENTRY;
+        let first = service.is_multiple_of(BUCKET_ENTRIES);
+        let reach = if first { self.frontends4.load_u64(at)? & key::Frontend4::REACH } else { 0 };
+        Ok(self.frontends4.store_u64(at, word | reach)?)
+    }
+
+    fn remove_frontends(&mut self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
+        let mut keys6 = Vec::new();
+        for (key, service) in frontends {
             match frontend_key(key) {
-                KernelKey::V4(key) => keys4.push(key),
+                KernelKey::V4(_) => {
+                    self.store_key4(*service, 0)?;
+                    self.store_target(*service, Target::default())?;
+                }
                 KernelKey::V6(key) => keys6.push(key),
             }
         }
-        remove(&self.frontends4, &layout::FRONTENDS4, &keys4)?;
         remove(&self.frontends6, &layout::FRONTENDS6, &keys6)
     }
 
     /// Everything that is in the kernel, for a ledger.
-    pub(super) fn read_back(&mut self) -> Result<(Vec<Found>, BTreeSet<(u32, Backend)>), Error> {
-        let mut named = Vec::new();
-        for (key, value) in read::<key::Frontend4, value::Frontend>(&self.frontends4)? {
-            named.extend(
-                user_key(key.address.to_ip().into(), key.port, key.protocol).map(|k| (k, value.service)),
-            );
+    pub(super) fn read_back(&mut self) -> Result<ReadBack, Error> {
+        let mut found = Vec::new();
+        for (bucket, content) in read::<u32, value::Bucket4>(self.frontends4.map())? {
+            for (entry, service) in content.entries.iter().zip(bucket * BUCKET_ENTRIES..) {
+                let key = key::Frontend4::from_word(entry.key);
+                if let Some(key) = user_key(key.address.to_ip().into(), key.port, key.protocol) {
+                    found.push(self.read_frontend(key, service, Target::unpack(entry.target))?);
+                }
+            }
         }
-        for (key, value) in read::<key::Frontend6, value::Frontend>(&self.frontends6)? {
-            named.extend(user_key(key.address.to_ip(), key.port, key.protocol).map(|k| (k, value.service)));
+        for (key, value) in read::<key::Frontend6, value::Frontend6>(&self.frontends6)? {
+            if let Some(key) = user_key(key.address.to_ip(), key.port, key.protocol) {
+                let index = value.service & !RECORD6;
+                let target = if index < layout::RECORDS6.max_entries {
+                    Target::unpack(self.records6.load_u64(index as usize * size_of::<u64>())?)
+                } else {
+                    Target::default()
+                };
+                found.push(self.read_frontend(key, value.service, target)?);
+            }
         }
-        let found = named
-            .into_iter()
-            .map(|(key, service)| self.read_frontend(key, service))
-            .collect::<Result<_, _>>()?;
         let members = read::<key::AffinityMember, u8>(&self.members)?
             .into_iter()
             .map(|(m, _)| (m.service, Backend::new(m.address.to_ip(), m.port.number())))
@@ -141,37 +181,30 @@ impl Tables {
         Ok((found, members))
     }
 
-    fn read_frontend(&mut self, key: FrontendKey, service: u32) -> Result<Found, Error> {
-        if service >= layout::SERVICES.max_entries {
-            return Ok(Found { key, service, span: Span::default(), affinity_s: 0, backends: Vec::new() });
-        }
-        let offset = service as usize * RECORD;
-        let span = Span::unpack(self.services.load_u64(offset)?);
-        let affinity_s = self.services.load_u32(offset + RECORD_AFFINITY)?;
+    fn read_frontend(&self, key: FrontendKey, service: u32, target: Target) -> Result<Found, Error> {
+        let Target { span, affinity_s } = target;
         let mut backends = Vec::new();
         let is_v4 = key.address.is_ipv4();
-        let limit = if is_v4 { layout::BACKENDS4 } else { layout::BACKENDS6 }.max_entries;
-        let end = u64::from(span.first) + u64::from(span.count);
-        for slot in span.first..end.min(limit.into()) as u32 {
-            let map = if is_v4 { &self.backends4 } else { &self.backends6 };
+        let (map, shape) =
+            if is_v4 { (&self.backends4, layout::BACKENDS4) } else { (&self.backends6, layout::BACKENDS6) };
+        for slot in span.first..(span.first + span.count).min(shape.max_entries) {
             let Some(bytes) = map.lookup(slot.as_bytes())? else { break };
-            backends.extend(if is_v4 {
+            let backend: Option<(IpAddr, Port)> = if is_v4 {
                 value::Backend4::read_from_bytes(&bytes).ok().map(|b| (b.address.to_ip().into(), b.port))
             } else {
                 value::Backend6::read_from_bytes(&bytes).ok().map(|b| (b.address.to_ip(), b.port))
-            });
+            };
+            backends.extend(backend.map(|(ip, port)| Backend::new(ip, port.number())));
         }
-        let backends =
-            backends.into_iter().map(|(ip, port): (IpAddr, Port)| Backend::new(ip, port.number())).collect();
         Ok(Found { key, service, span, affinity_s, backends })
     }
 
     /// Kernel memory by map.
     pub(super) fn memory_bytes(&self) -> Result<Vec<(&'static str, u64)>, Error> {
         let own = [
-            (layout::FRONTENDS4.name, &self.frontends4),
+            (layout::FRONTENDS4.name, self.frontends4.map()),
             (layout::FRONTENDS6.name, &self.frontends6),
-            (layout::SERVICES.name, self.services.map()),
+            (layout::RECORDS6.name, self.records6.map()),
             (layout::BACKENDS4.name, &self.backends4),
             (layout::BACKENDS6.name, &self.backends6),
             (layout::AFFINITY_MEMBERS.name, &self.members),
@@ -189,38 +222,6 @@ impl Tables {
             Ok((reason, cpus.iter().map(|bytes| u64::from_ne_bytes(*bytes)).sum()))
         };
         Reason::ALL.into_iter().map(count).collect()
-    }
-}
-
-enum KernelKey {
-    V4(key::Frontend4),
-    V6(key::Frontend6),
-}
-
-fn frontend_key(key: &FrontendKey) -> KernelKey {
-    let (port, protocol) = (Port::new(key.port), key.protocol as u8);
-    match key.address {
-        IpAddr::V4(v4) => {
-            KernelKey::V4(key::Frontend4 { address: Address4::new(v4), port, protocol, pad: 0 })
-        }
-        IpAddr::V6(v6) => {
-            KernelKey::V6(key::Frontend6 { address: Address6::new(v6), port, protocol, pad: 0 })
-        }
-    }
-}
-
-/// A key read back; `None` for one that [`frontend_key`] never makes, which no socket asks for either.
-fn user_key(address: IpAddr, port: Port, protocol: u8) -> Option<FrontendKey> {
-    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|&p| p as u8 == protocol)?;
-    Some(FrontendKey { address, port: port.number(), protocol })
-}
-
-fn member_key(&(service, backend): &(u32, Backend)) -> key::AffinityMember {
-    key::AffinityMember {
-        service,
-        port: Port::new(backend.port()),
-        pad: 0,
-        address: Address6::from_ip(backend.ip()),
     }
 }
 

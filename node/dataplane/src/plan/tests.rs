@@ -47,7 +47,8 @@ fn backends_of(service: &ServiceView, slices: &[SliceView]) -> Vec<String> {
 
 #[test]
 fn readiness_decides_and_terminating_endpoints_serve_only_when_nothing_is_ready() {
-    let rows: &[(&str, &[(&str, &str)], &[&str])] = &[
+    type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+    let rows: &[Row] = &[
         ("all ready", &[("10.244.0.2", "rs"), ("10.244.0.1", "rs")], &["10.244.0.1:8080", "10.244.0.2:8080"]),
         ("unready is left out", &[("10.244.0.1", "rs"), ("10.244.0.2", "")], &["10.244.0.1:8080"]),
         (

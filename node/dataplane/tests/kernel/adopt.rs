@@ -72,7 +72,7 @@ fn an_outgrown_state_map_is_copied_and_a_foreign_map_is_replaced() {
     let config = std::fs::read_dir(lab.pins()).unwrap().map(|e| e.unwrap().path());
     let config = config.into_iter().find(|p| p.to_string_lossy().contains("maps-")).unwrap();
     remove_pin(&config.join("FRONTENDS4"));
-    assert!(make_map(&config.join("FRONTENDS4"), "hash", ["16", "4", "64"], "1"));
+    assert!(make_map(&config.join("FRONTENDS4"), "hash", ["8", "4", "64"], "1"));
 
     let _dataplane = lab.dataplane(std::slice::from_ref(&service));
     assert!(Map::open_pinned(&state).unwrap().unwrap().info().max_entries > 64);

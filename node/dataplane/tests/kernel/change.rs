@@ -9,7 +9,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use keelson_dataplane::plan::Protocol;
+use keelson_dataplane::{Dataplane, plan::Protocol};
+use keelson_ebpf_common::{
+    key::Frontend4,
+    limits::BUCKETS4_MAX,
+    net::{Address4, Port},
+};
 
 use crate::support::{Lab, Servers, ask, frontend};
 
@@ -94,6 +99,38 @@ fn backends_change_under_load_without_a_failed_or_misled_connection() {
     second.more(200);
     assert!(first.connections() > 200 && second.connections() > 200);
     assert_eq!([first.finish(), second.finish()].concat(), [""; 0]);
+}
+
+#[test]
+fn services_that_crowd_in_one_part_of_the_table_are_all_found() {
+    let Some(lab) = Lab::new("crowd") else { return };
+    let servers = Servers::tcp("127.0.0.1", 2);
+    let bucket = |address: &SocketAddr| {
+        let SocketAddr::V4(v4) = address else { panic!() };
+        let (address, port) = (Address4::new(*v4.ip()), Port::new(v4.port()));
+        Frontend4::bucket(Frontend4 { address, port, protocol: 6, reach: 0 }.word(), BUCKETS4_MAX.ilog2())
+    };
+    // Three times what fits one bucket, all of which belong there.
+    let all = (0..4_000_000_u32)
+        .map(|n| SocketAddr::new((0x0a60_0000_u32 | n >> 8).to_be_bytes().into(), n as u16 | 256));
+    let crowd: Vec<_> = all.filter(|address| bucket(address) == 4711).take(12).collect();
+    assert_eq!(crowd.len(), 12);
+    let services: Vec<_> =
+        crowd.iter().map(|s| frontend(Protocol::Tcp, &s.to_string(), &servers.addresses[..1])).collect();
+    let mut dataplane = lab.dataplane(&services);
+    assert!(crowd.iter().all(|&service| ask(service).unwrap() == 0));
+    // Some in the middle go: those behind them are found still, by this daemon and by the next.
+    let gone: Vec<_> = services[2..7].iter().map(|s| s.key).collect();
+    dataplane.change(&gone, &[]).unwrap();
+    drop(dataplane);
+    let mut dataplane = Dataplane::open(&lab.options).unwrap();
+    let left = [&services[..2], &services[7..]].concat();
+    assert!(!dataplane.replace(&left).unwrap().changed);
+    for (n, &service) in crowd.iter().enumerate() {
+        assert_eq!(ask(service).is_ok(), !(2..7).contains(&n), "{service}");
+    }
+    dataplane.replace(&services).unwrap();
+    assert!(crowd.iter().all(|&service| ask(service).unwrap() == 0));
 }
 
 #[test]
