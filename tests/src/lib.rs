@@ -1,2 +1,20 @@
-//! End to end over the public API of a running cluster.
+//! What the end-to-end tests share: kubectl, the API, namespaces of their own, waiting, the nodes, load.
+//!
+//! Nothing here knows how Keelson is built: it drives a running cluster (KUBECONFIG) from outside, and the local cluster of
+//! `cargo xtask up` where a test has to kill a process or to act as one of a node.
 #![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cluster;
+pub mod count;
+pub mod kubectl;
+pub mod load;
+pub mod manifest;
+pub mod namespace;
+pub mod stream;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use kubectl::{kubectl, refused};
+pub use namespace::Namespace;
+pub use wait::{PATIENCE, eventually};

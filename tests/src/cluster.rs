@@ -1,0 +1,229 @@
+//! The local cluster of `cargo xtask up`: its nodes, acting as one of their processes, killing and bringing back.
+
+use crate::{
+    eventually,
+    kubectl::{Answer, run},
+};
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+const RUN: &str = "/run/keelson";
+
+const NO_CLUSTER: &str = "these tests drive a running cluster of three nodes. Get one and run them:\n  \
+    cargo xtask test --tier e2e\nor, to keep it:\n  cargo xtask up --nodes 3 --dev --node-grace 10 --toleration 5\n  \
+    export KUBECONFIG=$PWD/target/cluster/kubeconfig\n  cargo nextest run --package keelson-tests";
+
+/// The file that KUBECONFIG names.
+pub fn kubeconfig() -> Result<PathBuf> {
+    let file = std::env::var_os("KUBECONFIG").map(PathBuf::from);
+    let file = file.with_context(|| format!("KUBECONFIG is not set: {NO_CLUSTER}"))?;
+    ensure!(file.is_file(), "KUBECONFIG names {}, which is no file: {NO_CLUSTER}", file.display());
+    Ok(file)
+}
+
+/// The file in which `up` remembers what it was asked for.
+#[derive(serde::Deserialize)]
+struct Spec {
+    checkout: PathBuf,
+    nodes: u8,
+    store: String,
+    profile: String,
+    node_grace_s: Option<u32>,
+    toleration_s: Option<u32>,
+}
+
+/// The cluster that is up on this machine.
+pub struct Cluster {
+    spec: Spec,
+}
+
+/// A killed daemon or node is to be back within this.
+const UP_MAX: Duration = Duration::from_secs(120);
+
+impl Cluster {
+    /// The cluster, or an error that says how to get one.
+    pub fn require() -> Result<Cluster> {
+        kubeconfig()?;
+        let text = fs::read(Path::new(RUN).join("cluster.json"))
+            .with_context(|| format!("no cluster is up: {NO_CLUSTER}"))?;
+        let spec: Spec = serde_json::from_slice(&text).context("reading cluster.json")?;
+        ensure!(spec.nodes >= 3, "a cluster of {} node(s) is up: {NO_CLUSTER}", spec.nodes);
+        Ok(Cluster { spec })
+    }
+
+    /// n1, n2, ...
+    pub fn nodes(&self) -> Vec<String> {
+        (1..=self.spec.nodes).map(|number| format!("n{number}")).collect()
+    }
+
+    /// The address of a node on the cluster's wire.
+    pub fn node_address(&self, node: &str) -> Result<String> {
+        let object = crate::api::get(&format!("/api/v1/nodes/{node}"))?;
+        let addresses = object["status"]["addresses"].as_array();
+        let internal = addresses.into_iter().flatten().find(|address| address["type"] == "InternalIP");
+        let address = internal.and_then(|address| address["address"].as_str());
+        Ok(address.with_context(|| format!("node {node} has no InternalIP"))?.to_string())
+    }
+
+    /// A command, not yet started, that counts as a process of a node: by its network namespace and its cgroup.
+    pub fn within(&self, node: &str) -> Result<Command> {
+        let mut command = Command::new(xtask()?);
+        command.args(["enter", node, "--"]);
+        Ok(command)
+    }
+
+    /// Runs a command on a node, which has to succeed; answers what it printed.
+    pub fn enter(&self, node: &str, words: &[&str]) -> Result<String> {
+        let mut command = self.within(node)?;
+        command.args(words);
+        let Answer { stdout, stderr, code } = run(command, None)?;
+        ensure!(code == Some(0), "`{}` on {node} ended with {code:?}:\n{stdout}{stderr}", words.join(" "));
+        Ok(stdout)
+    }
+
+    /// `cargo xtask up` as it was called: starts again whatever is dead, and waits until all nodes are Ready.
+    pub fn up(&self) -> Result<()> {
+        let Answer { stdout, stderr, code } = run(self.up_command()?, None)?;
+        ensure!(code == Some(0), "`xtask up` ended with {code:?}:\n{stdout}{stderr}");
+        Ok(())
+    }
+
+    fn up_command(&self) -> Result<Command> {
+        let mut command = Command::new(xtask()?);
+        command.current_dir(&self.spec.checkout).arg("up");
+        command.args(["--nodes", &self.spec.nodes.to_string(), "--store", &self.spec.store]);
+        if self.spec.profile == "dev" {
+            command.arg("--dev");
+        }
+        if let Some(seconds) = self.spec.node_grace_s {
+            command.args(["--node-grace", &seconds.to_string()]);
+        }
+        if let Some(seconds) = self.spec.toleration_s {
+            command.args(["--toleration", &seconds.to_string()]);
+        }
+        // What the runner of the tests set for them would make cargo build everything anew.
+        for (name, _) in std::env::vars().filter(|(name, _)| is_of_the_runner(name)) {
+            command.env_remove(name);
+        }
+        Ok(command)
+    }
+
+    /// SIGKILL to everything that runs on a node, as when its power goes.
+    pub fn kill_node(&self, node: &str) -> Result<()> {
+        let cgroup = cgroup(node)?;
+        fs::write(cgroup.join("cgroup.kill"), "1")
+            .with_context(|| format!("killing {}", cgroup.display()))?;
+        eventually(Duration::from_secs(20), &format!("every process of {node} is gone"), || {
+            let events = fs::read_to_string(cgroup.join("cgroup.events"))?;
+            ensure!(events.lines().any(|line| line == "populated 0"), "cgroup.events says {events}");
+            Ok(())
+        })
+    }
+
+    /// The pid of one of a node's daemons: `node`, `dns`, `containerd`.
+    pub fn daemon(&self, node: &str, daemon: &str) -> Result<Pid> {
+        let file = Path::new(RUN).join(format!("{node}-{daemon}.pid"));
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        // The second word is its start time, by which `xtask` tells it from a later process with this pid.
+        let pid = text.split(' ').next().and_then(|word| word.parse().ok());
+        Ok(Pid::from_raw(pid.with_context(|| format!("{} holds no pid: {text}", file.display()))?))
+    }
+
+    /// SIGKILL to one of a node's daemons; answers its pid when it is dead.
+    pub fn kill_daemon(&self, node: &str, daemon: &str) -> Result<Pid> {
+        let pid = self.daemon(node, daemon)?;
+        kill(pid, Signal::SIGKILL).with_context(|| format!("killing the {daemon} daemon of {node}"))?;
+        eventually(Duration::from_secs(10), "the daemon is dead", || {
+            ensure!(!is_alive(pid), "it lives");
+            Ok(pid)
+        })
+    }
+
+    /// Starts `up` in the background and answers when the killed daemon has a successor, with the rest of `up` to wait for.
+    pub fn bring_back(&self, node: &str, daemon: &str, killed: Pid) -> Result<std::process::Child> {
+        let mut up = self.up_command()?.spawn().context("starting xtask up")?;
+        eventually(UP_MAX, &format!("{node} has a new {daemon} daemon"), || {
+            let pid = self.daemon(node, daemon)?;
+            ensure!(pid != killed && is_alive(pid), "its pid is {pid}");
+            Ok(())
+        })
+        .inspect_err(|_| drop(up.kill()))?;
+        Ok(up)
+    }
+
+    /// Processes of a pod on a node: pid and name, without the sandbox's own.
+    pub fn pod_processes(&self, node: &str, uid: &str) -> Result<Vec<(Pid, String)>> {
+        let mut found = Vec::new();
+        processes(&cgroup(node)?, uid, false, &mut found)?;
+        Ok(found)
+    }
+}
+
+/// Next to this test's own program, where cargo puts all of them.
+pub(crate) fn sibling(program: &str, package: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let file = own.ancestors().skip(1).map(|folder| folder.join(program)).find(|file| file.is_file());
+    file.with_context(|| format!("{program} is not built: run `cargo build --package {package}`"))
+}
+
+fn xtask() -> Result<PathBuf> {
+    sibling("xtask", "xtask")
+}
+
+fn is_of_the_runner(name: &str) -> bool {
+    let kept = ["CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_JOBS"];
+    name == "LD_LIBRARY_PATH"
+        || (["CARGO", "NEXTEST", "__NEXTEST"].iter().any(|p| name.starts_with(p)) && !kept.contains(&name))
+}
+
+/// A zombie is dead: whoever started it has not asked yet.
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// A node's subtree in the cgroup2 hierarchy.
+fn cgroup(node: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    // Fields: id parent dev root mount-point options... - type source options (proc_pid_mountinfo(5)).
+    let mount = text.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        right.starts_with("cgroup2 ").then(|| left.split(' ').nth(4))?
+    });
+    let folder = Path::new(mount.context("no cgroup2 file system is mounted")?).join("keelson").join(node);
+    if !folder.is_dir() {
+        bail!("{} is not there; is the cluster up?", folder.display());
+    }
+    Ok(folder)
+}
+
+/// Walks a cgroup subtree; below a folder that names the pod every process is the pod's.
+fn processes(folder: &Path, uid: &str, inside: bool, found: &mut Vec<(Pid, String)>) -> Result<()> {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let inside = inside || name.contains(uid) || name.contains(&uid.replace('-', "_"));
+    if inside {
+        for pid in fs::read_to_string(folder.join("cgroup.procs"))?.lines() {
+            // It may end while we look.
+            let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if !comm.is_empty() && comm.trim() != "pause" {
+                found.push((Pid::from_raw(pid.parse()?), comm.trim().to_string()));
+            }
+        }
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            processes(&entry.path(), uid, inside, found)?;
+        }
+    }
+    Ok(())
+}

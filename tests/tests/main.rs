@@ -1,0 +1,17 @@
+//! The end-to-end tests, a module a topic.
+#![forbid(unsafe_code)]
+
+mod daemon;
+mod deployments;
+mod dns;
+mod kubectl;
+mod netfilter;
+mod nodes;
+mod objects;
+mod pods;
+mod probes;
+mod refusals;
+mod rollouts;
+mod services;
+mod streams;
+mod volumes;
