@@ -196,7 +196,10 @@ fn a_claim_waits_and_says_what_is_missing() -> Result<()> {
     })])?;
     eventually(PATIENCE, "an event says what is missing", || {
         let events = namespace.kubectl("get events --field-selector involvedObject.name=disk")?;
-        ensure!(events.contains("persistentvolumeclaim/disk"), "{events}");
+        ensure!(
+            events.contains("FailedBinding") && events.contains("no persistent volumes available"),
+            "{events}"
+        );
         Ok(())
     })?;
     let claim = namespace.get("persistentvolumeclaims/disk")?;
