@@ -136,6 +136,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`Strategy::allocate`] does anything.
+    fn allocates(&self) -> bool {
+        false
+    }
+
     /// Cluster-wide values that the object takes or gives back (addresses, node ports), written in the same transaction.
     /// `new` is absent on deletion, `old` on creation.
     fn allocate(

@@ -38,6 +38,11 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
+    /// Wakes every watcher.
+    pub(crate) fn wake_all(&self) {
+        self.by_prefix.values().for_each(|cache| cache.wake());
+    }
+
     fn of_key(&self, key: &str) -> Option<&Arc<ResourceCache>> {
         let (end, _) = key.match_indices('/').nth(3)?;
         self.by_prefix.get(&key[..=end])
@@ -104,13 +109,13 @@ impl Feed {
                 Ok(()) => tracing::warn!(revision, "the store ended the watch; resuming"),
                 Err(FeedError::Unreadable(error)) => {
                     tracing::error!(%error, "the watch cache stops");
-                    return self.progress.fail(error.to_string());
+                    return self.fail(&error);
                 }
                 Err(FeedError::Store(StoreError::Compacted { oldest, .. })) => {
                     tracing::warn!(revision, oldest, "what follows is compacted; loading everything anew");
                     match self.load().await {
                         Ok(loaded) => revision = loaded,
-                        Err(FeedError::Unreadable(error)) => return self.progress.fail(error.to_string()),
+                        Err(FeedError::Unreadable(error)) => return self.fail(&error),
                         Err(error) => tracing::warn!(%error, "loading the watch cache"),
                     }
                 }
@@ -119,6 +124,12 @@ impl Feed {
             pause = if revision > before { RETRY_MIN } else { RETRY_MAX.min(pause * 2) };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Everybody who waits or watches is told.
+    fn fail(&self, why: &dyn std::fmt::Display) {
+        self.progress.fail(why.to_string());
+        self.caches.wake_all();
     }
 
     async fn follow(&mut self, revision: &mut Revision) -> Result<(), FeedError> {

@@ -69,6 +69,11 @@ impl ResourceCache {
         self.wake.send_replace(changed);
     }
 
+    /// Wakes the watchers though nothing changed: they look whether the feed still runs.
+    pub(crate) fn wake(&self) {
+        self.wake.send_modify(|_| ());
+    }
+
     /// Told of each change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
         self.wake.subscribe()

@@ -103,6 +103,10 @@ impl Watcher {
                 continue;
             }
             self.changed.borrow_and_update();
+            if let Err(status) = self.progress.check() {
+                self.closed = true;
+                return Some(WatchEvent::Error(status));
+            }
             // In this order: whatever is reached now is in the state taken after.
             let reached = self.progress.reached();
             let state = self.cache.state();

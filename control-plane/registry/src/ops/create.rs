@@ -110,7 +110,8 @@ impl Registry {
             }
             let name = meta::field(&object, "name").to_owned();
             let target = Target { name: &name, ..target };
-            let prepared = self.prepare_new(context, &target, object.clone());
+            let body = if generate { object.clone() } else { std::mem::take(&mut object) };
+            let prepared = self.prepare_new(context, &target, body);
             let prepared = validated(context, &target, prepared)?;
             admission.validate(&target.attributes(context, Operation::Create, None), Some(&prepared)).await?;
             match self.commit_new(context, &target, prepared).await {
@@ -137,12 +138,13 @@ impl Registry {
         &self,
         context: &Context,
         target: &Target<'_>,
-        prepared: Value,
+        mut prepared: Value,
     ) -> Result<Proposed, Status> {
         let key: Arc<str> = target.key().into();
         let strategy = target.kind.strategy;
         for _ in 0..ATTEMPTS_MAX {
-            let mut object = prepared.clone();
+            let mut object =
+                if strategy.allocates() { prepared.clone() } else { std::mem::take(&mut prepared) };
             let allocation = self.allocation(target, context.now);
             let sides = strategy.allocate(&allocation, Some(&mut object), None)?;
             if context.dry_run {

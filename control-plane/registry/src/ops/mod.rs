@@ -4,6 +4,7 @@
 //! show it. Reads: the caches at a revision that is at least the store's at the time of the request.
 
 mod binding;
+mod carry;
 mod collection;
 pub(crate) mod commit;
 mod create;
@@ -211,6 +212,9 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.feed.abort();
+        // Watches that outlive the registry end with an error, not in silence.
+        self.progress.fail("the server is shutting down".to_owned());
+        self.caches.wake_all();
     }
 }
 

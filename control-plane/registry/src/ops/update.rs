@@ -2,6 +2,7 @@
 
 use super::{
     Registry, Stored, Target,
+    carry::{carry_all_but_status, carry_system_fields, check_versions, differs_in_spec},
     commit::{ATTEMPTS_MAX, Outcome, encode},
     create::Proposed,
     match_namespace, scale,
@@ -17,10 +18,9 @@ use crate::{
     status::Status,
     validate,
 };
-use keelson_schema::FieldError;
 use keelson_store::{Compare, Write};
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use serde_json::{Value, json};
+use std::{borrow::Cow, sync::Arc};
 
 /// What the client wants of the present state.
 pub(crate) enum Intent<'a> {
@@ -176,6 +176,7 @@ impl Registry {
         let object = self.prepare(context, target, new, &old)?;
         let seen = admitted.as_ref().unwrap_or(&object);
         admission.validate(&target.attributes(context, Operation::Update, Some(&shown)), Some(seen)).await?;
+        drop(shown);
         Ok(Proposal { object, old })
     }
 
@@ -228,11 +229,11 @@ impl Registry {
 }
 
 /// The present state in the form that the request is about.
-fn shown(target: &Target<'_>, old: &Value) -> Result<Value, Status> {
+fn shown<'a>(target: &Target<'_>, old: &'a Value) -> Result<Cow<'a, Value>, Status> {
     match (target.sub, target.kind.storage) {
-        ("scale", _) => scale::of(target.kind, old),
-        (_, Storage::View(conversion)) => Ok(conversion.to_view(old.clone())),
-        _ => Ok(old.clone()),
+        ("scale", _) => scale::of(target.kind, old).map(Cow::Owned),
+        (_, Storage::View(conversion)) => Ok(Cow::Owned(conversion.to_view(old.clone()))),
+        _ => Ok(Cow::Borrowed(old)),
     }
 }
 
@@ -266,76 +267,4 @@ fn match_name(target: &Target<'_>, body: &Value) -> Result<(), Status> {
             target.name
         ))),
     }
-}
-
-/// resourceVersion and uid in the body are preconditions.
-fn check_versions(target: &Target<'_>, intent: &Intent<'_>, new: &Value, old: &Value) -> Result<(), Status> {
-    let (kind, resource) = (target.kind, target.kind.group_resource());
-    let (uid, old_uid) = (meta::field(new, "uid"), meta::field(old, "uid"));
-    if !uid.is_empty() && uid != old_uid {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
-        return Err(Status::conflict(&resource, target.name, why));
-    }
-    let version = meta::field(new, "resourceVersion");
-    if version.is_empty() || version == "0" {
-        // A scale has always been taken without one.
-        if kind.strategy.unconditional_update()
-            || matches!(intent, Intent::Patch(..))
-            || target.sub == "scale"
-        {
-            return Ok(());
-        }
-        let path = "metadata.resourceVersion".into();
-        let error = FieldError::invalid(&path, 0, "must be specified for an update");
-        return Err(Status::invalid(&kind.group_kind(), target.name, vec![error]));
-    }
-    if version.parse::<u64>().is_err() {
-        let path = "metadata.resourceVersion".into();
-        let error = FieldError::invalid(&path, version, "must be a resourceVersion that the server gave");
-        return Err(Status::invalid(&kind.group_kind(), target.name, vec![error]));
-    }
-    if version != meta::field(old, "resourceVersion") {
-        return Err(Status::modified(&resource, target.name));
-    }
-    Ok(())
-}
-
-/// What no update changes.
-fn carry_system_fields(object: &mut Value, old: &Value) {
-    let metadata = meta::metadata(object);
-    let before = old.get("metadata").unwrap_or(&Value::Null);
-    for key in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "generateName",
-    ] {
-        meta::carry(metadata, key, before.get(key));
-    }
-    for key in ["selfLink", "managedFields"] {
-        metadata.remove(key);
-    }
-}
-
-fn carry_all_but_status(object: &mut Value, old: &Value) {
-    let (new, before) = (meta::map_of(object), old.as_object());
-    let status = new.remove("status");
-    let metadata = new.remove("metadata");
-    let mut next: Map<String, Value> = before.cloned().unwrap_or_default();
-    meta::carry(&mut next, "status", status.as_ref());
-    meta::carry(&mut next, "metadata", metadata.as_ref());
-    *object = Value::Object(next);
-}
-
-fn differs_in_spec(new: &Value, old: &Value) -> bool {
-    let keys = |object: &Value| -> Vec<String> {
-        object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
-    };
-    let mut all = keys(new);
-    all.extend(keys(old));
-    all.iter()
-        .filter(|key| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
-        .any(|key| new.get(key) != old.get(key))
 }

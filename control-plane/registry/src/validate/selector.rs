@@ -6,6 +6,7 @@ use super::{Errors, meta::labels};
 use crate::meta;
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::{LabelSelector, label_selector::LabelSelectorSpec, names};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// A metav1 LabelSelector.
@@ -43,7 +44,7 @@ pub fn label_selector(path: &Path, selector: &Value) -> Errors {
 
 /// The selector in a form that matches; None when it is malformed.
 pub fn parsed(selector: &Value) -> Option<LabelSelector> {
-    let spec: LabelSelectorSpec = serde_json::from_value(selector.clone()).ok()?;
+    let spec = LabelSelectorSpec::deserialize(selector).ok()?;
     LabelSelector::from_spec(&spec).ok()
 }
 

@@ -1,6 +1,7 @@
 use crate::fixture::{config_map, fixture, labelled, next, on, version};
 use futures::StreamExt;
 use keelson_registry::{WatchEvent, WatchOptions};
+use keelson_store::{Txn, Write};
 use serde_json::json;
 
 fn from(revision: u64) -> WatchOptions {
@@ -158,4 +159,28 @@ async fn a_quiet_watch_gets_bookmarks() {
     // Another resource's revision: nothing of this one is missing up to there.
     let WatchEvent::Bookmark { revision, initial_events_end: false } = event else { panic!("{event:?}") };
     assert_eq!(revision, version(&first) + 1);
+}
+
+#[tokio::test]
+async fn a_watch_does_not_outlive_the_registry_in_silence() {
+    let f = fixture().await;
+    let mut watch = f.watch("configmaps", WatchOptions::default()).await;
+    drop(f);
+    assert_eq!(next(&mut watch).await.0, "ERROR 500");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_stops_every_answer() {
+    let f = fixture().await;
+    let mut watch = f.watch("configmaps", WatchOptions::default()).await;
+    let key = "/registry/core/configmaps/ns/broken".into();
+    let write = Write::Put { key, value: "not JSON".into(), ttl: None };
+    f.store
+        .commit(Txn { compares: Vec::new(), writes: vec![write] })
+        .await
+        .expect("the store takes any bytes");
+    assert_eq!(next(&mut watch).await.0, "ERROR 500");
+    let status = f.get("configmaps", "broken").await.expect_err("nothing can be said of it");
+    assert!(status.message.contains("/registry/core/configmaps/ns/broken cannot be read"), "{status}");
 }

@@ -8,6 +8,7 @@ use crate::{
 };
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::PodResources;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Pod.
@@ -89,7 +90,7 @@ impl Strategy for Pod {
 }
 
 fn qos_class(pod: &Value) -> &'static str {
-    serde_json::from_value::<PodResources>(pod["spec"].clone()).unwrap_or_default().qos_class().as_str()
+    PodResources::deserialize(&pod["spec"]).unwrap_or_default().qos_class().as_str()
 }
 
 /// `podIP` is the first of `podIPs`, whichever was written.

@@ -54,6 +54,10 @@ impl Strategy for Service {
         vec![format!("spec.type: {kind}: stored, but node ports and load balancers are not programmed yet")]
     }
 
+    fn allocates(&self) -> bool {
+        true
+    }
+
     fn allocate(
         &self,
         allocation: &Allocation<'_>,

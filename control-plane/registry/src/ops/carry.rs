@@ -1,0 +1,83 @@
+//! What an update may not change, and what it must agree with.
+
+use super::{Target, update::Intent};
+use crate::{meta, status::Status};
+use keelson_schema::FieldError;
+use serde_json::{Map, Value};
+
+/// resourceVersion and uid in the body are preconditions.
+pub(super) fn check_versions(
+    target: &Target<'_>,
+    intent: &Intent<'_>,
+    new: &Value,
+    old: &Value,
+) -> Result<(), Status> {
+    let (kind, resource) = (target.kind, target.kind.group_resource());
+    let (uid, old_uid) = (meta::field(new, "uid"), meta::field(old, "uid"));
+    if !uid.is_empty() && uid != old_uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        return Err(Status::conflict(&resource, target.name, why));
+    }
+    let version = meta::field(new, "resourceVersion");
+    if version.is_empty() || version == "0" {
+        // A scale has always been taken without one.
+        if kind.strategy.unconditional_update()
+            || matches!(intent, Intent::Patch(..))
+            || target.sub == "scale"
+        {
+            return Ok(());
+        }
+        let path = "metadata.resourceVersion".into();
+        let error = FieldError::invalid(&path, 0, "must be specified for an update");
+        return Err(Status::invalid(&kind.group_kind(), target.name, vec![error]));
+    }
+    if version.parse::<u64>().is_err() {
+        let path = "metadata.resourceVersion".into();
+        let error = FieldError::invalid(&path, version, "must be a resourceVersion that the server gave");
+        return Err(Status::invalid(&kind.group_kind(), target.name, vec![error]));
+    }
+    if version != meta::field(old, "resourceVersion") {
+        return Err(Status::modified(&resource, target.name));
+    }
+    Ok(())
+}
+
+/// What no update changes.
+pub(super) fn carry_system_fields(object: &mut Value, old: &Value) {
+    let metadata = meta::metadata(object);
+    let before = old.get("metadata").unwrap_or(&Value::Null);
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ] {
+        meta::carry(metadata, key, before.get(key));
+    }
+    for key in ["selfLink", "managedFields"] {
+        metadata.remove(key);
+    }
+}
+
+pub(super) fn carry_all_but_status(object: &mut Value, old: &Value) {
+    let (new, before) = (meta::map_of(object), old.as_object());
+    let status = new.remove("status");
+    let metadata = new.remove("metadata");
+    let mut next: Map<String, Value> = before.cloned().unwrap_or_default();
+    meta::carry(&mut next, "status", status.as_ref());
+    meta::carry(&mut next, "metadata", metadata.as_ref());
+    *object = Value::Object(next);
+}
+
+pub(super) fn differs_in_spec(new: &Value, old: &Value) -> bool {
+    let keys = |object: &Value| -> Vec<String> {
+        object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    };
+    let mut all = keys(new);
+    all.extend(keys(old));
+    all.iter()
+        .filter(|key| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
+        .any(|key| new.get(key) != old.get(key))
+}
