@@ -28,7 +28,7 @@ struct Port {
 /// Services by namespace and name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Services {
-    links: Arc<RwLock<BTreeMap<Box<str>, BTreeMap<Box<str>, Link>>>>,
+    links: Arc<RwLock<Links>>,
     synced: watch::Receiver<bool>,
 }
 

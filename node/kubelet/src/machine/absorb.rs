@@ -15,6 +15,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// For how long an image error is shown before its back-off is, where one applies.
 const ERROR_SHOWN: Duration = Duration::from_secs(2);
 
+/// Restarts of an adopted container that count for its back-off: with them it is at its longest.
+const RESTARTS_COUNTED: u32 = 6;
+
 fn retry_at(now: Timestamp, failures: u32) -> Timestamp {
     now + RETRY.0.saturating_mul(1 << failures.min(10)).min(RETRY.1)
 }
@@ -223,6 +226,10 @@ impl Machine {
             slot.restarts = container.restarts;
             slot.hash = container.hash;
             slot.last = container.last;
+            if let Some(exit) = container.exit.as_ref().or(slot.last.as_ref()) {
+                // The pauses before it are not known; they were at least these.
+                (0..slot.restarts.min(RESTARTS_COUNTED)).for_each(|_| slot.crash.grow(exit.finished_at));
+            }
             slot.run = match (container.live, container.exit) {
                 (Some(live), _) => Run::Running(live),
                 (None, Some(exit)) => Run::Exited(exit),

@@ -62,7 +62,7 @@ pub(super) async fn token(
     let status = answer.status.ok_or_else(|| fail("the API server answered without a status".into()))?;
     let token = status.token.ok_or_else(|| fail("the API server answered without a token".into()))?;
     let life = status.expiration_timestamp.map_or(seconds, |t| t.0.duration_since(now).as_secs());
-    let renew_after = (life * 4 / 5).min(AGE_SECONDS_MAX).max(0).unsigned_abs();
+    let renew_after = (life * 4 / 5).clamp(0, AGE_SECONDS_MAX).unsigned_abs();
     let renew_at = now + std::time::Duration::from_secs(renew_after);
     let mut tokens = setting.ctx.tokens.known.lock();
     if tokens.len() < REMEMBERED_MAX {

@@ -57,7 +57,7 @@ fn condition(kind: &str, verdict: Verdict, facts: &Facts<'_>) -> PodCondition {
     }
 }
 
-fn names<'a>(machine: &'a Machine, init: bool, bad: impl Fn(Role, &Slot) -> bool) -> Vec<&'a str> {
+fn names(machine: &Machine, init: bool, bad: impl Fn(Role, &Slot) -> bool) -> Vec<&str> {
     machine
         .shape
         .containers

@@ -1,17 +1,15 @@
 //! A whole kubelet between a scripted API server and a fake runtime: what users see, in order.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Api, condition, container};
 use keelson_kubelet::{Config, Kubelet, NoDrain, Parts};
 use keelson_runtime::fake::FakeRuntime;
 use keelson_runtime::{Runtime, RuntimeEvent};
 use keelson_sys::cgroups::RecordedCgroups;
 use keelson_sys::mounts::RecordedMounts;
 use serde_json::json;
-use support::{Api, condition, container};
 use tokio::sync::mpsc;
 
 struct Node {
@@ -21,7 +19,7 @@ struct Node {
     _kubelet: Kubelet,
 }
 
-fn config(root: &std::path::Path) -> Config {
+pub(crate) fn config(root: &std::path::Path) -> Config {
     Config {
         node_name: "node-1".into(),
         root: root.to_owned(),
@@ -96,11 +94,12 @@ async fn a_pod_comes_up_restarts_and_goes() {
 
     node.api.delete("web", 5);
     node.api.wait("the end", |state| state.pods.is_empty()).await;
-    let world = node.runtime.world.lock();
-    assert!(world.sandboxes.is_empty() && world.containers.is_empty());
-    assert!(world.calls.iter().any(|call| call == "StopContainer app 5"), "{:?}", world.calls);
-    assert!(!node.root.path().join("pods/uid-web-0").exists());
-    drop(world);
+    {
+        let world = node.runtime.world.lock();
+        assert!(world.sandboxes.is_empty() && world.containers.is_empty());
+        assert!(world.calls.iter().any(|call| call == "StopContainer app 5"), "{:?}", world.calls);
+        assert!(!node.root.path().join("pods/uid-web-0").exists());
+    }
     node.api
         .wait("the events", |state| {
             let reasons: Vec<_> = state.events.iter().filter_map(|e| e.split(':').next()).collect();
@@ -169,7 +168,8 @@ async fn an_image_that_is_nowhere_is_reported_as_upstream_does() {
     let mut pod = spec();
     pod["containers"][0]["image"] = "nowhere".into();
     node.api.create("web", pod);
-    let reason = |state: &support::State| container(state, "web")["state"]["waiting"]["reason"].clone();
+    let reason =
+        |state: &crate::support::State| container(state, "web")["state"]["waiting"]["reason"].clone();
     node.api.wait("ErrImagePull", |state| reason(state) == "ErrImagePull").await;
     node.api.wait("ImagePullBackOff", |state| reason(state) == "ImagePullBackOff").await;
 }
@@ -205,7 +205,7 @@ async fn a_new_daemon_adopts_what_runs_and_removes_what_belongs_to_nobody() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(support::PATIENCE, gone).await.expect("the orphan is removed");
+    tokio::time::timeout(crate::support::PATIENCE, gone).await.expect("the orphan is removed");
     let world = runtime.world.lock();
     assert!(
         !world.calls.iter().any(|c| c.starts_with("StartContainer") || c.starts_with("StopContainer")),
