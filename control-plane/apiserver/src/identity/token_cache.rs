@@ -16,17 +16,21 @@ const TTL: Duration = Duration::from_secs(10);
 
 /// Remembers users by the hash of their token, so that a memory dump holds no credentials.
 #[derive(Default)]
-pub(super) struct TokenCache(Mutex<HashMap<[u8; 32], (Instant, Arc<UserInfo>)>>);
+pub(super) struct TokenCache(Mutex<HashMap<Hash, Known>>);
+
+type Hash = [u8; 32];
+/// When the token was believed, and whose it is.
+type Known = (Instant, Arc<UserInfo>);
 
 impl TokenCache {
     pub(super) fn get(&self, token: &str) -> Option<Arc<UserInfo>> {
-        let key: [u8; 32] = Sha256::digest(token).into();
+        let key: Hash = Sha256::digest(token).into();
         let known = self.0.lock();
         known.get(&key).filter(|(at, _)| at.elapsed() < TTL).map(|(_, user)| user.clone())
     }
 
     pub(super) fn put(&self, token: &str, user: Arc<UserInfo>) {
-        let key: [u8; 32] = Sha256::digest(token).into();
+        let key: Hash = Sha256::digest(token).into();
         let mut known = self.0.lock();
         if known.len() >= TOKENS_MAX {
             known.retain(|_, (at, _)| at.elapsed() < TTL);

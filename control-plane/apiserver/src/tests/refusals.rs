@@ -2,13 +2,16 @@
 
 use super::*;
 
+/// Method, path, headers, body; the code and a part of the message that it is refused with.
+type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn what_is_wrong_is_refused_with_code_and_name() {
     let bed = Bed::new().await;
     bed.config_map("a").await;
     let one = format!("{MAPS}/a");
     let json = [("content-type", "application/json")];
-    let rows: [(&str, &str, &[(&str, &str)], &str, u16, &str); 21] = [
+    let rows: [Row<'_>; 21] = [
         ("GET", "/api/v1/namespaces/default/configmaps/b", &[], "", 404, "configmaps \"b\" not found"),
         ("POST", MAPS, &[], r#"{"metadata":{"name":"a"}}"#, 409, "configmaps \"a\" already exists"),
         ("POST", MAPS, &[("content-type", "application/cbor")], "x", 415, "application/cbor"),
