@@ -171,7 +171,7 @@ async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: Can
             Ok(Err(e)) => tracing::warn!(lease = config.name, error = chain(&e), "the lease was not renewed"),
             Err(_) => break,
         }
-        if Instant::now() >= deadline.max(renewed + config.renew_deadline) {
+        if Instant::now() >= renewed + config.renew_deadline {
             break;
         }
     }

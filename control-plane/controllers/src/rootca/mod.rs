@@ -76,7 +76,7 @@ impl Reconcile for RootCa {
 
     async fn reconcile(&self, namespace: &Arc<str>) -> Result<Next, ReconcileError> {
         let found = self.namespaces.get(&ObjectKey { namespace: "".into(), name: namespace.clone() });
-        if !found.is_some_and(|n| !n.metadata.is_deleting()) {
+        if found.is_none_or(|n| n.metadata.is_deleting()) {
             return Ok(Next::Wait);
         }
         let (api, ns) = (&self.shared.api, Some(&**namespace));

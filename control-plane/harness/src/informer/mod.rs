@@ -18,9 +18,11 @@ use std::sync::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+type Call<T> = dyn Fn(&Change<T>) + Send + Sync;
+
 struct Subscriber<T> {
     until: CancellationToken,
-    call: Box<dyn Fn(&Change<T>) + Send + Sync>,
+    call: Box<Call<T>>,
 }
 
 /// The shared cache of one kind.

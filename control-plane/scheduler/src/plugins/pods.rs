@@ -69,8 +69,8 @@ impl<'a> Domains<'a> {
         let refuse = |reason: &str| Err(Refusal::new(Plugin::InterPodAffinity, reason));
         for (term, domains) in self.pod.affinity.iter().zip(&self.affine) {
             let value = node.label(&term.topology_key);
-            let together = value.is_some_and(|v| domains.contains(v));
-            if !together && !(self.is_first && value.is_some()) {
+            let fits = value.is_some_and(|v| self.is_first || domains.contains(v));
+            if !fits {
                 return refuse("node(s) didn't match pod affinity rules");
             }
         }
