@@ -92,3 +92,26 @@ pub(super) fn carry_over(fresh: &mut [NodeCondition], old: &[NodeCondition]) -> 
     }
     changed
 }
+
+/// Whether the API says otherwise than the node itself; before the first look at the API, no.
+pub(super) fn overruled(own: &[NodeCondition], seen: &[NodeCondition]) -> bool {
+    let status = |kind: &str| seen.iter().find(|condition| condition.type_ == kind).map(|c| c.status.as_str());
+    !seen.is_empty() && own.iter().any(|condition| status(&condition.type_) != Some(&condition.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_status_in_the_api_is_written_over() {
+        let condition = |status: &str| NodeCondition {
+            type_: "Ready".into(),
+            status: status.into(),
+            ..NodeCondition::default()
+        };
+        assert!(!overruled(&[condition("True")], &[]));
+        assert!(!overruled(&[condition("True")], &[condition("True")]));
+        assert!(overruled(&[condition("True")], &[condition("Unknown")]));
+    }
+}

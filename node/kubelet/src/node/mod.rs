@@ -4,6 +4,7 @@
 mod conditions;
 mod facts;
 mod lease;
+mod own;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::config::{Config, VERSION};
 use crate::context::{Capacity, Context};
@@ -38,7 +39,8 @@ const MEMORY_RESERVED_BYTES: i64 = 100 << 20;
 pub(crate) async fn run(ctx: Arc<Context>) {
     let info = facts::system_info(ctx.runtime.as_ref()).await;
     register(&ctx, &info).await;
-    tokio::join!(lease::renew(&ctx), report(&ctx, &info));
+    let (seen_in, seen) = watch::channel(Vec::new());
+    tokio::join!(lease::renew(&ctx), own::follow(&ctx, seen_in), report(&ctx, &info, seen));
 }
 
 /// Creates the Node, or brings labels and podCIDR of the one that is there up to date.
@@ -91,8 +93,9 @@ fn labels(name: &str, info: &NodeSystemInfo) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Looks at the node; writes what changed at once, and everything from time to time.
-async fn report(ctx: &Context, info: &NodeSystemInfo) {
+/// Looks at the node; writes what changed at once, and everything from time to time. `seen` are the conditions that the API
+/// has: the control plane sets them to Unknown when it has not heard of the node for a while, and only we can say better.
+async fn report(ctx: &Context, info: &NodeSystemInfo, mut seen: watch::Receiver<Vec<NodeCondition>>) {
     let api: Api<Node> = Api::all(ctx.client.clone());
     let mut written: Option<(Instant, Vec<NodeCondition>)> = None;
     let mut was_ready = false;
@@ -103,7 +106,8 @@ async fn report(ctx: &Context, info: &NodeSystemInfo) {
             None => true,
         };
         let due = written.as_ref().is_none_or(|(at, _)| at.elapsed() >= REPORT);
-        if changed || due {
+        let overruled = conditions::overruled(&fresh, &seen.borrow_and_update());
+        if changed || due || overruled {
             let body = patch(&status(ctx, info, fresh.clone()));
             match api
                 .patch_status(&ctx.config.node_name, &PatchParams::default(), &Patch::Strategic(body))
@@ -120,7 +124,9 @@ async fn report(ctx: &Context, info: &NodeSystemInfo) {
                 Err(error) => tracing::warn!(%error, "cannot write the node's status"),
             }
         }
-        tokio::time::sleep(if was_ready { LOOK } else { LOOK_AT_START }).await;
+        let pause = if was_ready { LOOK } else { LOOK_AT_START };
+        // The sender lives as long as this: an error cannot come.
+        let _ = tokio::time::timeout(pause, seen.changed()).await;
     }
 }
 
