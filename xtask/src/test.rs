@@ -64,7 +64,7 @@ fn runner() -> Command {
 
 /// Seconds until a silent node counts as unreachable and its pods move: far below upstream's 50 and 300, which are the
 /// defaults of `up`, so that the tests of it do not take ten minutes.
-const NODE_GRACE_S: u32 = 10;
+const NODE_GRACE_S: u32 = 20;
 const TOLERATION_S: u32 = 5;
 
 /// The cluster goes whether the tests pass or not, unless it is to be looked at.

@@ -2,13 +2,13 @@
 
 use super::{
     Spec, Store,
-    daemon::{Daemon, within},
+    daemon::{self, Daemon, within},
     network,
     spec::{API_PORT, CLUSTER_DOMAIN, Place, SERVICE_CIDR},
 };
 use crate::{
     paths,
-    shell::{cmd, output, run},
+    shell::{cmd, output},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -162,12 +162,26 @@ pub(crate) fn wait(spec: &Spec, keelson: &Daemon) -> Result<()> {
     })
 }
 
-/// Waits until every node is Ready, by a watch on the API.
+/// Waits until every node is Ready, by a watch on the API; fails early when a node daemon ends meanwhile.
 pub(crate) fn wait_nodes(spec: &Spec, bin: &Path) -> Result<()> {
-    let mut keelson =
-        cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
-    run(keelson.arg("--kubeconfig").arg(kubeconfig_file())).with_context(|| {
-        let logs = spec.node_names().map(|name| super::daemon::log_end(&format!("{name}-node")));
-        logs.collect::<Vec<_>>().join("\n")
-    })
+    let mut keelson = cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
+    let mut child = keelson.arg("--kubeconfig").arg(kubeconfig_file()).spawn().context("starting `keelson wait`")?;
+    let daemons: Vec<String> = spec.node_names().map(|name| format!("{name}-node")).collect();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            anyhow::ensure!(status.success(), "not every node is Ready; the daemons said:\n{}", logs(&daemons));
+            return Ok(());
+        }
+        for name in &daemons {
+            if daemon::pid(name)?.is_none() {
+                child.kill()?;
+                anyhow::bail!("{name} ended while starting:\n{}", daemon::log_end(name));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn logs(daemons: &[String]) -> String {
+    daemons.iter().map(|name| daemon::log_end(name)).collect::<Vec<_>>().join("\n")
 }
