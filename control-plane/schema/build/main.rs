@@ -6,6 +6,7 @@
 mod defaults;
 mod definitions;
 mod kinds;
+mod protobuf;
 mod shapes;
 
 use std::collections::BTreeMap;
@@ -28,12 +29,14 @@ fn main() {
     let list_merge =
         fs::read_to_string("facts/list-merge.tsv").expect("facts/list-merge.tsv is in the crate");
     let defaults = fs::read_to_string("facts/defaults.tsv").expect("facts/defaults.tsv is in the crate");
+    let protobuf = fs::read_to_string("facts/protobuf.tsv").expect("facts/protobuf.tsv is in the crate");
 
     let (mut definitions, kinds) = kinds::collect();
     definitions::publish(&mut definitions, &kinds, &list_merge);
 
     let mut schema = shapes::compile(&definitions);
     defaults::compile(&defaults, &kinds, &mut schema);
+    protobuf::compile(&protobuf, &mut schema);
     fs::write(out.join("schema.tsv"), shapes::write(&schema, &kinds)).expect("OUT_DIR is writable");
 
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());

@@ -1,8 +1,9 @@
 //! Compiles definitions to the shapes that the crate walks at run time, and writes them as text.
 //!
 //! The text has one record a line, fields separated by tabs; `src/load.rs` reads it:
-//! `T name required-map-type`, then a `P` for each property of that type, and at the end a `K` for each kind. A shape is one letter,
-//! `[` or `{` before the shape of an item or a map's value, or `R` and the number of a type.
+//! `T name required-map-type`, then a `P` for each property of that type and a `W` for each of its protobuf fields, and at
+//! the end a `K` for each kind. A shape is one letter, `[` or `{` before the shape of an item or a map's value, or `R` and
+//! the number of a type.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,6 +19,17 @@ pub(crate) struct Type {
     pub(crate) name: String,
     pub(crate) map_type: String,
     pub(crate) properties: BTreeMap<String, Property>,
+    /// Filled in by `protobuf.rs`.
+    pub(crate) wire: Vec<WireField>,
+}
+
+/// A protobuf field of a type.
+pub(crate) struct WireField {
+    /// Its number, after those of the messages that it is inlined from: `2.1`.
+    pub(crate) path: String,
+    pub(crate) property: String,
+    pub(crate) presence: String,
+    pub(crate) form: &'static str,
 }
 
 /// One of its properties.
@@ -61,6 +73,7 @@ pub(crate) fn compile(definitions: &Definitions) -> Vec<Type> {
                         )
                     })
                     .collect(),
+                wire: Vec::new(),
             }
         })
         .collect()
@@ -160,6 +173,10 @@ pub(crate) fn write(types: &[Type], kinds: &[Kind]) -> String {
                 zero,
             ];
             writeln!(out, "{}", fields.join("\t")).expect("writing to memory does not fail");
+        }
+        for f in &ty.wire {
+            writeln!(out, "W\t{}\t{}\t{}\t{}", f.path, f.property, f.presence, f.form)
+                .expect("writing to memory does not fail");
         }
     }
     for kind in kinds {

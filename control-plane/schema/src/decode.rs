@@ -5,6 +5,7 @@
 //! A list or a free map that is optional and empty is dropped, as upstream's encoder does.
 
 mod leaf;
+mod protobuf;
 mod seed;
 mod trail;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 use crate::types::TypeRef;
+pub(crate) use protobuf::Wire;
 use seed::Seed;
 
 /// Most strict errors that are collected from one body.
@@ -31,6 +33,8 @@ pub enum ContentType {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// What unknown and duplicate fields lead to: the query parameter `fieldValidation`.
@@ -72,6 +76,16 @@ pub enum DecodeError {
         /// The body's first bytes.
         summary: String,
     },
+    /// Not protobuf, or not in Kubernetes' envelope.
+    #[error("the object provided is unrecognized (must be of type {kind}): {message} ({summary})")]
+    Unrecognized {
+        /// The kind that was expected.
+        kind: String,
+        /// What is wrong.
+        message: String,
+        /// The body's first bytes.
+        summary: String,
+    },
     /// A value of the wrong type, or, when strict, an unknown or duplicate field.
     #[error("{kind} in version {version:?} cannot be handled as a {kind}: {message}")]
     Object {
@@ -89,7 +103,9 @@ impl DecodeError {
     #[must_use]
     pub fn detail(&self) -> &str {
         match self {
-            DecodeError::Syntax { message, .. } | DecodeError::Object { message, .. } => message,
+            DecodeError::Syntax { message, .. }
+            | DecodeError::Unrecognized { message, .. }
+            | DecodeError::Object { message, .. } => message,
         }
     }
 }
@@ -106,13 +122,16 @@ pub struct TypeMeta {
 
 /// Reads apiVersion and kind only, to choose the type to decode with.
 pub fn peek_type_meta(body: &[u8], content_type: ContentType) -> Result<TypeMeta, DecodeError> {
-    let read = match content_type {
-        ContentType::Json => serde_json::from_slice(body).map_err(|e| e.to_string()),
+    let (format, read) = match content_type {
+        ContentType::Json => ("json", serde_json::from_slice(body).map_err(|e| e.to_string())),
         ContentType::Yaml => {
-            parse_yaml(body, true).and_then(|value| TypeMeta::deserialize(value).map_err(|e| e.to_string()))
+            let read = parse_yaml(body, true)
+                .and_then(|value| TypeMeta::deserialize(value).map_err(|e| e.to_string()));
+            ("yaml", read)
         }
+        ContentType::Protobuf => return protobuf::type_meta(body),
     };
-    read.map_err(|message| syntax(body, content_type, "object", message))
+    read.map_err(|message| syntax(body, format, "object", message))
 }
 
 /// Decodes a body as `ty`.
@@ -123,33 +142,34 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let cx = Cx::new(validation);
-    let read = match content_type {
+    let (format, read) = match content_type {
         ContentType::Json => {
             let mut json = serde_json::Deserializer::from_slice(body);
-            Seed::root(&cx, ty)
-                .deserialize(&mut json)
-                .and_then(|value| json.end().map(|()| value))
-                .map_err(|e| e.to_string())
+            let read = Seed::root(&cx, ty).deserialize(&mut json);
+            ("json", read.and_then(|value| json.end().map(|()| value)).map_err(|e| e.to_string()))
         }
-        ContentType::Yaml => parse_yaml(body, true).and_then(|value| {
-            if let Err(message) = parse_yaml(body, false) {
-                cx.strict(|| format!("error converting YAML to JSON: yaml: {message}"));
-            }
-            Seed::root(&cx, ty).deserialize(value).map_err(|e| e.to_string())
-        }),
+        ContentType::Yaml => {
+            let read = parse_yaml(body, true).and_then(|value| {
+                if let Err(message) = parse_yaml(body, false) {
+                    cx.strict(|| format!("error converting YAML to JSON: yaml: {message}"));
+                }
+                Seed::root(&cx, ty).deserialize(value).map_err(|e| e.to_string())
+            });
+            ("yaml", read)
+        }
+        ContentType::Protobuf => return protobuf::decode(body, ty, cx),
     };
-    cx.finish(ty, read.map_err(|message| syntax(body, content_type, ty.kind(), message)))
+    cx.finish(ty, read.map_err(|message| syntax(body, format, ty.kind(), message)))
 }
 
 /// The same for a value that was parsed already, e.g. the result of a patch.
 pub fn coerce(value: Value, ty: TypeRef<'_>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let cx = Cx::new(validation);
     if !is_shallow(&value, DEPTH_MAX) {
-        return cx
-            .finish(ty, Err(syntax(b"", ContentType::Json, ty.kind(), "exceeded max depth".to_owned())));
+        return cx.finish(ty, Err(syntax(b"", "json", ty.kind(), "exceeded max depth".to_owned())));
     }
     let read = Seed::root(&cx, ty).deserialize(value);
-    cx.finish(ty, read.map_err(|e| syntax(b"", ContentType::Json, ty.kind(), e.to_string())))
+    cx.finish(ty, read.map_err(|e| syntax(b"", "json", ty.kind(), e.to_string())))
 }
 
 fn is_shallow(value: &Value, depth_left: usize) -> bool {
@@ -171,22 +191,26 @@ fn parse_yaml(body: &[u8], lenient: bool) -> Result<Value, String> {
     if is_shallow(&value, DEPTH_MAX) { Ok(value) } else { Err("exceeded max depth".to_owned()) }
 }
 
-fn syntax(body: &[u8], content_type: ContentType, kind: &str, message: String) -> DecodeError {
+fn syntax(body: &[u8], format: &'static str, kind: &str, message: String) -> DecodeError {
+    DecodeError::Syntax { kind: kind.to_owned(), format, message, summary: summary(body) }
+}
+
+/// The first bytes of a body, as a text if it looks like JSON.
+fn summary(body: &[u8]) -> String {
     let shown = &body[..body.len().min(SUMMARY_MAX)];
     let dots = if body.len() > SUMMARY_MAX { " ..." } else { "" };
-    let summary = match (body.first(), std::str::from_utf8(shown)) {
+    match (body.first(), std::str::from_utf8(shown)) {
         (None, _) => "<empty>".to_owned(),
         (Some(b'{'), Ok(text)) => format!("{text}{dots}"),
         _ => {
             let hex: String = shown.iter().map(|b| format!("{b:02x}")).collect();
             hex + dots
         }
-    };
-    let format = match content_type {
-        ContentType::Json => "json",
-        ContentType::Yaml => "yaml",
-    };
-    DecodeError::Syntax { kind: kind.to_owned(), format, message, summary }
+    }
+}
+
+fn refused(ty: TypeRef<'_>, message: String) -> DecodeError {
+    DecodeError::Object { kind: ty.kind().to_owned(), version: ty.version().to_owned(), message }
 }
 
 /// What one decoding collects on its way.
@@ -223,18 +247,13 @@ impl Cx {
         ty: TypeRef<'_>,
         read: Result<Option<Value>, DecodeError>,
     ) -> Result<Decoded, DecodeError> {
-        let refuse = |message: String| DecodeError::Object {
-            kind: ty.kind().to_owned(),
-            version: ty.version().to_owned(),
-            message,
-        };
         if let Some(message) = self.failure.take() {
-            return Err(refuse(message));
+            return Err(refused(ty, message));
         }
         let value = read?.unwrap_or_else(|| Value::Object(Map::new()));
         let strict = self.strict.into_inner();
         if self.validation == FieldValidation::Strict && !strict.is_empty() {
-            return Err(refuse(format!("strict decoding error: {}", strict.join(", "))));
+            return Err(refused(ty, format!("strict decoding error: {}", strict.join(", "))));
         }
         Ok(Decoded { value, warnings: strict })
     }

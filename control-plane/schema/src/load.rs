@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::decode::Wire;
 use crate::defaults;
 use crate::types::{Default as PropertyDefault, Kind, ListType, Merge, Property, Schemas, Shape, Type};
 
@@ -19,6 +20,7 @@ pub(crate) fn builtin() -> Schemas {
                 properties: Vec::new(),
                 hook: defaults::hook(name),
                 has_defaults: false,
+                wire: Wire::default(),
             }),
             ["P", rest @ ..] => {
                 let property = loader.property(rest);
@@ -29,6 +31,11 @@ pub(crate) fn builtin() -> Schemas {
                     .expect("a property follows its type")
                     .properties
                     .push(property);
+            }
+            ["W", path, property, presence, form] => {
+                let ty = loader.schemas.types.last_mut().expect("a protobuf field follows its type");
+                let at = ty.index_of(property).expect("the build checks that the property exists");
+                ty.wire.insert(path, at, presence, form);
             }
             &["K", group, version, kind, type_id] => {
                 let type_id = type_id.parse().expect("a kind's type is a number");

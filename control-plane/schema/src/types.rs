@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::decode::Wire;
 use crate::{defaults, load};
 
 /// All types and kinds of one source.
@@ -39,6 +40,8 @@ pub(crate) struct Type {
     pub hook: Option<defaults::Hook>,
     /// Whether defaulting has anything to do in it or below it.
     pub has_defaults: bool,
+    /// Its fields in protobuf.
+    pub wire: Wire,
 }
 
 /// A property of an object type.

@@ -27,14 +27,25 @@ impl<'t> Trail<'t> {
         Trail { parent: Some(self), step }
     }
 
+    /// How many steps down from the object this is.
+    pub(super) fn depth(&self) -> usize {
+        std::iter::successors(self.parent, |trail| trail.parent).count()
+    }
+
     /// `spec.containers[0].foo`: the path of a field below, as strict errors give it.
     pub(super) fn field(&self, name: &str) -> String {
-        let mut path = String::new();
-        self.write_path(&mut path);
+        let mut path = self.here();
         if !path.is_empty() {
             path.push('.');
         }
         path.push_str(name);
+        path
+    }
+
+    /// The path of this place itself.
+    pub(super) fn here(&self) -> String {
+        let mut path = String::new();
+        self.write_path(&mut path);
         path
     }
 
