@@ -21,7 +21,6 @@ mod openapi;
 mod openapi_v2;
 mod pipeline;
 mod pods;
-mod protobuf;
 mod request;
 mod resources;
 mod response;

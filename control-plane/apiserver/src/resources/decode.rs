@@ -1,10 +1,6 @@
 //! From the bytes of a body to the object that the path asks for, by the schema of its kind.
 
-use crate::{
-    discovery::group_version,
-    protobuf::{self, ProtobufError},
-    request::body::{self, BodyType},
-};
+use crate::{discovery::group_version, request::body};
 use bytes::Bytes;
 use keelson_registry::{context::Context, kind::Kind, status::Status};
 use keelson_schema::{DecodeError, Schemas, TypeMeta};
@@ -43,20 +39,11 @@ pub(crate) fn decode(
         .kind(wanted.group, wanted.version, wanted.kind)
         .ok_or_else(|| Status::internal(format!("no schema for kind {}", wanted.kind)))?;
     let refused = |error: DecodeError| Status::bad_request(error.to_string());
-    let decoded = match body::body_type(content_type)? {
-        BodyType::Text(content_type) => {
-            let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
-            check_type(&given, wanted)?;
-            keelson_schema::decode(bytes, content_type, type_ref, context.field_validation)
-                .map_err(refused)?
-        }
-        BodyType::Protobuf => {
-            let refused_here = |error: ProtobufError| Status::bad_request(error.to_string());
-            check_type(&protobuf::type_meta(bytes).map_err(refused_here)?, wanted)?;
-            let value = protobuf::to_json(bytes).map_err(refused_here)?;
-            keelson_schema::coerce(value, type_ref, context.field_validation).map_err(refused)?
-        }
-    };
+    let content_type = body::content_type(content_type)?;
+    let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
+    check_type(&given, wanted)?;
+    let decoded =
+        keelson_schema::decode(bytes, content_type, type_ref, context.field_validation).map_err(refused)?;
     for warning in decoded.warnings {
         context.warnings.add(warning);
     }

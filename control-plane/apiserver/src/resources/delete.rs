@@ -6,18 +6,14 @@ use super::{
 };
 use crate::{
     pipeline::text,
-    protobuf,
-    request::{
-        body::{self, BodyType},
-        options,
-    },
+    request::{body, options},
     response::Answer,
     system::negotiated,
     wire::Body,
 };
 use http::{Request, StatusCode, header, request::Parts};
 use keelson_registry::{StoredBody, context::Context, kind::Kind, options::DeleteOptions, status::Status};
-use keelson_schema::ContentType;
+use keelson_schema::{DecodeError, FieldValidation, Schemas};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -38,17 +34,17 @@ async fn read_options(
 }
 
 fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
-    match body::body_type(content_type)? {
-        BodyType::Text(ContentType::Json) => serde_json::from_slice(bytes)
-            .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid JSON: {error}"))),
-        BodyType::Text(ContentType::Yaml) => std::str::from_utf8(bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|text| serde_saphyr::from_str(text).map_err(|error| error.to_string()))
-            .map_err(|error| Status::bad_request(format!("DeleteOptions are not valid YAML: {error}"))),
-        BodyType::Protobuf => {
-            protobuf::to_json(bytes).map_err(|error| Status::bad_request(error.to_string()))
-        }
+    let content_type = body::content_type(content_type)?;
+    let refused = |error: DecodeError| Status::bad_request(error.to_string());
+    let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
+    if !given.kind.is_empty() && given.kind != "DeleteOptions" {
+        let why = format!("DeleteOptions expected in the body of a DELETE, got {:?}", given.kind);
+        return Err(Status::bad_request(why));
     }
+    let options = Schemas::builtin().delete_options();
+    let decoded =
+        keelson_schema::decode(bytes, content_type, options, FieldValidation::Ignore).map_err(refused)?;
+    Ok(decoded.value)
 }
 
 /// DELETE of one object.

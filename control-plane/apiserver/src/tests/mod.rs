@@ -3,6 +3,7 @@
 mod forms;
 mod identity;
 mod refusals;
+mod streams;
 mod watching;
 mod writes;
 
