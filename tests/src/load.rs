@@ -12,13 +12,11 @@ use tempfile::NamedTempFile;
 /// Pause between two connections of constant load: two cores also run the cluster.
 const PAUSE_US: u32 = 10_000;
 
-/// `number` requests by wget in a running pod, each over a new connection.
-///
-/// busybox 1.35's wget crashes when a connection fails and `-T` is given: counted as a failure like any other, but without
-/// its reason.
+/// `number` requests by wget in a running pod, each over a new connection. (`timeout`, because `wget -T` crashes in Debian's
+/// static busybox 1.35.)
 pub fn from_pod(namespace: &Namespace, pod: &str, url: &str, number: u32) -> Result<Count> {
     let script = format!(
-        "i=0; while [ $i -lt {number} ]; do wget -q -T 5 -O - {url} 2>&1 || echo failed; i=$((i+1)); done | sort | uniq -c"
+        "i=0; while [ $i -lt {number} ]; do timeout 5 wget -q -O - {url} 2>&1 || echo failed; i=$((i+1)); done | sort | uniq -c"
     );
     Count::parse(&namespace.shell(pod, &script)?)
 }
@@ -34,7 +32,7 @@ impl<'a> PodLoad<'a> {
     pub fn start(namespace: &'a Namespace, pod: &str, url: &str, node: Option<&str>) -> Result<PodLoad<'a>> {
         let script = format!(
             "n=0; while [ ! -e /tmp/stop ]; do \
-             if out=$(wget -q -T 5 -O - {url} 2>&1); then n=$((n+1)); [ $n -gt 1 ] || echo started; \
+             if out=$(timeout 5 wget -q -O - {url} 2>&1); then n=$((n+1)); [ $n -gt 1 ] || echo started; \
              else echo \"failed at $(date +%T): $out\"; fi; usleep {PAUSE_US}; done; echo answered $n"
         );
         let object: Value = manifest::script(pod, &script);

@@ -53,7 +53,7 @@ fn every_short_form_is_found_by_the_search_path() -> Result<()> {
         format!("web.{space}.svc"),
         format!("web.{space}.svc.cluster.local."),
     ] {
-        let said = namespace.shell("client", &format!("wget -q -T 5 -O - http://{host}/"))?;
+        let said = namespace.shell("client", &format!("timeout 5 wget -q -O - http://{host}/"))?;
         ensure!(said.starts_with("web-"), "{host} answered {said}");
     }
     Ok(())

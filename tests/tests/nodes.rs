@@ -80,7 +80,7 @@ fn pods_of_a_dead_node_are_replaced_and_not_doubled_when_it_returns() -> Result<
     })?;
     // It is a node like the others again: taken for new pods, and its Services are right.
     namespace.apply_all(&[manifest::on_node(
-        manifest::script("returned", "wget -q -T 5 -O - http://web/"),
+        manifest::script("returned", "timeout 5 wget -q -O - http://web/"),
         &dead,
     )])?;
     let log = namespace.finished("returned")?;

@@ -128,7 +128,7 @@ fn run_expose_wait_and_delete() -> Result<()> {
             == "service/front exposed"
     );
     namespace.endpoints("front", 1)?;
-    let said = namespace.kubectl("run once --image=busybox:1.35 --restart=Never --attach --rm --quiet -- wget -q -T 5 -O - http://front:8080/")?;
+    let said = namespace.kubectl("run once --image=busybox:1.35 --restart=Never --attach --rm --quiet -- timeout 5 wget -q -O - http://front:8080/")?;
     ensure!(said.contains("Welcome to nginx!"), "{said}");
     ensure!(namespace.refused("get pod once", None)?.contains("not found"));
 

@@ -112,12 +112,14 @@ fn a_paused_deployment_rolls_when_it_is_resumed() -> Result<()> {
     let pods = namespace.ready_pods("app=web", 3)?;
     ensure!(pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == manifest::NGINX), "it rolled");
     namespace.kubectl("scale deployment web --replicas=2")?;
-    let refusal = namespace.refused("rollout undo deployment/web", None)?;
-    ensure!(refusal.contains("paused"), "{refusal}");
 
     namespace.kubectl("rollout resume deployment/web")?;
     namespace.kubectl("rollout status deployment/web --timeout=60s")?;
     ensure!(images(&namespace)?.iter().all(|image| image == manifest::NGINX_NEXT));
+
+    namespace.kubectl("rollout pause deployment/web")?;
+    let refusal = namespace.refused("rollout undo deployment/web", None)?;
+    ensure!(refusal.contains("paused"), "{refusal}");
     Ok(())
 }
 

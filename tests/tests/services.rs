@@ -229,7 +229,7 @@ fn pods_of_different_nodes_reach_each_other_unchanged() -> Result<()> {
         )?;
         for client in &clients {
             let url = format!("http://{}:8080/cgi-bin/peer", address(server)?);
-            let seen = namespace.shell(client, &format!("wget -q -T 5 -O - {url}"))?;
+            let seen = namespace.shell(client, &format!("timeout 5 wget -q -O - {url}"))?;
             let seen = seen.trim().trim_start_matches("[::ffff:").trim_end_matches(']').to_string();
             ensure!(seen == address(client)?, "{server} saw {client} as {seen}: an address was translated");
         }

@@ -33,6 +33,7 @@ impl Strategy for Service {
 
     fn prepare_update(&self, _call: &Call<'_>, new: &mut Value, old: &Value) {
         patch_allocated(new, old);
+        follow_single(new, old);
         pair_addresses(new);
         set_families(new);
     }
@@ -120,6 +121,15 @@ fn pair_addresses(object: &mut Value) {
             spec(object).insert("clusterIP".to_owned(), first);
         }
         _ => {}
+    }
+}
+
+/// A client that changes clusterIP alone means the list too (upstream's NormalizeClusterIPs).
+fn follow_single(new: &mut Value, old: &Value) {
+    let single = cluster_ip(new).to_owned();
+    let list = |object: &Value| object.pointer("/spec/clusterIPs").cloned();
+    if !single.is_empty() && single != cluster_ip(old) && list(new) == list(old) {
+        spec(new).insert("clusterIPs".to_owned(), json!([single]));
     }
 }
 
