@@ -49,7 +49,8 @@ impl Hierarchies {
             let Some((front, back)) = line.split_once(" - ") else { continue };
             let mut back = back.split(' ');
             let (kind, options) = (back.next().unwrap_or(""), back.nth(1).unwrap_or(""));
-            let Some(point) = front.split(' ').nth(4).map(|p| PathBuf::from(crate::mounts::unescape(p))) else {
+            let Some(point) = front.split(' ').nth(4).map(|p| PathBuf::from(crate::mounts::unescape(p)))
+            else {
                 continue;
             };
             let has = |name: &str| options.split(',').any(|option| option == name);
@@ -141,8 +142,9 @@ fn make(root: &Path, path: &str) -> io::Result<PathBuf> {
 
 fn write(dir: &Path, file: &str, value: Option<u64>) -> io::Result<()> {
     match value {
-        Some(value) => std::fs::write(dir.join(file), value.to_string())
-            .map_err(|e| io::Error::new(e.kind(), format!("writing {value} to {}: {e}", dir.join(file).display()))),
+        Some(value) => std::fs::write(dir.join(file), value.to_string()).map_err(|e| {
+            io::Error::new(e.kind(), format!("writing {value} to {}: {e}", dir.join(file).display()))
+        }),
         None => Ok(()),
     }
 }

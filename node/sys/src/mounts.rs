@@ -133,10 +133,7 @@ mod tests {
     #[test]
     fn mounts_below_a_folder_come_deepest_first() {
         let points = mount_points_below(MOUNTINFO, Path::new("/data/pods"));
-        assert_eq!(
-            points,
-            [Path::new("/data/pods/a b/vol/deep/er"), Path::new("/data/pods/a b/vol")]
-        );
+        assert_eq!(points, [Path::new("/data/pods/a b/vol/deep/er"), Path::new("/data/pods/a b/vol")]);
     }
 
     #[test]

@@ -164,12 +164,18 @@ pub(crate) fn wait(spec: &Spec, keelson: &Daemon) -> Result<()> {
 
 /// Waits until every node is Ready, by a watch on the API; fails early when a node daemon ends meanwhile.
 pub(crate) fn wait_nodes(spec: &Spec, bin: &Path) -> Result<()> {
-    let mut keelson = cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
-    let mut child = keelson.arg("--kubeconfig").arg(kubeconfig_file()).spawn().context("starting `keelson wait`")?;
+    let mut keelson =
+        cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
+    let mut child =
+        keelson.arg("--kubeconfig").arg(kubeconfig_file()).spawn().context("starting `keelson wait`")?;
     let daemons: Vec<String> = spec.node_names().map(|name| format!("{name}-node")).collect();
     loop {
         if let Some(status) = child.try_wait()? {
-            anyhow::ensure!(status.success(), "not every node is Ready; the daemons said:\n{}", logs(&daemons));
+            anyhow::ensure!(
+                status.success(),
+                "not every node is Ready; the daemons said:\n{}",
+                logs(&daemons)
+            );
             return Ok(());
         }
         for name in &daemons {

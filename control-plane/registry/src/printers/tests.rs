@@ -1,3 +1,5 @@
+//! Printed rows, a table a kind.
+
 use super::row;
 use crate::table::KindTable;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Addresses and node ports: taken, refused, given back.
+
 use crate::fixture::{Fixture, fixture};
 use keelson_registry::{DeleteOptions, ListOptions};
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Deletion: grace, finalizers, preconditions, propagation.
+
 use crate::fixture::{config_map, deployment, fixture, pod};
 use keelson_registry::{DeleteOptions, ListOptions, Preconditions, Propagation};
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Lists and gets: selectors, limits, continue tokens, past revisions.
+
 use crate::fixture::{config_map, fixture, labelled, on, pod, version};
 use keelson_registry::{ListOptions, options::PatchType};
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Watches: order, selection, bookmarks, lag.
+
 use crate::fixture::{config_map, fixture, labelled, next, on, version};
 use futures::StreamExt;
 use keelson_registry::{WatchEvent, WatchOptions};

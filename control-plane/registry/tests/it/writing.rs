@@ -1,3 +1,5 @@
+//! Creates, updates and patches: conflicts, no-ops, dry runs, defaults.
+
 use crate::fixture::{config_map, deployment, fixture, pod, version};
 use keelson_registry::{Context, FieldValidation, PatchType};
 use serde_json::{Value, json};

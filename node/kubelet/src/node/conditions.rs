@@ -95,7 +95,8 @@ pub(super) fn carry_over(fresh: &mut [NodeCondition], old: &[NodeCondition]) -> 
 
 /// Whether the API says otherwise than the node itself; before the first look at the API, no.
 pub(super) fn overruled(own: &[NodeCondition], seen: &[NodeCondition]) -> bool {
-    let status = |kind: &str| seen.iter().find(|condition| condition.type_ == kind).map(|c| c.status.as_str());
+    let status =
+        |kind: &str| seen.iter().find(|condition| condition.type_ == kind).map(|c| c.status.as_str());
     !seen.is_empty() && own.iter().any(|condition| status(&condition.type_) != Some(&condition.status))
 }
 

@@ -53,7 +53,8 @@ async fn connect_in(path: PathBuf) -> Result<Handle, NetError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let enter = move || {
         let _context = runtime.enter();
-        let entered = File::open(&path).and_then(|file| Ok(nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)?));
+        let entered = File::open(&path)
+            .and_then(|file| Ok(nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)?));
         let handle = match entered {
             Ok(()) => connect().map_err(NetError::Socket),
             Err(source) => Err(NetError::Namespace { path, source }),
@@ -62,7 +63,9 @@ async fn connect_in(path: PathBuf) -> Result<Handle, NetError> {
         let _ = sender.send(handle);
     };
     std::thread::Builder::new().name("netns".into()).spawn(enter).map_err(NetError::Socket)?;
-    receiver.await.unwrap_or_else(|_| Err(NetError::Socket(io::Error::other("the thread ended without an answer"))))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(NetError::Socket(io::Error::other("the thread ended without an answer"))))
 }
 
 #[async_trait]
@@ -79,7 +82,8 @@ impl Network for Netlink {
         let mut session = self.session(&Netns::Own).await?;
         let names = session.link_names().await?;
         let request = self.own.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-        let messages: Vec<RouteMessage> = request.try_collect().await.map_err(|e| refused("reading routes", e))?;
+        let messages: Vec<RouteMessage> =
+            request.try_collect().await.map_err(|e| refused("reading routes", e))?;
         let ours = messages.iter().filter(|m| m.header.protocol == RouteProtocol::from(ROUTE_PROTOCOL));
         Ok(ours.map(|message| route_of(message, &names)).collect())
     }
@@ -138,7 +142,8 @@ impl Session {
             }
             NetOp::PutNeighbour { link, address, mac } => {
                 let index = self.index(link).await?;
-                let request = self.handle.neighbours().add(index, IpAddr::V4(*address)).link_layer_address(mac);
+                let request =
+                    self.handle.neighbours().add(index, IpAddr::V4(*address)).link_layer_address(mac);
                 request.replace().execute().await
             }
             NetOp::DeleteLink { link } => match self.index(link).await {
@@ -149,7 +154,9 @@ impl Session {
         };
         match done {
             Err(error) if already(op, &error) => Ok(()),
-            other => other.map_err(|source| NetError::Refused { op: format!("{op:?}"), source: Box::new(source) }),
+            other => {
+                other.map_err(|source| NetError::Refused { op: format!("{op:?}"), source: Box::new(source) })
+            }
         }
     }
 
@@ -172,7 +179,9 @@ impl Session {
         let request = self.handle.link().get().execute();
         let links: Vec<_> = request.try_collect().await.map_err(|e| refused("reading links", e))?;
         let name = |attributes: &[LinkAttribute]| {
-            attributes.iter().find_map(|a| if let LinkAttribute::IfName(name) = a { Some(name.clone()) } else { None })
+            attributes
+                .iter()
+                .find_map(|a| if let LinkAttribute::IfName(name) = a { Some(name.clone()) } else { None })
         };
         Ok(links.iter().filter_map(|link| Some((link.header.index, name(&link.attributes)?))).collect())
     }
