@@ -8,7 +8,7 @@ use keelson_tests::{
 };
 use serde_json::{Value, json};
 
-/// Rolls a Deployment of three over to another image and back while a pod and a node keep connecting to its Service.
+/// Rolls a Deployment of three over to another image and back, twice, while a pod and a node keep connecting to its Service.
 fn roll_under_load(namespace: &Namespace, container: Value) -> Result<()> {
     let cluster = Cluster::require()?;
     let mut deployment = manifest::deployment("web", 3, container);
@@ -19,7 +19,7 @@ fn roll_under_load(namespace: &Namespace, container: Value) -> Result<()> {
     let by_name = PodLoad::start(namespace, "load", "http://web/", None)?;
     let target = format!("{}:80", namespace.cluster_ip("web")?);
     let by_address = NodeLoad::start(&cluster, &cluster.nodes()[0], &target)?;
-    for image in [manifest::NGINX_NEXT, manifest::NGINX] {
+    for image in [manifest::NGINX_NEXT, manifest::NGINX].repeat(2) {
         namespace.kubectl(&format!("set image deployment/web nginx={image}"))?;
         let said = namespace.kubectl("rollout status deployment/web --timeout=90s")?;
         ensure!(said.contains("successfully rolled out"), "{said}");
@@ -28,8 +28,8 @@ fn roll_under_load(namespace: &Namespace, container: Value) -> Result<()> {
         let is_new = |pod: &Value| pod["spec"]["containers"][0]["image"] == image;
         ensure!(pods.iter().all(is_new), "a pod of another image counts as rolled over to {image}");
     }
-    by_address.stop()?.all_answered(200).context("from the node, by address")?;
-    by_name.stop()?.all_answered(200).context("from a pod, by name")
+    by_address.stop()?.all_answered(100).context("from the node, by address")?;
+    by_name.stop()?.all_answered(100).context("from a pod, by name")
 }
 
 #[test]
