@@ -47,11 +47,21 @@ pub(crate) fn binaries(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
     Ok(paths::target().join(profile.folder()))
 }
 
-/// `cargo` as the caller's own, in the checkout.
+/// `cargo` as the caller's own, in the checkout, without what the cargo that runs us has said of us: some build scripts
+/// look at it, and would have their crates compiled anew, now with it and now without.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars().filter(|(name, _)| is_about_xtask(name)) {
+        command.env_remove(name);
+    }
     command.current_dir(paths::root());
     command
+}
+
+fn is_about_xtask(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|p| variable.starts_with(p))
 }
 
 /// Builds the eBPF programs into target/ebpf; answers the object. Needs the linker, which is built once from crates.io.
