@@ -10,7 +10,7 @@ use std::{io::Write, process::Command, time::Duration};
 use tempfile::NamedTempFile;
 
 /// Pause between two connections of constant load: two cores also run the cluster.
-const PAUSE_US: u32 = 10_000;
+const PAUSE_US: u32 = 5_000;
 
 /// `number` requests by wget in a running pod, each over a new connection. (`timeout`, because `wget -T` crashes in Debian's
 /// static busybox 1.35.)

@@ -81,10 +81,10 @@ fn a_killed_daemon_fails_no_request_and_its_successor_catches_up() -> Result<()>
     let after = containers(&namespace, NODE)?;
 
     for load in hosts {
-        load.stop()?.all_answered(200).context("from the node")?;
+        load.stop()?.all_answered(100).context("from the node")?;
     }
     for load in pods {
-        load.stop()?.all_answered(200).context("from a pod of the node")?;
+        load.stop()?.all_answered(50).context("from a pod of the node")?;
     }
     ensure!(after == before, "containers were restarted: {before:?} became {after:?}");
     Ok(())

@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::worker::service;
+use crate::{Result, wire::service};
 
 /// Programs the namespace of this process.
-pub(crate) fn program(services: usize, backends: &[SocketAddr]) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn program(services: usize, backends: &[SocketAddr]) -> Result<()> {
     let mut child = Command::new("iptables-restore")
         .stdin(Stdio::piped())
         .spawn()
@@ -20,7 +20,7 @@ pub(crate) fn program(services: usize, backends: &[SocketAddr]) -> Result<(), Bo
     if status.success() { Ok(()) } else { Err(format!("iptables-restore: {status}").into()) }
 }
 
-fn rules(services: usize, backends: &[SocketAddr]) -> Result<String, std::fmt::Error> {
+fn rules(services: usize, backends: &[SocketAddr]) -> std::result::Result<String, std::fmt::Error> {
     let mut text =
         String::from("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-POSTROUTING - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n");
     for s in 0..services {

@@ -1,58 +1,50 @@
-//! One process: a namespace, two servers, Services in front of them, and connections on demand.
+//! One process: a wire, two servers, Services in front of them, and connections on demand.
 
 use std::{
     fs,
     io::{BufRead, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
-    path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
-use keelson_dataplane::{
-    Dataplane, Object, Options,
-    plan::{Frontend, FrontendKey, Protocol},
-    remove_all,
-};
 use nix::{
-    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    sched::{CpuSet, sched_setaffinity},
     sys::socket::{setsockopt, sockopt},
-    unistd::Pid,
+    unistd::{Pid, alarm},
 };
 
-use crate::iptables;
+use crate::{
+    Result, iptables,
+    wire::{self, Path, SERVICE_PORT, Space, service},
+};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// After this a process that hangs is ended by the kernel, in seconds. Three processes that take turns live longer than
+/// their own batches.
+const LIFE_MAX: u32 = 100;
 
-const BPFFS: &str = "/sys/fs/bpf";
-const PORT: u16 = 80;
-
-/// Address of a Service by its number; from 10.96.1.0 on.
-pub(crate) fn service(number: usize) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 96, 1, 0)) + number as u32)
-}
-
-pub(crate) fn run(way: &str, services: usize) -> Result<()> {
+/// `cgroup` is the folder to join, empty for none: clients and servers alike, as all pods of a node are under its programs.
+pub(crate) fn run(path: Path, way: &str, services: usize, cgroup: &str) -> Result<()> {
+    alarm::set(LIFE_MAX);
     pin()?;
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    command("ip", &["link", "set", "lo", "up"])?;
-    command("ip", &["address", "add", "10.244.0.1/32", "dev", "lo"])?;
-    command("ip", &["route", "add", "10.96.0.0/16", "dev", "lo", "src", "10.244.0.1"])?;
-    let backends = [serve()?, serve()?];
-    match way {
-        "bare" => answer(&["direct"], services, &backends),
-        "iptables" => {
-            iptables::program(services, &backends)?;
-            answer(&["direct", "service"], services, &backends)
-        }
-        _ => {
-            let lab = Lab::new(services, &backends)?;
-            let done = answer(&["direct", "service", "direct-again"], services, &backends);
-            drop(lab);
-            done
-        }
+    if !cgroup.is_empty() {
+        let file = std::path::Path::new(cgroup).join("cgroup.procs");
+        fs::write(file, std::process::id().to_string())?;
     }
+    let wire = wire::lay(path)?;
+    let backends = path.backends();
+    if way == "iptables" {
+        iptables::program(services, &backends)?;
+    }
+    let [one, two] = wire.servers;
+    serve(one, backends[0])?;
+    serve(two, backends[1])?;
+    wire.client.enter()?;
+    let names: &[_] = match way {
+        "bare" => &["direct"],
+        _ => &["direct", "service", "direct-again"],
+    };
+    answer(names, services, &backends)
 }
 
 /// Client and servers share one CPU. On several, the time that a CPU needs to wake from idle is added or not by a hair's
@@ -78,7 +70,7 @@ fn answer(names: &[&str], services: usize, backends: &[SocketAddr]) -> Result<()
             for turn in 0..names.len() {
                 let way = (round + turn) % names.len();
                 let to = match names[way] {
-                    "service" => SocketAddr::new(service(random.below(services)).into(), PORT),
+                    "service" => SocketAddr::new(service(random.below(services)).into(), SERVICE_PORT),
                     _ => backends[random.below(backends.len())],
                 };
                 row[way] = connect(to)?;
@@ -109,7 +101,7 @@ impl Random {
 /// Connects, sends a byte, waits for the answer; nanoseconds. Closes with a reset, so that no port waits.
 fn connect(to: SocketAddr) -> Result<u32> {
     let start = Instant::now();
-    let mut stream = TcpStream::connect(to)?;
+    let mut stream = TcpStream::connect(to).map_err(|e| format!("{to}: {e}"))?;
     stream.write_all(b"?")?;
     stream.read_exact(&mut [0])?;
     let elapsed = start.elapsed();
@@ -117,9 +109,13 @@ fn connect(to: SocketAddr) -> Result<u32> {
     Ok(elapsed.as_nanos() as u32)
 }
 
-fn serve() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("10.244.0.1:0")?;
-    let address = listener.local_addr()?;
+/// Serves in a namespace for as long as the process lives; listens when it returns.
+fn serve(space: Space, address: SocketAddr) -> Result<()> {
+    let listen = move || {
+        let entered = space.enter().map_err(|e| e.to_string());
+        entered.and_then(|()| TcpListener::bind(address).map_err(|e| format!("listening on {address}: {e}")))
+    };
+    let listener = std::thread::spawn(listen).join().map_err(|_| "a server's thread panicked")??;
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             let mut byte = [0];
@@ -128,78 +124,5 @@ fn serve() -> Result<SocketAddr> {
             let _ = stream.read(&mut byte);
         }
     });
-    Ok(address)
-}
-
-pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
-    let status = Command::new(program).args(arguments).status().map_err(|e| format!("{program}: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {arguments:?}: {status}").into()) }
-}
-
-/// The cgroup with the programs, and what is to be removed at the end.
-struct Lab {
-    options: Options,
-    home: PathBuf,
-    _dataplane: Dataplane,
-}
-
-impl Lab {
-    fn new(services: usize, backends: &[SocketAddr]) -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).ok_or("no cgroup2 mount")?;
-        let mount = Path::new(mount.split(' ').nth(4).ok_or("no mount point")?);
-        let groups = fs::read_to_string("/proc/self/cgroup")?;
-        let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).ok_or("in no v2 cgroup")?;
-        let node = format!("bench-{}", std::process::id());
-        let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
-        let options = Options {
-            cgroup_root: mount.join(&node),
-            node,
-            bpffs: BPFFS.into(),
-            object: std::env::var_os("KEELSON_EBPF_OBJ")
-                .map_or(Object::File(object), |p| Object::File(p.into())),
-        };
-        fs::create_dir(&options.cgroup_root)?;
-        let opened = Self::fill(&options, services, backends);
-        let dataplane = opened.inspect_err(|_| clean(&options))?;
-        fs::write(options.cgroup_root.join("cgroup.procs"), std::process::id().to_string())?;
-        Ok(Self { options, home: mount.join(own), _dataplane: dataplane })
-    }
-
-    fn fill(options: &Options, services: usize, backends: &[SocketAddr]) -> Result<Dataplane> {
-        let mut dataplane = Dataplane::open(options)?;
-        let mut backends = backends.to_vec();
-        backends.sort_unstable();
-        let frontend = |number| Frontend {
-            key: FrontendKey { address: service(number).into(), port: PORT, protocol: Protocol::Tcp },
-            backends: backends.clone(),
-            affinity_s: 0,
-        };
-        let start = Instant::now();
-        let all: Vec<_> = (0..services).map(frontend).collect();
-        dataplane.replace(&all)?;
-        let filled = start.elapsed();
-        let start = Instant::now();
-        dataplane.change(&[], &[Frontend { backends: all[0].backends[..1].to_vec(), ..all[0].clone() }])?;
-        dataplane.change(&[], &all[..1])?;
-        eprintln!("{services} Services written in {filled:?}; one changed in {:?}", start.elapsed() / 2);
-        dataplane.attach()?;
-        Ok(dataplane)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = fs::write(self.home.join("cgroup.procs"), std::process::id().to_string());
-        clean(&self.options);
-    }
-}
-
-fn clean(options: &Options) {
-    if let Err(e) = remove_all(&options.bpffs, &options.node) {
-        eprintln!("pins are left: {e}");
-    }
-    if let Err(e) = fs::remove_dir(&options.cgroup_root) {
-        eprintln!("{} is left: {e}", options.cgroup_root.display());
-    }
+    Ok(())
 }
