@@ -1,4 +1,5 @@
-//! `bench`: runs the measuring program, built with optimisation, against a cluster of its own.
+//! `bench`: runs the measuring programs, built with optimisation: `service` in namespaces of its own, the rest against a
+//! cluster of its own.
 
 use crate::{
     build::{self, Profile, cargo},
@@ -13,7 +14,7 @@ use anyhow::Result;
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench pods -o json"
 )]
 pub(crate) struct Args {
-    /// What to measure; without it everything
+    /// What to measure (service, pods, memory); without it everything, one report after the other
     what: Option<String>,
     /// Output: text or json
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
@@ -22,6 +23,24 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     doctor::ensure(doctor::For::Bench)?;
+    match args.what.as_deref() {
+        Some("service") => service(args),
+        Some(_) => cluster(args),
+        None => service(args).and_then(|()| cluster(args)),
+    }
+}
+
+/// What a connection to a Service costs beside one to the pod; asks for root, not for a cluster.
+fn service(args: &Args) -> Result<()> {
+    let object = build::ebpf()?;
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "keelson-dataplane"]);
+    command.args(["--example", "connect_latency", "--", "--output", &args.output]);
+    run_command(command.env("KEELSON_EBPF_OBJ", object))
+}
+
+/// What a running cluster does, from outside.
+fn cluster(args: &Args) -> Result<()> {
     if Spec::load()?.is_none() {
         up::run(&up::Args {
             nodes: 1,

@@ -55,30 +55,35 @@ fn pin() -> Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &last)?)
 }
 
+/// Rounds at the start of each batch that are not told: what other processes left in the caches is gone after them.
+const UNTOLD: usize = 5;
+
 /// For each number on stdin so many rounds of all ways, a line of times each. An empty line ends it.
 fn answer(names: &[&str], services: usize, backends: &[SocketAddr]) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "ready {}", names.join(" "))?;
     out.flush()?;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut order: Vec<usize> = (0..names.len()).collect();
     for line in std::io::stdin().lock().lines() {
         let Ok(rounds) = line?.trim().parse::<usize>() else { break };
-        let mut times = Vec::with_capacity(rounds * names.len());
-        for round in 0..rounds {
-            // Each way is first as often as any other, and each chooses anew among Services or backends.
+        let mut times = Vec::with_capacity(rounds);
+        for _ in 0..UNTOLD + rounds {
+            // By chance, so that no way always follows the same other: each pays for closing the one before.
+            random.shuffle(&mut order);
             let mut row = vec![0; names.len()];
-            for turn in 0..names.len() {
-                let way = (round + turn) % names.len();
+            for &way in &order {
+                // Each chooses anew among Services or backends.
                 let to = match names[way] {
                     "service" => SocketAddr::new(service(random.below(services)).into(), SERVICE_PORT),
                     _ => backends[random.below(backends.len())],
                 };
                 row[way] = connect(to)?;
             }
-            times.extend(row);
+            times.push(row);
         }
-        for round in times.chunks(names.len()) {
-            let words: Vec<_> = round.iter().map(ToString::to_string).collect();
+        for row in &times[UNTOLD..] {
+            let words: Vec<_> = row.iter().map(ToString::to_string).collect();
             writeln!(out, "{}", words.join(" "))?;
         }
         out.flush()?;
@@ -95,6 +100,13 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 32) as usize % limit
+    }
+
+    /// Fisher and Yates.
+    fn shuffle(&mut self, order: &mut [usize]) {
+        for last in (1..order.len()).rev() {
+            order.swap(last, self.below(last + 1));
+        }
     }
 }
 
