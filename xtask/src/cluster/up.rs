@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     progress.step("building the eBPF programs");
     build::ebpf()?;
     progress.step("building the binaries");
-    let bin = build::binaries(spec.profile, &["keelson", "keelson-node", "keelson-cni", "kubectl-keelson"])?;
+    let bin = build::binaries(spec.profile, &["keelson", "keelson-node", "keelson-cni"])?;
     let archives = images::ensure(false)?;
     start(&spec, &bin, &archives)
 }
