@@ -14,7 +14,7 @@ use std::process::Command;
     after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --tier unit\n  cargo xtask test --tier e2e --keep\n  cargo xtask test --tier e2e -- deployment"
 )]
 pub(crate) struct Args {
-    /// One tier; without it all of them, of `soak` a minute each
+    /// One tier; without it all of them
     #[arg(long, value_enum)]
     tier: Option<Tier>,
     /// Leave the cluster of the end-to-end tests running
