@@ -96,7 +96,8 @@ fn exec_with_a_terminal_has_one() -> Result<()> {
     namespace.apply_all(&[manifest::shell("client")])?;
     namespace.ready("client")?;
     // The size is told after the start, by a message of its own: the command waits for it, five seconds at most.
-    let sized = "n=0; until stty size 2>/dev/null | grep -q 77 || [ $n -gt 500 ]; do n=$((n+1)); usleep 10000; done";
+    let sized =
+        "n=0; until stty size 2>/dev/null | grep -q 77 || [ $n -gt 500 ]; do n=$((n+1)); usleep 10000; done";
     let shown = format!("{sized}; tty; stty size");
     // kubectl asks for a terminal only if it has one itself: util-linux' script gives it one.
     let kubectl = namespace.command(&["exec", "-it", "client", "--", "sh", "-c", &shown])?;
