@@ -30,6 +30,12 @@ impl Frontend4 {
         zerocopy::transmute!(self)
     }
 
+    /// As an IPv6 frontend with a mapped address, for maps that serve both families.
+    #[inline(always)]
+    pub const fn to_mapped(self) -> Frontend6 {
+        Frontend6 { address: self.address.to_mapped(), port: self.port, protocol: self.protocol, pad: 0 }
+    }
+
     /// Back from a word.
     pub fn from_word(word: u64) -> Self {
         zerocopy::transmute!(word)
@@ -42,7 +48,7 @@ impl Frontend4 {
     }
 }
 
-/// What a client connects to, IPv6. Never a mapped address: those are looked up as IPv4.
+/// What a client connects to, IPv6. As a frontend never a mapped address: those are looked up as IPv4.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
@@ -80,8 +86,8 @@ pub struct Datagram {
 pub struct Affinity {
     /// Cookie of the client's network namespace, host order.
     pub client: u64,
-    /// Number of the Service's record, host order.
-    pub service: u32,
+    /// What the client asks for; IPv4 in mapped form.
+    pub frontend: Frontend6,
     /// Always zero.
     pub pad: u32,
 }
@@ -92,18 +98,18 @@ pub struct Affinity {
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, FromBytes, Immutable, IntoBytes, KnownLayout,
 )]
 pub struct AffinityMember {
-    /// Index of the Service's record, host order.
-    pub service: u32,
+    /// What clients ask for; IPv4 in mapped form.
+    pub frontend: Frontend6,
+    /// The backend's address; IPv4 in mapped form.
+    pub address: Address6,
     /// The backend's port.
     pub port: Port,
     /// Always zero.
     pub pad: u16,
-    /// The backend's address; IPv4 in mapped form.
-    pub address: Address6,
 }
 
 const _: () = assert!(size_of::<Frontend4>() == 8 && core::mem::offset_of!(Frontend4, reach) == 7);
 const _: () = assert!(size_of::<Frontend6>() == 20 && align_of::<Frontend6>() == 4);
 const _: () = assert!(size_of::<Datagram>() == 32 && align_of::<Datagram>() == 8);
-const _: () = assert!(size_of::<Affinity>() == 16 && align_of::<Affinity>() == 8);
-const _: () = assert!(size_of::<AffinityMember>() == 24 && align_of::<AffinityMember>() == 4);
+const _: () = assert!(size_of::<Affinity>() == 32 && align_of::<Affinity>() == 8);
+const _: () = assert!(size_of::<AffinityMember>() == 40 && align_of::<AffinityMember>() == 4);

@@ -27,7 +27,8 @@ pub enum MapType {
 /// What becomes of a map when the layout changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Keeping {
-    /// Made anew from the API's objects, under the path of the new hash.
+    /// Made anew from the API's objects, under the path of the new hash and scale; its size is the one at
+    /// [`limits::SCALE_MAX`].
     Config,
     /// Adopted, or copied when only its size differs; the number is the version of its own layout.
     State(u32),
@@ -44,12 +45,22 @@ pub struct Shape {
     pub key_size: u32,
     /// Bytes of a value.
     pub value_size: u32,
-    /// Size in entries, from [`crate::limits`].
+    /// Size in entries, from [`crate::limits`]; the largest, where it follows the scale.
     pub max_entries: u32,
     /// Flags at creation.
     pub flags: u32,
     /// What an upgrade does with it.
     pub keeping: Keeping,
+}
+
+impl Shape {
+    /// As it is at a scale: only what is made from the API's objects depends on it.
+    pub const fn at(self, scale: u32) -> Self {
+        match self.keeping {
+            Keeping::Config => Self { max_entries: limits::at_scale(self.max_entries, scale), ..self },
+            Keeping::State(_) => self,
+        }
+    }
 }
 
 const fn shape<K, V>(
@@ -104,7 +115,8 @@ pub const AFFINITY_MEMBERS: Shape = shape::<key::AffinityMember, u8>(
     Keeping::Config,
 );
 /// [`drop::Reason`] to a count, one a CPU.
-pub const DROPS: Shape = shape::<u32, u64>("DROPS", MapType::PerCpuArray, drop::REASONS, 0, Keeping::Config);
+pub const DROPS: Shape =
+    shape::<u32, u64>("DROPS", MapType::PerCpuArray, drop::REASONS, 0, Keeping::State(drop::REASONS));
 /// Masked socket cookie to [`value::ConnectionSlot`]; shared memory so that each slot is one cache line.
 pub const CONNECTIONS: Shape = shape::<u32, value::ConnectionSlot>(
     "CONNECTIONS",
@@ -135,7 +147,7 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     MapType::LruHash,
     limits::AFFINITY_MAX,
     0,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 
 /// All maps of the socket programs.
@@ -172,6 +184,9 @@ pub const CONFIG_HASH: u64 = {
     }
     hash
 };
+
+/// The programs' global that says at which scale the tables are; the loader writes it, the verifier takes it for a constant.
+pub const SCALE: &str = "SCALE";
 
 /// Section of an object file that states which layout its programs were compiled from: [`MARK`].
 pub const MARK_SECTION: &str = "keelson.layout";

@@ -2,6 +2,30 @@
 //!
 //! The figures carry 50,000 Services on one node. Hash maps allocate elements as they are used; what is paid from the start is
 //! 16 bytes a bucket. Arrays and LRU maps are paid in full, hence the smaller figures there.
+//!
+//! The tables made from the API's objects come in sizes, from [`SCALE_MAX`] down, each half of the one above: few
+//! Services then share few cache lines and little memory. When one is full, all are made anew a size up.
+
+/// The largest scale; a table has its maximum there, and 2^([`SCALE_MAX`] - scale) times less at a smaller one.
+pub const SCALE_MAX: u32 = 5;
+
+/// A table's size at a scale.
+#[inline(always)]
+pub const fn at_scale(entries_max: u32, scale: u32) -> u32 {
+    entries_max >> (SCALE_MAX - scale)
+}
+
+/// Buckets of the table of IPv4 frontends at a scale, as a power of two.
+#[inline(always)]
+pub const fn buckets4_log2(scale: u32) -> u32 {
+    BUCKETS4_MAX.ilog2() - SCALE_MAX + scale
+}
+
+/// IPv4 frontends that the table takes at a scale before it is made anew a size up: five eighths of its entries, where one
+/// in ten buckets overflows.
+pub const fn frontends4(scale: u32) -> u32 {
+    if scale == SCALE_MAX { FRONTENDS4_MAX } else { (1 << buckets4_log2(scale)) / 2 * 5 }
+}
 
 /// Frontends (address, port, protocol) of IPv4 Services: 50,000 with one port each, and room.
 pub const FRONTENDS4_MAX: u32 = 65_536;
@@ -25,9 +49,11 @@ pub const CONNECTIONS_SPILLED_MAX: u32 = 65_536;
 pub const DATAGRAMS_MAX: u32 = 16_384;
 /// Clients (network namespace, Service) held to their backend; the least recently used goes first.
 pub const AFFINITY_MAX: u32 = 8_192;
-/// Backends of Services with session affinity, over all such Services.
-pub const AFFINITY_MEMBERS_MAX: u32 = 16_384;
+/// Entries for backends of Services with session affinity, over all such Services. Half of them are granted: in a change the
+/// new ones come before the old ones go.
+pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
 
+const _: () = assert!(at_scale(BUCKETS4_MAX, 0) > REACH_MAX, "a search does not come round to where it began");
 const _: () = assert!(BACKENDS4_MAX.is_power_of_two() && BACKENDS6_MAX.is_power_of_two());
 const _: () = assert!(BUCKETS4_MAX.is_power_of_two() && FRONTENDS4_MAX <= BUCKETS4_MAX * 2);
 const _: () =

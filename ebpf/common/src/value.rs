@@ -131,8 +131,8 @@ pub struct Connection {
     pub frontend_port: Port,
     /// Port of the backend.
     pub backend_port: Port,
-    /// Number of the Service's record, host order.
-    pub service: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 /// State: a slot for the socket whose cookie, masked, is the slot's index.
@@ -173,9 +173,7 @@ pub struct Datagram {
     /// Port of the frontend.
     pub frontend_port: Port,
     /// Always zero.
-    pub pad: u16,
-    /// Number of the Service's record, host order.
-    pub service: u32,
+    pub pad: [u16; 3],
 }
 
 /// State: the backend that a client is held to, and since when it was last asked for.

@@ -7,7 +7,10 @@ use keelson_ebpf_common::{
     net::{Address4, Address6, Port, Protocol},
 };
 
-use crate::plan::{Backend, FrontendKey};
+use crate::{
+    ledger::Member,
+    plan::{Backend, FrontendKey},
+};
 
 /// A frontend's key in the map of its family.
 pub(crate) enum KernelKey {
@@ -33,11 +36,18 @@ pub(crate) fn user_key(address: IpAddr, port: Port, protocol: u8) -> Option<Fron
     Some(FrontendKey { address, port: port.number(), protocol })
 }
 
-pub(crate) fn member_key(&(service, backend): &(u32, Backend)) -> key::AffinityMember {
-    key::AffinityMember {
-        service,
-        port: Port::new(backend.port()),
-        pad: 0,
-        address: Address6::from_ip(backend.ip()),
-    }
+pub(crate) fn member_key((frontend, backend): &Member) -> key::AffinityMember {
+    let frontend = match frontend_key(frontend) {
+        KernelKey::V4(key) => key.to_mapped(),
+        KernelKey::V6(key) => key,
+    };
+    let (address, port) = (Address6::from_ip(backend.ip()), Port::new(backend.port()));
+    key::AffinityMember { frontend, address, port, pad: 0 }
+}
+
+/// A member read back; `None` as for [`user_key`].
+pub(crate) fn user_member(member: &key::AffinityMember) -> Option<Member> {
+    let key::Frontend6 { address, port, protocol, .. } = member.frontend;
+    let frontend = user_key(address.to_ip(), port, protocol)?;
+    Some((frontend, Backend::new(member.address.to_ip(), member.port.number())))
 }

@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_ktime_get_ns};
 use keelson_ebpf_common::{
-    key,
+    key::{self, Frontend6},
     net::{Address6, Port},
     value,
 };
@@ -22,19 +22,19 @@ const NANOSECONDS: u64 = 1_000_000_000;
 #[inline(always)]
 pub fn hold(
     hook: &Hook,
-    service: u32,
+    frontend: Frontend6,
     affinity_s: u32,
     chosen: Address6,
     chosen_port: Port,
 ) -> (Address6, Port) {
     // SAFETY: the helper takes this context; both helpers are allowed in every sock_addr hook.
     let (client, now_ns) = unsafe { (bpf_get_netns_cookie(hook.raw().cast()), bpf_ktime_get_ns()) };
-    let key = key::Affinity { client, service, pad: 0 };
+    let key = key::Affinity { client, frontend, pad: 0 };
     // SAFETY: an LRU element may be given away while it is read; a torn value fails the membership test below or
     // names a backend that the Service has.
     if let Some(held) = unsafe { AFFINITY.get(&key) } {
         let (address, port, used_ns) = (held.address, held.port, held.used_ns);
-        let member = key::AffinityMember { service, port, pad: 0, address };
+        let member = key::AffinityMember { frontend, address, port, pad: 0 };
         let fresh = now_ns.wrapping_sub(used_ns) < u64::from(affinity_s) * NANOSECONDS;
         if fresh && AFFINITY_MEMBERS.get_ptr(&member).is_some() {
             remember(&key, now_ns, address, port);

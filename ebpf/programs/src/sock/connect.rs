@@ -20,7 +20,7 @@ pub fn connect4(context: SockAddrContext) -> i32 {
         Choice::NotService => ALLOW,
         Choice::Refuse => hook.refuse(),
         Choice::Backend(to) => {
-            remember(&hook, to.service, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
+            remember(&hook, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
             hook.set_address4(to.address);
             hook.set_port(to.port);
             ALLOW
@@ -32,33 +32,32 @@ pub fn connect4(context: SockAddrContext) -> i32 {
 pub fn connect6(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address6(), hook.port());
-    let to = match address.mapped() {
+    let (backend, backend_port) = match address.mapped() {
         Some(v4) => match choose4(&hook, v4, Entropy::Random) {
             Choice::NotService => return ALLOW,
             Choice::Refuse => return hook.refuse(),
-            Choice::Backend(to) => (to.service, to.address.to_mapped(), to.port),
+            Choice::Backend(to) => (to.address.to_mapped(), to.port),
         },
         None => match choose6(&hook, address, Entropy::Random) {
             Choice::NotService => return ALLOW,
             Choice::Refuse => return hook.refuse(),
-            Choice::Backend(to) => (to.service, to.address, to.port),
+            Choice::Backend(to) => (to.address, to.port),
         },
     };
-    let (service, backend, backend_port) = to;
-    remember(&hook, service, (address, port), (backend, backend_port));
+    remember(&hook, (address, port), (backend, backend_port));
     hook.set_address6(backend);
     hook.set_port(backend_port);
     ALLOW
 }
 
 #[inline(always)]
-fn remember(hook: &Hook, service: u32, frontend: (Address6, Port), backend: (Address6, Port)) {
+fn remember(hook: &Hook, frontend: (Address6, Port), backend: (Address6, Port)) {
     let record = Connection {
         frontend: frontend.0,
         backend: backend.0,
         frontend_port: frontend.1,
         backend_port: backend.1,
-        service,
+        pad: 0,
     };
     record::put(hook.cookie(), &record);
 }

@@ -28,7 +28,7 @@ pub fn sendmsg4(context: SockAddrContext) -> i32 {
         Choice::NotService => ALLOW,
         Choice::Refuse => hook.refuse(),
         Choice::Backend(to) => {
-            remember(cookie, to.service, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
+            remember(cookie, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
             hook.set_address4(to.address);
             hook.set_port(to.port);
             ALLOW
@@ -47,7 +47,7 @@ pub fn sendmsg6(context: SockAddrContext) -> i32 {
         Choice::NotService => ALLOW,
         Choice::Refuse => hook.refuse(),
         Choice::Backend(to) => {
-            remember(cookie, to.service, (address, port), (to.address, to.port));
+            remember(cookie, (address, port), (to.address, to.port));
             hook.set_address6(to.address);
             hook.set_port(to.port);
             ALLOW
@@ -95,7 +95,7 @@ fn source(hook: &Hook, backend: Address6, backend_port: Port) -> Option<(Address
 
 /// Writes the flow's record unless it is there: then the lookup alone keeps it young.
 #[inline(always)]
-fn remember(cookie: u64, service: u32, frontend: (Address6, Port), backend: (Address6, Port)) {
+fn remember(cookie: u64, frontend: (Address6, Port), backend: (Address6, Port)) {
     let key = key::Datagram { cookie, backend: backend.0, backend_port: backend.1, pad: [0; 3] };
     // SAFETY: as in `source`; a torn value differs and is written again.
     if let Some(known) = unsafe { DATAGRAMS.get(&key) }
@@ -104,7 +104,7 @@ fn remember(cookie: u64, service: u32, frontend: (Address6, Port), backend: (Add
     {
         return;
     }
-    let value = value::Datagram { frontend: frontend.0, frontend_port: frontend.1, pad: 0, service };
+    let value = value::Datagram { frontend: frontend.0, frontend_port: frontend.1, pad: [0; 3] };
     if DATAGRAMS.insert(&key, &value, 0).is_err() {
         maps::count(Reason::DatagramsFull);
     }

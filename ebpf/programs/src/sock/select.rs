@@ -14,14 +14,12 @@ use keelson_ebpf_common::{
 use crate::{
     affinity,
     context::Hook,
-    frontend::{self, Record},
+    frontend,
     maps::{self, BACKENDS4, BACKENDS6},
 };
 
 /// Where a call is sent.
 pub struct Chosen<A> {
-    /// Number of the Service's record.
-    pub service: u32,
     pub address: A,
     pub port: Port,
 }
@@ -48,7 +46,7 @@ pub enum Entropy {
 #[inline(always)]
 pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Address4> {
     let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), reach: 0 };
-    let Some(Record { service, target }) = frontend::find4(key) else { return Choice::NotService };
+    let Some(target) = frontend::find4(key) else { return Choice::NotService };
     if target.span.count == 0 {
         maps::count(Reason::NoBackend);
         return Choice::Refuse;
@@ -56,18 +54,18 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
     let index = target.span.slot(bits(&entropy));
     let Some(Backend4 { address, port, .. }) = slot(&BACKENDS4, index) else { return bad_record() };
     if target.affinity_s == 0 {
-        return Choice::Backend(Chosen { service, address, port });
+        return Choice::Backend(Chosen { address, port });
     }
-    let (held, port) = affinity::hold(hook, service, target.affinity_s, address.to_mapped(), port);
-    Choice::Backend(Chosen { service, address: Address4(held.0[3]), port })
+    let (held, port) = affinity::hold(hook, key.to_mapped(), target.affinity_s, address.to_mapped(), port);
+    Choice::Backend(Chosen { address: Address4(held.0[3]), port })
 }
 
 /// Looks up an IPv6 destination that is not a mapped address.
 #[inline(always)]
 pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Address6> {
     let key = Frontend6 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
-    let (service, target) = match frontend::find6(&key) {
-        Ok(Some(Record { service, target })) => (service, target),
+    let target = match frontend::find6(&key) {
+        Ok(Some(target)) => target,
         Ok(None) => return Choice::NotService,
         Err(()) => return bad_record(),
     };
@@ -78,10 +76,10 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
     let index = target.span.slot(bits(&entropy));
     let Some(Backend6 { address, port, .. }) = slot(&BACKENDS6, index) else { return bad_record() };
     if target.affinity_s == 0 {
-        return Choice::Backend(Chosen { service, address, port });
+        return Choice::Backend(Chosen { address, port });
     }
-    let (address, port) = affinity::hold(hook, service, target.affinity_s, address, port);
-    Choice::Backend(Chosen { service, address, port })
+    let (address, port) = affinity::hold(hook, key, target.affinity_s, address, port);
+    Choice::Backend(Chosen { address, port })
 }
 
 fn bad_record<A>() -> Choice<A> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keelson_ebpf_common::value::Span;
 
-use super::{Capacity, Ledger, Placed, Round, Steps, family_of};
+use super::{Capacity, Ledger, Member, Placed, Round, Steps, family_of};
 use crate::plan::{Backend, FrontendKey};
 
 /// A frontend as it was read back.
@@ -25,7 +25,7 @@ pub struct Found {
 impl Ledger {
     /// The book of maps that hold `found` and the affinity members `members`, and the steps that remove what makes no
     /// sense: frontends whose record is another's, members of no Service with affinity. To be taken before any other.
-    pub fn adopt(capacity: Capacity, found: Vec<Found>, members: &BTreeSet<(u32, Backend)>) -> (Self, Steps) {
+    pub fn adopt(capacity: Capacity, found: Vec<Found>, members: &BTreeSet<Member>) -> (Self, Steps) {
         let mut ledger = Self::new(capacity);
         let mut round = Round::default();
         let mut strays = members.clone();
@@ -35,12 +35,13 @@ impl Ledger {
                 ledger.resting.frontends6 |= found.key.address.is_ipv6();
                 continue;
             }
-            let complete = found.backends.iter().all(|&b| members.contains(&(found.service, b)));
+            let complete = found.backends.iter().all(|&b| members.contains(&(found.key, b)));
             let placed = ledger.place_found(&found, complete);
             if placed.affinity_s > 0 {
                 for &backend in placed.backends() {
-                    strays.remove(&(placed.service, backend));
+                    strays.remove(&(found.key, backend));
                 }
+                ledger.members += placed.backends().len();
             }
             ledger.frontends4 += usize::from(found.key.address.is_ipv4());
             ledger.placed.insert(found.key, placed);

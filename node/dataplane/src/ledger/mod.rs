@@ -29,11 +29,12 @@ use keelson_ebpf_common::{limits, value::Span};
 pub use adopt::Found;
 use records::Records;
 use slots::Slots;
-pub use steps::{Record, Round, Steps};
+use steps::members;
+pub use steps::{Member, Record, Round, Steps};
 
 use crate::plan::{Backend, Family, Frontend, FrontendKey};
 
-/// Sizes of the maps that are divided here. Those of [`limits`], except in tests.
+/// Sizes of the maps that are divided here. Those of [`limits`] at some scale, except in tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Buckets of the table of IPv4 frontends, as a power of two.
@@ -48,18 +49,30 @@ pub struct Capacity {
     pub frontends6: usize,
     /// Backends of one Service, a power of two.
     pub per_service: usize,
+    /// Backends of Services with session affinity.
+    pub members: usize,
 }
 
-impl Default for Capacity {
-    fn default() -> Self {
+impl Capacity {
+    /// That of the maps at a scale.
+    pub fn at(scale: u32) -> Self {
+        let at_scale = |entries_max| limits::at_scale(entries_max, scale);
         Self {
-            buckets4_log2: limits::BUCKETS4_MAX.ilog2(),
-            backends4: limits::BACKENDS4_MAX,
-            backends6: limits::BACKENDS6_MAX,
-            frontends4: limits::FRONTENDS4_MAX as usize,
-            frontends6: limits::FRONTENDS6_MAX as usize,
+            buckets4_log2: limits::buckets4_log2(scale),
+            backends4: at_scale(limits::BACKENDS4_MAX),
+            backends6: at_scale(limits::BACKENDS6_MAX),
+            frontends4: limits::frontends4(scale) as usize,
+            frontends6: at_scale(limits::FRONTENDS6_MAX) as usize,
             per_service: limits::BACKENDS_PER_SERVICE_MAX as usize,
+            members: at_scale(limits::AFFINITY_MEMBERS_MAX) as usize / 2,
         }
+    }
+
+    /// The smallest scale, from `scale` on, at which all of it fits; the largest if none does.
+    pub fn scale_for(wanted: &[Frontend], scale: u32) -> u32 {
+        let fits =
+            |&scale: &u32| Ledger::new(Self::at(scale)).replace(wanted).full.iter().all(|f| f.at_any_scale);
+        (scale..limits::SCALE_MAX).find(fits).unwrap_or(limits::SCALE_MAX)
     }
 }
 
@@ -75,6 +88,8 @@ pub struct Full {
     pub wanted: usize,
     /// The named maximum.
     pub limit: usize,
+    /// Larger tables would not help.
+    pub at_any_scale: bool,
 }
 
 /// A frontend as the kernel has it.
@@ -103,6 +118,8 @@ pub struct Ledger {
     capacity: Capacity,
     placed: BTreeMap<FrontendKey, Placed>,
     frontends4: usize,
+    /// Entries of the table of members.
+    members: usize,
     records: Records,
     slots4: Slots,
     slots6: Slots,
@@ -125,6 +142,7 @@ impl Ledger {
             capacity,
             placed: BTreeMap::new(),
             frontends4: 0,
+            members: 0,
             records: Records::new(&capacity),
             slots4: Slots::new(capacity.backends4),
             slots6: Slots::new(capacity.backends6),
@@ -140,6 +158,14 @@ impl Ledger {
     /// Backends in the kernel, over all frontends.
     pub fn backends(&self) -> usize {
         self.placed.values().map(|placed| placed.backends().len()).sum()
+    }
+
+    /// What the kernel holds, as it was wanted; without frontends that adoption found wrong.
+    pub fn content(&self) -> impl Iterator<Item = Frontend> {
+        self.placed.iter().filter_map(|(&key, placed)| {
+            let backends = placed.backends.as_ref()?.to_vec();
+            Some(Frontend { key, backends, affinity_s: placed.affinity_s })
+        })
     }
 
     /// The steps after which exactly `wanted` is in the kernel.
@@ -172,6 +198,9 @@ impl Ledger {
             return Ok(());
         }
         let old = old.cloned();
+        let members_held = self.members - old.as_ref().map_or(0, |old| members(old).len());
+        let members_wanted = if frontend.affinity_s > 0 { frontend.backends.len() } else { 0 };
+        self.room_for_members(frontend, members_held + members_wanted)?;
         let same_backends = old.as_ref().is_some_and(|old| old.has(&frontend.backends));
         let span = match &old {
             Some(old) if same_backends => old.span,
@@ -194,7 +223,15 @@ impl Ledger {
             self.rest(family_of(&frontend.key), old.span);
         }
         self.placed.insert(frontend.key, placed);
+        self.members = members_held + members_wanted;
         Ok(())
+    }
+
+    fn room_for_members(&self, frontend: &Frontend, wanted: usize) -> Result<(), Full> {
+        let limit = self.capacity.members;
+        let what = "backends with session affinity";
+        let full = Full { frontend: frontend.key, what, wanted, limit, at_any_scale: false };
+        if wanted > limit { Err(full) } else { Ok(()) }
     }
 
     /// A record for a frontend that has none. Gives the span back when there is no room.
@@ -216,7 +253,7 @@ impl Ledger {
             self.slots(family_of(&frontend.key)).give(span);
             // Below the limit only where more frontends than ever expected fall together in one part of the table.
             let what = if held < limit { "frontends (its part of the table is full)" } else { "frontends" };
-            return Err(Full { frontend: frontend.key, what, wanted: 1, limit });
+            return Err(Full { frontend: frontend.key, what, wanted: 1, limit, at_any_scale: false });
         };
         if self.resting.frontends6 && !is_v4 {
             self.grace(steps);
@@ -227,21 +264,22 @@ impl Ledger {
 
     fn allocate(&mut self, frontend: &Frontend, steps: &mut Steps) -> Result<Span, Full> {
         let (family, wanted) = (family_of(&frontend.key), frontend.backends.len());
-        let full = |what, limit| Full { frontend: frontend.key, what, wanted, limit };
+        let full = |what, limit, at_any_scale| Full { frontend: frontend.key, what, wanted, limit, at_any_scale };
         if wanted > self.capacity.per_service {
-            return Err(full("backends of one Service", self.capacity.per_service));
+            return Err(full("backends of one Service", self.capacity.per_service, true));
         }
         let count = wanted as u32;
         let span = self
             .slots(family)
             .take(count)
             .or_else(|| self.after_grace(steps, |l| l.slots(family).take(count)));
-        span.ok_or_else(|| full("backend slots", self.slots(family).capacity() as usize))
+        span.ok_or_else(|| full("backend slots", self.slots(family).capacity() as usize, false))
     }
 
     fn remove(&mut self, key: &FrontendKey, steps: &mut Steps) {
         let Some(old) = self.placed.remove(key) else { return };
         self.frontends4 -= usize::from(key.address.is_ipv4());
+        self.members -= members(&old).len();
         steps.remove(key, &old);
         self.rest(family_of(key), old.span);
         self.resting.ids.push(old.service);

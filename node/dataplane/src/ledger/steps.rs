@@ -19,8 +19,8 @@ pub struct Steps {
 pub struct Round {
     /// Slots to fill; the family is the backend's.
     pub slots: Vec<(u32, Backend)>,
-    /// Backends that affinity may hold clients to, by record.
-    pub members: Vec<(u32, Backend)>,
+    /// Backends that affinity may hold clients to.
+    pub members: Vec<Member>,
     /// Records to switch.
     pub records: Vec<Record>,
     /// New frontends and their records.
@@ -28,8 +28,11 @@ pub struct Round {
     /// Frontends to remove, and the records they had.
     pub gone_frontends: Vec<(FrontendKey, u32)>,
     /// Members to remove.
-    pub gone_members: Vec<(u32, Backend)>,
+    pub gone_members: Vec<Member>,
 }
+
+/// That a backend is one of a frontend with session affinity.
+pub type Member = (FrontendKey, Backend);
 
 /// The new content of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,8 +66,8 @@ impl Steps {
             round.slots.extend((new.span.first..).zip(new.backends().iter().copied()));
         }
         let (before, after) = (old.map_or(&[][..], members), members(new));
-        round.members.extend(after.iter().filter(|b| !before.contains(b)).map(|&b| (new.service, b)));
-        round.gone_members.extend(before.iter().filter(|b| !after.contains(b)).map(|&b| (new.service, b)));
+        round.members.extend(after.iter().filter(|b| !before.contains(b)).map(|&b| (*key, b)));
+        round.gone_members.extend(before.iter().filter(|b| !after.contains(b)).map(|&b| (*key, b)));
         round.records.push(Record { service: new.service, span: new.span, affinity_s: new.affinity_s });
         if old.is_none() {
             round.frontends.push((*key, new.service));
@@ -75,7 +78,7 @@ impl Steps {
     pub(super) fn remove(&mut self, key: &FrontendKey, old: &Placed) {
         let round = self.round();
         round.gone_frontends.push((*key, old.service));
-        round.gone_members.extend(members(old).iter().map(|&b| (old.service, b)));
+        round.gone_members.extend(members(old).iter().map(|&b| (*key, b)));
     }
 
     fn round(&mut self) -> &mut Round {
@@ -87,6 +90,6 @@ impl Steps {
 }
 
 /// Backends that need an entry in the table of members.
-fn members(placed: &Placed) -> &[Backend] {
+pub(super) fn members(placed: &Placed) -> &[Backend] {
     if placed.affinity_s > 0 { placed.backends() } else { &[] }
 }

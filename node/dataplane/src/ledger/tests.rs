@@ -8,8 +8,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::plan::Protocol;
 
-const SMALL: Capacity =
-    Capacity { buckets4_log2: 1, backends4: 16, backends6: 16, frontends4: 5, frontends6: 5, per_service: 8 };
+const SMALL: Capacity = Capacity {
+    buckets4_log2: 1,
+    backends4: 16,
+    backends6: 16,
+    frontends4: 5,
+    frontends6: 5,
+    per_service: 8,
+    members: 100,
+};
 
 /// The maps, and a program run that has read up to some point.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +24,7 @@ struct Kernel {
     frontends: BTreeMap<FrontendKey, u32>,
     records: BTreeMap<u32, (Span, u32)>,
     slots: BTreeMap<u32, Backend>,
-    members: BTreeSet<(u32, Backend)>,
+    members: BTreeSet<Member>,
     readers: Vec<Reader>,
     /// What each frontend was allowed to lead to since the oldest reader started.
     allowed: BTreeMap<FrontendKey, BTreeSet<Backend>>,
@@ -125,7 +132,7 @@ impl Kernel {
             .into_iter()
             .map(|f| {
                 if f.affinity_s > 0 {
-                    members.extend(f.backends.iter().map(|&b| (f.service, b)));
+                    members.extend(f.backends.iter().map(|&b| (f.key, b)));
                 }
                 (f.key, Frontend { key: f.key, backends: f.backends, affinity_s: f.affinity_s })
             })
@@ -269,8 +276,8 @@ fn what_makes_no_sense_in_the_kernel_is_removed_or_written_anew() {
         affinity_s: 5,
         backends: backends.to_vec(),
     };
-    let stray = (4, Backend::new([10, 244, 9, 9].into(), 1));
-    let mut members: BTreeSet<_> = good.backends.iter().map(|&b| (1, b)).collect();
+    let stray = (key(4), Backend::new([10, 244, 9, 9].into(), 1));
+    let mut members: BTreeSet<_> = good.backends.iter().map(|&b| (key(1), b)).collect();
     members.insert(stray);
     let (mut ledger, steps) = Ledger::adopt(
         SMALL,

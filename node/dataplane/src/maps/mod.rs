@@ -2,34 +2,34 @@
 //!
 //! Everything blocks (some calls for milliseconds): an async caller keeps it off its workers. Owns the pins:
 //! ```text
-//! <bpffs>/keelson/<node>/links/<hook>          attached as long as it is pinned
-//!                       /maps-<hash>/<map>     made from the API's objects; one folder a layout
-//!                       /state/<map>-<version> connections and the like, which outlive layouts
+//! <bpffs>/keelson/<node>/links/<hook>               attached as long as it is pinned
+//!                       /maps-<hash>-<scale>/<map>  made from the API's objects; one folder a layout and scale
+//!                       /state/<map>-<version>      connections and the like, which outlive layouts
 //! ```
 //! Does not decide anything about a Service: that is `plan` and `ledger`.
 
 mod attach;
+mod generation;
 mod object;
 mod pins;
 mod programs;
 mod remove;
 mod tables;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use keelson_ebpf_common::drop::Reason;
+use keelson_ebpf_common::{drop::Reason, limits::SCALE_MAX};
 use keelson_sys::bpf::GracePeriod;
 
 pub use attach::Attached;
+use generation::Generation;
 pub use object::Object;
 use pins::Pins;
-use programs::Programs;
 pub use remove::remove_all;
-use tables::Tables;
 
 use crate::{
     Error,
-    ledger::{Capacity, Full, Ledger, Steps},
+    ledger::{Capacity, Full},
     plan::{Frontend, FrontendKey},
 };
 
@@ -58,6 +58,8 @@ pub struct Applied {
 /// The maps as they are.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MapStatus {
+    /// How large the tables are, from 0 to `keelson_ebpf_common::limits::SCALE_MAX`.
+    pub scale: u32,
     /// Frontends programmed.
     pub frontends: usize,
     /// Backends programmed, over all frontends.
@@ -71,96 +73,66 @@ pub struct MapStatus {
 /// The maps of one node, open.
 #[derive(Debug)]
 pub struct Dataplane {
-    pins: Pins,
-    cgroup_root: PathBuf,
-    programs: Programs,
-    tables: Tables,
-    ledger: Ledger,
+    options: Options,
     grace: GracePeriod,
-    /// A step failed half-way: the ledger does not know what is in the kernel.
-    torn: bool,
+    generation: Generation,
+    attached: bool,
 }
 
 impl Dataplane {
     /// Loads the programs, and makes or adopts the maps. Attaches nothing yet: what another daemon attached keeps
     /// running as it was until [`Self::attach`].
     pub fn open(options: &Options) -> Result<Self, Error> {
-        let object = options.object.read()?;
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
-        let programs = Programs::load(&object, &pins)?;
-        let tables = Tables::open(&pins)?;
-        let mut dataplane = Self {
-            pins,
-            cgroup_root: options.cgroup_root.clone(),
-            programs,
-            tables,
-            ledger: Ledger::new(Capacity::default()),
-            grace: GracePeriod::new()?,
-            torn: false,
-        };
-        dataplane.adopt()?;
-        Ok(dataplane)
+        let grace = GracePeriod::new()?;
+        let generation = Generation::open(&options.object.read()?, pins, &grace)?;
+        Ok(Self { options: options.clone(), grace, generation, attached: false })
     }
 
     /// Makes the kernel hold exactly `wanted`.
     pub fn replace(&mut self, wanted: &[Frontend]) -> Result<Applied, Error> {
-        self.mend()?;
-        let steps = self.ledger.replace(wanted);
-        self.take(steps)
+        let applied = self.generation.replace(wanted, &self.grace)?;
+        self.grow_for(applied, wanted)
     }
 
     /// Removes `gone`, makes `wanted` so, leaves everything else. After an error the kernel holds a part of it, each
     /// frontend whole: call [`Self::replace`].
     pub fn change(&mut self, gone: &[FrontendKey], wanted: &[Frontend]) -> Result<Applied, Error> {
-        self.mend()?;
-        let steps = self.ledger.change(gone, wanted);
-        self.take(steps)
+        let applied = self.generation.change(gone, wanted, &self.grace)?;
+        self.grow_for(applied, wanted)
     }
 
     /// Attaches the programs, or puts them in the place of those that are attached; from then on the maps of other
-    /// layouts are dropped. Call it when the maps hold what they should.
+    /// layouts and scales are dropped. Call it when the maps hold what they should.
     pub fn attach(&mut self) -> Result<Attached, Error> {
-        let attached = attach::attach(&self.programs, &self.pins, &self.cgroup_root)?;
-        self.pins.finish_migration()?;
-        self.pins.drop_other_layouts()?;
+        let attached = self.generation.attach(&self.options.cgroup_root)?;
+        self.attached = true;
         Ok(attached)
     }
 
     /// Sizes, memory and counters, read from the kernel.
     pub fn status(&self) -> Result<MapStatus, Error> {
-        Ok(MapStatus {
-            frontends: self.ledger.frontends(),
-            backends: self.ledger.backends(),
-            memory_bytes: self.tables.memory_bytes()?,
-            drops: self.tables.drops()?,
-        })
+        self.generation.status()
     }
 
-    fn mend(&mut self) -> Result<(), Error> {
-        if self.torn { self.adopt() } else { Ok(()) }
-    }
-
-    fn adopt(&mut self) -> Result<(), Error> {
-        // Whoever wrote before us may have removed something that a program still reads.
-        self.grace.wait()?;
-        let (found, members) = self.tables.read_back()?;
-        let (ledger, steps) = Ledger::adopt(Capacity::default(), found, &members);
-        self.ledger = ledger;
-        self.torn = false;
-        self.take(steps)?;
-        Ok(())
-    }
-
-    fn take(&mut self, steps: Steps) -> Result<Applied, Error> {
-        let changed = !steps.is_empty();
-        self.torn = true;
-        for (i, round) in steps.rounds.iter().enumerate() {
-            if i > 0 {
-                self.grace.wait()?;
-            }
-            self.tables.take(round)?;
+    /// Goes over to larger tables when what was left out has room there. Tables never shrink: a cluster that had so many
+    /// Services may have them again, and a new daemon would still adopt what it finds.
+    fn grow_for(&mut self, applied: Applied, wanted: &[Frontend]) -> Result<Applied, Error> {
+        let scale = self.generation.pins().scale();
+        if scale == SCALE_MAX || applied.full.iter().all(|full| full.at_any_scale) {
+            return Ok(applied);
         }
-        self.torn = false;
-        Ok(Applied { changed, full: steps.full })
+        let mut all: BTreeMap<_, _> = self.generation.ledger().content().map(|f| (f.key, f)).collect();
+        all.extend(wanted.iter().map(|frontend| (frontend.key, frontend.clone())));
+        let all: Vec<_> = all.into_values().collect();
+        let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
+        tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
+        let mut next = Generation::open(&self.options.object.read()?, pins, &self.grace)?;
+        let full = next.replace(&all, &self.grace)?.full;
+        if self.attached {
+            next.attach(&self.options.cgroup_root)?;
+        }
+        self.generation = next;
+        Ok(Applied { changed: true, full })
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use keelson_ebpf_common::{
     layout::{self, Keeping, Shape},
+    limits::SCALE_MAX,
     value::ConnectionSlot,
 };
 use keelson_sys::bpf::{self, BpfError, Map, MapInfo, SharedArray};
@@ -17,24 +18,46 @@ use crate::Error;
 /// Suffix of a state map of another size whose elements are being copied. bpffs allows no dots.
 const OUTGROWN: &str = "-outgrown";
 
-/// The pins of one node.
+/// The pins of one node, with the tables at one scale.
 #[derive(Debug)]
 pub(super) struct Pins {
     root: PathBuf,
+    scale: u32,
 }
 
 impl Pins {
-    /// Makes the folders, and puts out of the way what cannot be adopted as it is.
+    /// Makes the folders, and puts out of the way what cannot be adopted as it is. The scale is that of the tables
+    /// that are there: of two, which a daemon leaves that dies while it makes them anew, the larger.
     pub(super) fn prepare(bpffs: &Path, node: &str) -> Result<Self, Error> {
         if !bpf::is_bpffs(bpffs)? {
             return Err(Error::NoBpffs { path: bpffs.into() });
         }
-        let pins = Self { root: root(bpffs, node)? };
+        let root = root(bpffs, node)?;
+        let there = (0..=SCALE_MAX).rev().find(|&scale| root.join(config_name(scale)).exists());
+        Self::at(root, there.unwrap_or(0))
+    }
+
+    /// As [`Self::prepare`], for tables of another scale.
+    pub(super) fn at_scale(&self, scale: u32) -> Result<Self, Error> {
+        Self::at(self.root.clone(), scale)
+    }
+
+    fn at(root: PathBuf, scale: u32) -> Result<Self, Error> {
+        let pins = Self { root, scale };
         for folder in [pins.links(), pins.config(), pins.state()] {
             fs::create_dir_all(&folder).map_err(file("making the folder", &folder))?;
         }
         pins.set_aside_misfits()?;
         Ok(pins)
+    }
+
+    pub(super) fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// All maps, as they are at this scale.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> {
+        layout::MAPS.into_iter().map(|shape| shape.at(self.scale))
     }
 
     pub(super) fn links(&self) -> PathBuf {
@@ -46,7 +69,7 @@ impl Pins {
     }
 
     fn config(&self) -> PathBuf {
-        self.root.join(config_name())
+        self.root.join(config_name(self.scale))
     }
 
     /// The pin of a map.
@@ -68,18 +91,18 @@ impl Pins {
     /// map of another size is renamed and copied later; one of another type has nothing that can be read.
     fn set_aside_misfits(&self) -> Result<(), Error> {
         let mut misfit = false;
-        for shape in &layout::MAPS {
-            let path = self.map(shape);
+        for shape in self.shapes() {
+            let path = self.map(&shape);
             let Some(found) = Map::open_pinned(&path)? else { continue };
-            if fits(shape, found.info()) {
+            if fits(&shape, found.info()) {
                 continue;
             }
             tracing::warn!(map = shape.name, found = ?found.info(), "a pinned map does not fit and is not adopted");
             let same_elements = MapInfo { max_entries: shape.max_entries, ..found.info() };
             match shape.keeping {
                 Keeping::Config => misfit = true,
-                Keeping::State(_) if fits(shape, same_elements) => {
-                    let aside = self.outgrown(shape);
+                Keeping::State(_) if fits(&shape, same_elements) => {
+                    let aside = self.outgrown(&shape);
                     fs::rename(&path, &aside).map_err(file("renaming the pin", &path))?;
                 }
                 Keeping::State(_) => bpf::unpin(&path)?,
@@ -142,14 +165,19 @@ impl Pins {
         Ok(())
     }
 
-    /// Drops the maps of every other layout.
-    pub(super) fn drop_other_layouts(&self) -> Result<(), Error> {
+    /// Drops the maps of every other layout and scale, and state in versions that nobody reads any more.
+    pub(super) fn drop_others(&self) -> Result<(), Error> {
         for folder in subfolders(&self.root)? {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("maps-") && name != config_name() {
-                tracing::info!(%name, "dropping the maps of another layout");
+            if name.starts_with("maps-") && name != config_name(self.scale) {
+                tracing::info!(%name, "dropping the maps of another layout or scale");
                 remove_folder(&folder)?;
             }
+        }
+        let ours: Vec<_> = self.shapes().map(|shape| self.map(&shape)).collect();
+        for state in subfolders(&self.state())?.iter().filter(|path| !ours.contains(path)) {
+            tracing::info!(path = %state.display(), "dropping state of another layout");
+            bpf::unpin(state)?;
         }
         Ok(())
     }
@@ -171,8 +199,8 @@ pub(super) fn root(bpffs: &Path, node: &str) -> Result<PathBuf, Error> {
     Ok(bpffs.join("keelson").join(node.replace('.', "_")))
 }
 
-fn config_name() -> String {
-    format!("maps-{:016x}", layout::CONFIG_HASH)
+fn config_name(scale: u32) -> String {
+    format!("maps-{:016x}-{scale}", layout::CONFIG_HASH)
 }
 
 pub(super) fn fits(shape: &Shape, found: MapInfo) -> bool {

@@ -50,15 +50,17 @@ impl fmt::Debug for Programs {
 impl Programs {
     /// Loads them onto the pinned maps, which are made if they are not there.
     pub(super) fn load(object: &[u8], pins: &Pins) -> Result<Self, Error> {
-        let mut loader = EbpfLoader::new();
-        for shape in &layout::MAPS {
-            loader.map_pin_path(shape.name, pins.map(shape));
+        let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
+        loader.override_global(layout::SCALE, &scale, true);
+        for shape in pins.shapes() {
+            loader.map_pin_path(shape.name, pins.map(&shape));
+            loader.map_max_entries(shape.name, shape.max_entries);
         }
         let mut ebpf = loader.load(object).map_err(Box::new)?;
-        for shape in &layout::MAPS {
-            let map = Map::open_pinned(&pins.map(shape))?
+        for shape in pins.shapes() {
+            let map = Map::open_pinned(&pins.map(&shape))?
                 .ok_or(Error::Missing { what: "map", name: shape.name })?;
-            if !fits(shape, map.info()) {
+            if !fits(&shape, map.info()) {
                 let (found, wanted) = (format!("{:?}", map.info()), format!("{shape:?}"));
                 return Err(Error::Shape { name: shape.name, found, wanted });
             }

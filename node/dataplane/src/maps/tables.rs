@@ -6,7 +6,7 @@ use keelson_ebpf_common::{
     drop::Reason,
     key,
     layout::{self, Shape},
-    limits::BUCKETS4_MAX,
+    limits,
     net::{Address4, Address6, Port},
     value::{self, BUCKET_ENTRIES, RECORD6, Target},
 };
@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::pins::Pins;
 use crate::{
     Error,
-    encode::{KernelKey, frontend_key, member_key, user_key},
-    ledger::{Found, Round},
+    encode::{KernelKey, frontend_key, member_key, user_key, user_member},
+    ledger::{Found, Member, Round},
     plan::{Backend, FrontendKey},
 };
 
@@ -31,12 +31,13 @@ pub(super) struct Tables {
     backends6: Map,
     members: Map,
     drops: Map,
+    scale: u32,
     /// Maps that only programs write: held for their memory figures.
     state: Vec<(&'static str, Map)>,
 }
 
 /// What is in the kernel: frontends, and the members of Services with affinity.
-pub(super) type ReadBack = (Vec<Found>, BTreeSet<(u32, Backend)>);
+pub(super) type ReadBack = (Vec<Found>, BTreeSet<Member>);
 
 const ENTRY: usize = size_of::<value::Entry4>();
 const ENTRY_TARGET: usize = core::mem::offset_of!(value::Entry4, target);
@@ -57,6 +58,7 @@ impl Tables {
             backends6: open(&layout::BACKENDS6)?,
             members: open(&layout::AFFINITY_MEMBERS)?,
             drops: open(&layout::DROPS)?,
+            scale: pins.scale(),
             state: state.iter().map(|shape| Ok((shape.name, open(shape)?))).collect::<Result<_, Error>>()?,
         })
     }
@@ -120,8 +122,9 @@ impl Tables {
 
     /// First the way there, then the key: a lookup finds it from the last store on.
     fn add_frontend4(&mut self, key: key::Frontend4, service: u32) -> Result<(), Error> {
-        let home = key::Frontend4::bucket(key.word(), BUCKETS4_MAX.ilog2());
-        let distance = ((service / BUCKET_ENTRIES).wrapping_sub(home) % BUCKETS4_MAX) as u8;
+        let buckets_log2 = limits::buckets4_log2(self.scale);
+        let home = key::Frontend4::bucket(key.word(), buckets_log2);
+        let distance = ((service / BUCKET_ENTRIES).wrapping_sub(home) & ((1 << buckets_log2) - 1)) as u8;
         let head_at = (home * BUCKET_ENTRIES) as usize * ENTRY;
         let head = key::Frontend4::from_word(self.frontends4.load_u64(head_at)?);
         if distance > head.reach {
@@ -166,7 +169,7 @@ impl Tables {
         for (key, value) in read::<key::Frontend6, value::Frontend6>(&self.frontends6)? {
             if let Some(key) = user_key(key.address.to_ip(), key.port, key.protocol) {
                 let index = value.service & !RECORD6;
-                let target = if index < layout::RECORDS6.max_entries {
+                let target = if index < layout::RECORDS6.at(self.scale).max_entries {
                     Target::unpack(self.records6.load_u64(index as usize * size_of::<u64>())?)
                 } else {
                     Target::default()
@@ -176,7 +179,7 @@ impl Tables {
         }
         let members = read::<key::AffinityMember, u8>(&self.members)?
             .into_iter()
-            .map(|(m, _)| (m.service, Backend::new(m.address.to_ip(), m.port.number())))
+            .filter_map(|(member, _)| user_member(&member))
             .collect();
         Ok((found, members))
     }
@@ -187,7 +190,7 @@ impl Tables {
         let is_v4 = key.address.is_ipv4();
         let (map, shape) =
             if is_v4 { (&self.backends4, layout::BACKENDS4) } else { (&self.backends6, layout::BACKENDS6) };
-        for slot in span.first..(span.first + span.count).min(shape.max_entries) {
+        for slot in span.first..(span.first + span.count).min(shape.at(self.scale).max_entries) {
             let Some(bytes) = map.lookup(slot.as_bytes())? else { break };
             let backend: Option<(IpAddr, Port)> = if is_v4 {
                 value::Backend4::read_from_bytes(&bytes).ok().map(|b| (b.address.to_ip().into(), b.port))

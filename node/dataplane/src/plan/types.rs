@@ -91,6 +91,13 @@ pub struct FrontendKey {
     pub protocol: Protocol,
 }
 
+impl FrontendKey {
+    /// Address and port.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
 /// Where connections go; of the frontend's family.
 pub type Backend = SocketAddr;
 
@@ -140,6 +147,6 @@ impl fmt::Display for Unprogrammed {
 
 impl fmt::Display for FrontendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:?}", SocketAddr::new(self.address, self.port), self.protocol)
+        write!(f, "{}/{:?}", self.socket(), self.protocol)
     }
 }

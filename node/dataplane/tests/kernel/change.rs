@@ -12,7 +12,7 @@ use std::{
 use keelson_dataplane::{Dataplane, plan::Protocol};
 use keelson_ebpf_common::{
     key::Frontend4,
-    limits::BUCKETS4_MAX,
+    limits::buckets4_log2,
     net::{Address4, Port},
 };
 
@@ -108,12 +108,12 @@ fn services_that_crowd_in_one_part_of_the_table_are_all_found() {
     let bucket = |address: &SocketAddr| {
         let SocketAddr::V4(v4) = address else { panic!() };
         let (address, port) = (Address4::new(*v4.ip()), Port::new(v4.port()));
-        Frontend4::bucket(Frontend4 { address, port, protocol: 6, reach: 0 }.word(), BUCKETS4_MAX.ilog2())
+        Frontend4::bucket(Frontend4 { address, port, protocol: 6, reach: 0 }.word(), buckets4_log2(0))
     };
     // Three times what fits one bucket, all of which belong there.
     let all = (0..4_000_000_u32)
         .map(|n| SocketAddr::new((0x0a60_0000_u32 | n >> 8).to_be_bytes().into(), n as u16 | 256));
-    let crowd: Vec<_> = all.filter(|address| bucket(address) == 4711).take(12).collect();
+    let crowd: Vec<_> = all.filter(|address| bucket(address) == 471).take(12).collect();
     assert_eq!(crowd.len(), 12);
     let services: Vec<_> =
         crowd.iter().map(|s| frontend(Protocol::Tcp, &s.to_string(), &servers.addresses[..1])).collect();

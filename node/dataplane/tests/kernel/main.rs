@@ -8,4 +8,5 @@ mod change;
 mod connect;
 mod datagram;
 mod follow;
+mod grow;
 mod support;

@@ -1,0 +1,116 @@
+//! The tables at one scale, the programs that read them, and the book of what they hold.
+//!
+//! Tables grow by a generation: the next one is filled beside the one in use, then every hook's program is replaced
+//! by one that reads it. Does not decide when: that is [`super::Dataplane`].
+
+use std::path::Path;
+
+use keelson_sys::bpf::GracePeriod;
+
+use super::{
+    Applied, MapStatus,
+    attach::{self, Attached},
+    pins::Pins,
+    programs::Programs,
+    tables::Tables,
+};
+use crate::{
+    Error,
+    ledger::{Capacity, Ledger, Steps},
+    plan::{Frontend, FrontendKey},
+};
+
+/// Open maps and loaded programs.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pins: Pins,
+    programs: Programs,
+    tables: Tables,
+    ledger: Ledger,
+    /// A step failed half-way: the ledger does not know what is in the kernel.
+    torn: bool,
+}
+
+impl Generation {
+    /// Loads the programs, and makes or adopts the maps.
+    pub(super) fn open(object: &[u8], pins: Pins, grace: &GracePeriod) -> Result<Self, Error> {
+        let programs = Programs::load(object, &pins)?;
+        let tables = Tables::open(&pins)?;
+        let ledger = Ledger::new(Capacity::at(pins.scale()));
+        let mut generation = Self { pins, programs, tables, ledger, torn: true };
+        generation.mend(grace)?;
+        Ok(generation)
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Makes the kernel hold exactly `wanted`.
+    pub(super) fn replace(&mut self, wanted: &[Frontend], grace: &GracePeriod) -> Result<Applied, Error> {
+        self.mend(grace)?;
+        let steps = self.ledger.replace(wanted);
+        self.take(steps, grace)
+    }
+
+    /// Removes `gone`, makes `wanted` so, leaves everything else.
+    pub(super) fn change(
+        &mut self,
+        gone: &[FrontendKey],
+        wanted: &[Frontend],
+        grace: &GracePeriod,
+    ) -> Result<Applied, Error> {
+        self.mend(grace)?;
+        let steps = self.ledger.change(gone, wanted);
+        self.take(steps, grace)
+    }
+
+    /// Puts the programs at their hooks, in the place of those that are there, and drops every other generation.
+    pub(super) fn attach(&self, cgroup_root: &Path) -> Result<Attached, Error> {
+        let attached = attach::attach(&self.programs, &self.pins, cgroup_root)?;
+        self.pins.finish_migration()?;
+        self.pins.drop_others()?;
+        Ok(attached)
+    }
+
+    pub(super) fn status(&self) -> Result<MapStatus, Error> {
+        Ok(MapStatus {
+            scale: self.pins.scale(),
+            frontends: self.ledger.frontends(),
+            backends: self.ledger.backends(),
+            memory_bytes: self.tables.memory_bytes()?,
+            drops: self.tables.drops()?,
+        })
+    }
+
+    /// Reads back what the kernel holds, unless that is known.
+    fn mend(&mut self, grace: &GracePeriod) -> Result<(), Error> {
+        if !self.torn {
+            return Ok(());
+        }
+        // Whoever wrote before us may have removed something that a program still reads.
+        grace.wait()?;
+        let (found, members) = self.tables.read_back()?;
+        let (ledger, steps) = Ledger::adopt(Capacity::at(self.pins.scale()), found, &members);
+        self.ledger = ledger;
+        self.take(steps, grace)?;
+        Ok(())
+    }
+
+    fn take(&mut self, steps: Steps, grace: &GracePeriod) -> Result<Applied, Error> {
+        let changed = !steps.is_empty();
+        self.torn = true;
+        for (i, round) in steps.rounds.iter().enumerate() {
+            if i > 0 {
+                grace.wait()?;
+            }
+            self.tables.take(round)?;
+        }
+        self.torn = false;
+        Ok(Applied { changed, full: steps.full })
+    }
+}
