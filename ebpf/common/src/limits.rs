@@ -53,7 +53,8 @@ pub const AFFINITY_MAX: u32 = 8_192;
 /// new ones come before the old ones go.
 pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
 
-const _: () = assert!(at_scale(BUCKETS4_MAX, 0) > REACH_MAX, "a search does not come round to where it began");
+const _: () =
+    assert!(at_scale(BUCKETS4_MAX, 0) > REACH_MAX, "a search does not come round to where it began");
 const _: () = assert!(BACKENDS4_MAX.is_power_of_two() && BACKENDS6_MAX.is_power_of_two());
 const _: () = assert!(BUCKETS4_MAX.is_power_of_two() && FRONTENDS4_MAX <= BUCKETS4_MAX * 2);
 const _: () =

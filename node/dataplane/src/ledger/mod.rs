@@ -264,7 +264,8 @@ impl Ledger {
 
     fn allocate(&mut self, frontend: &Frontend, steps: &mut Steps) -> Result<Span, Full> {
         let (family, wanted) = (family_of(&frontend.key), frontend.backends.len());
-        let full = |what, limit, at_any_scale| Full { frontend: frontend.key, what, wanted, limit, at_any_scale };
+        let full =
+            |what, limit, at_any_scale| Full { frontend: frontend.key, what, wanted, limit, at_any_scale };
         if wanted > self.capacity.per_service {
             return Err(full("backends of one Service", self.capacity.per_service, true));
         }
