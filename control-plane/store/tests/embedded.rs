@@ -186,6 +186,19 @@ async fn child_commits_until_killed() {
     }
 }
 
+/// Chooses the moments of kills; a soak gives another one each time.
+const SEED: &str = "KEELSON_STORE_TEST_SEED";
+
+/// How many answers a process gives before its `kill`th end: a whole round at least. Mixed by splitmix64
+/// (<https://prng.di.unimi.it/splitmix64.c>).
+fn answers_before(kill: u64) -> usize {
+    let seed = std::env::var(SEED).map_or(0, |text| text.parse().expect("a seed is a number"));
+    let state = (kill + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    8 + ((mixed ^ (mixed >> 31)) % 800) as usize
+}
+
 #[tokio::test]
 async fn a_killed_process_loses_no_answered_commit() {
     let folder = tempfile::tempdir().unwrap();
@@ -194,7 +207,7 @@ async fn a_killed_process_loses_no_answered_commit() {
         let mut child = child("child_commits_until_killed", folder.path(), "").spawn().unwrap();
         let mut answered = (0, 0);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        for line in lines.filter(|line| line.contains("answered")).take(400) {
+        for line in lines.filter(|line| line.contains("answered")).take(answers_before(kills)) {
             let words: Vec<_> = line.split(' ').collect();
             let at = words.iter().position(|word| *word == "answered").unwrap();
             answered = (words[at + 1].parse::<u64>().unwrap(), words[at + 3].parse::<u64>().unwrap());
