@@ -5,11 +5,10 @@
 
 mod memory;
 mod pods;
-mod report;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use report::Report;
+use keelson_tests::figures::Report;
 
 #[derive(Parser)]
 #[command(

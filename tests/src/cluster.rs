@@ -20,7 +20,7 @@ const RUN: &str = "/run/keelson";
 
 const NO_CLUSTER: &str = "these tests drive a running cluster of three nodes. Get one and run them:\n  \
     cargo xtask test --tier e2e\nor, to keep it:\n  cargo xtask up --nodes 3 --dev --node-grace 10 --toleration 5\n  \
-    export KUBECONFIG=$PWD/target/cluster/kubeconfig\n  cargo nextest run --package keelson-tests";
+    export KUBECONFIG=$PWD/target/cluster/kubeconfig\n  cargo nextest run --workspace --tests -E 'package(keelson-tests)'";
 
 /// The file that KUBECONFIG names.
 pub fn kubeconfig() -> Result<PathBuf> {
@@ -36,7 +36,9 @@ struct Spec {
     checkout: PathBuf,
     nodes: u8,
     store: String,
+    separate: bool,
     profile: String,
+    bin_dir: Option<PathBuf>,
     node_grace_s: Option<u32>,
     toleration_s: Option<u32>,
 }
@@ -58,6 +60,22 @@ impl Cluster {
         let spec: Spec = serde_json::from_slice(&text).context("reading cluster.json")?;
         ensure!(spec.nodes >= 3, "a cluster of {} node(s) is up: {NO_CLUSTER}", spec.nodes);
         Ok(Cluster { spec })
+    }
+
+    /// The cluster, if controllers and scheduler are processes of their own; else an error that says how to get such a one.
+    pub fn require_separate() -> Result<Cluster> {
+        let cluster = Cluster::require()?;
+        ensure!(
+            cluster.spec.separate,
+            "the components of this cluster share a process; `cargo xtask test --tier e2e -- separate::` makes one \
+             in which they do not, and so does `cargo xtask up --nodes 3 --dev --separate`"
+        );
+        Ok(cluster)
+    }
+
+    /// Everything of the cluster that lasts: kubeconfigs, nodes' roots, logs.
+    pub fn folder(&self) -> PathBuf {
+        self.spec.checkout.join("target/cluster")
     }
 
     /// n1, n2, ...
@@ -101,8 +119,14 @@ impl Cluster {
         let mut command = Command::new(xtask()?);
         command.current_dir(&self.spec.checkout).arg("up");
         command.args(["--nodes", &self.spec.nodes.to_string(), "--store", &self.spec.store]);
+        if self.spec.separate {
+            command.arg("--separate");
+        }
         if self.spec.profile == "dev" {
             command.arg("--dev");
+        }
+        if let Some(folder) = &self.spec.bin_dir {
+            command.arg("--bin-dir").arg(folder);
         }
         if let Some(seconds) = self.spec.node_grace_s {
             command.args(["--node-grace", &seconds.to_string()]);
@@ -131,7 +155,12 @@ impl Cluster {
 
     /// The pid of one of a node's daemons: `node`, `dns`, `containerd`.
     pub fn daemon(&self, node: &str, daemon: &str) -> Result<Pid> {
-        let file = Path::new(RUN).join(format!("{node}-{daemon}.pid"));
+        self.process(&format!("{node}-{daemon}"))
+    }
+
+    /// The pid of a process that `up` keeps, by the name of its log: `keelson`, `keelson-scheduler`, `n1-dns`.
+    pub fn process(&self, name: &str) -> Result<Pid> {
+        let file = Path::new(RUN).join(format!("{name}.pid"));
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         // The second word is its start time, by which `xtask` tells it from a later process with this pid.
         let pid = text.split(' ').next().and_then(|word| word.parse().ok());
@@ -140,9 +169,14 @@ impl Cluster {
 
     /// SIGKILL to one of a node's daemons; answers its pid when it is dead.
     pub fn kill_daemon(&self, node: &str, daemon: &str) -> Result<Pid> {
-        let pid = self.daemon(node, daemon)?;
-        kill(pid, Signal::SIGKILL).with_context(|| format!("killing the {daemon} daemon of {node}"))?;
-        eventually(Duration::from_secs(10), "the daemon is dead", || {
+        self.kill(&format!("{node}-{daemon}"))
+    }
+
+    /// SIGKILL to a process that `up` keeps; answers its pid when it is dead.
+    pub fn kill(&self, name: &str) -> Result<Pid> {
+        let pid = self.process(name)?;
+        kill(pid, Signal::SIGKILL).with_context(|| format!("killing {name}"))?;
+        eventually(Duration::from_secs(10), &format!("{name} is dead"), || {
             ensure!(!is_alive(pid), "it lives");
             Ok(pid)
         })

@@ -1,16 +1,18 @@
 //! What the end-to-end tests share: kubectl, the API, namespaces of their own, waiting, the nodes, load.
 //!
-//! Nothing here knows how Keelson is built: it drives a running cluster (KUBECONFIG) from outside, and the local cluster of
+//! Nothing in this library knows how Keelson is built: it drives a running cluster (KUBECONFIG) from outside, and the local cluster of
 //! `cargo xtask up` where a test has to kill a process or to act as one of a node.
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod cluster;
 pub mod count;
+pub mod figures;
 pub mod kubectl;
 pub mod load;
 pub mod manifest;
 pub mod namespace;
+pub mod process;
 pub mod stream;
 pub mod wait;
 

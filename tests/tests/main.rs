@@ -12,6 +12,7 @@ mod pods;
 mod probes;
 mod refusals;
 mod rollouts;
+mod separate;
 mod services;
 mod streams;
 mod volumes;

@@ -2,7 +2,7 @@
 
 use crate::{
     paths,
-    shell::{cmd, output, run},
+    shell::{cmd, output, printed, run},
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -45,6 +45,77 @@ pub(crate) fn binaries(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
     }
     run(&mut command)?;
     Ok(paths::target().join(profile.folder()))
+}
+
+/// A test program that a build made.
+pub(crate) struct TestProgram {
+    /// Of its crate, in the checkout: `control-plane/store`.
+    pub(crate) folder: String,
+    /// The target's name: that of a file of `tests/`, or the crate's.
+    target: String,
+    /// The program.
+    pub(crate) file: PathBuf,
+}
+
+/// What a build of the whole workspace made.
+pub(crate) struct Built {
+    /// Where the binaries are.
+    pub(crate) folder: PathBuf,
+    /// The test programs, in cargo's order.
+    pub(crate) tests: Vec<TestProgram>,
+}
+
+impl Built {
+    /// A test program by its crate's folder and its target's name.
+    pub(crate) fn test(&self, folder: &str, target: &str) -> Result<&Path> {
+        let found = self.tests.iter().find(|test| test.folder == folder && test.target == target);
+        Ok(&found.with_context(|| format!("cargo built no test {target} of {folder}"))?.file)
+    }
+}
+
+/// Builds the binaries and tests of all crates, unoptimised. Always all of them: a selection of packages unifies other
+/// features, and cargo would compile what differs, and all that stands on it, once more for each selection.
+pub(crate) fn workspace() -> Result<Built> {
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--workspace",
+        "--bins",
+        "--tests",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    let mut tests = Vec::new();
+    let said = printed(&mut command)?;
+    // https://doc.rust-lang.org/cargo/reference/external-tools.html#json-messages
+    for line in said.lines().filter(|line| line.contains("\"reason\":\"compiler-artifact\"")) {
+        let artifact: Artifact = serde_json::from_str(line).context("reading what cargo built")?;
+        if let Some(file) = artifact.executable.filter(|_| artifact.profile.test) {
+            let folder =
+                artifact.manifest_path.parent().and_then(|folder| folder.strip_prefix(paths::root()).ok());
+            let folder = folder.context("a test from outside of the checkout")?.display().to_string();
+            tests.push(TestProgram { folder, target: artifact.target.name, file });
+        }
+    }
+    Ok(Built { folder: paths::target().join(Profile::Dev.folder()), tests })
+}
+
+#[derive(serde::Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    target: Target,
+    profile: ArtifactProfile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(serde::Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(serde::Deserialize)]
+struct ArtifactProfile {
+    test: bool,
 }
 
 /// `cargo` as the caller's own, in the checkout, without what the cargo that runs us has said of us: some build scripts

@@ -43,6 +43,9 @@ enum Command {
     /// Check formatting, lints and the rules of the tree
     Tidy(tidy::Args),
     /// Build the eBPF programs
+    #[command(
+        after_help = "Examples:\n  cargo xtask ebpf                        prints the object's path\n  KEELSON_EBPF_OBJ=$(cargo xtask ebpf) cargo nextest run -p keelson-dataplane"
+    )]
     Ebpf,
     /// Build the local container images (pause, busybox, nginx)
     Images(images::Args),
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Up(args) => cluster::up::run(&args),
+        Command::Up(args) => cluster::up::run(&args).map(drop),
         Command::Down(args) => cluster::down::run(&args),
         Command::Enter(args) => cluster::enter::run(&args),
         Command::Test(args) => test::run(&args),

@@ -12,9 +12,14 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Everything of the local cluster that lasts: PKI, data, node roots, kubeconfig.
+/// Everything that lasts of a local cluster that this checkout starts: PKI, data, node roots, kubeconfig.
 pub(crate) fn cluster() -> PathBuf {
-    root().join("target/cluster")
+    cluster_of(&root())
+}
+
+/// The same of another checkout.
+pub(crate) fn cluster_of(checkout: &Path) -> PathBuf {
+    checkout.join("target/cluster")
 }
 
 /// Everything of the local cluster that does not outlive a boot: sockets, pid files, namespaces' names. Short, because a

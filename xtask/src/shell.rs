@@ -38,6 +38,18 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// Runs to the end and answers what it printed; its errors and progress go to the terminal.
+pub(crate) fn printed(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let out = command.spawn().and_then(|child| child.wait_with_output());
+    let out = out.with_context(|| format!("starting `{shown}`"))?;
+    if !out.status.success() {
+        bail!("`{shown}` failed: {}", out.status);
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// Runs to the end without output; whether it succeeded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command

@@ -72,6 +72,7 @@ fn rules() -> Result<Vec<String>> {
         broken.extend(dependencies(manifest, &text));
     }
     broken.extend(folder_readmes(&root));
+    broken.extend(crate::bench::unquoted()?);
     Ok(broken)
 }
 

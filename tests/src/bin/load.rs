@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// For connecting, and for the answer.
@@ -50,8 +50,14 @@ fn constant(target: &str, pause: Duration) -> Count {
     });
     let mut count = Count::default();
     let mut started = false;
+    let mut known = 0;
     while !STOP.load(Ordering::Relaxed) {
         record(&mut count, target);
+        // When it failed: some failures are to be expected at some times.
+        let moment = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        count.failures[known..]
+            .iter_mut()
+            .for_each(|failure| *failure = format!("at {moment:.3}: {failure}"));
         if !started {
             count.failures.clear();
             started = count.answered() > 0;
@@ -59,6 +65,7 @@ fn constant(target: &str, pause: Duration) -> Count {
                 println!("started");
             }
         }
+        known = count.failures.len();
         std::thread::sleep(pause);
     }
     count

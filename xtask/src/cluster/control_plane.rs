@@ -1,4 +1,4 @@
-//! The control plane of the local cluster: `keelson init`, an etcd if asked for, `keelson serve`.
+//! The control plane of the local cluster: `keelson init`, an etcd if asked for, `keelson serve` in one process or three.
 
 use super::{
     Spec, Store,
@@ -105,7 +105,7 @@ pub(crate) fn etcd(spec: &Spec) -> Option<Daemon> {
     })
 }
 
-/// The trio in one process.
+/// The API server, and unless the cluster is to have them apart, controllers and scheduler in its process.
 pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
     let bind = if spec.is_split() {
         format!("{}:{API_PORT},127.0.0.1:{API_PORT}", spec.api_address())
@@ -127,9 +127,10 @@ pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
             args.extend(["--store", "etcd", "--etcd", &url].map(OsString::from));
         }
     }
-    if let Some(seconds) = spec.node_grace_s {
-        args.extend(["--node-monitor-grace".into(), format!("{seconds}s").into()]);
+    if spec.separate {
+        args.extend(["--components", "apiserver"].map(OsString::from));
     }
+    args.extend(node_grace(spec));
     if let Some(seconds) = spec.toleration_s {
         args.extend(["--not-ready-toleration".into(), seconds.to_string().into()]);
     }
@@ -141,6 +142,53 @@ pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
         args,
         env: vec![],
     })
+}
+
+fn node_grace(spec: &Spec) -> Vec<OsString> {
+    let flag = |seconds| vec!["--node-monitor-grace".into(), format!("{seconds}s").into()];
+    spec.node_grace_s.map(flag).unwrap_or_default()
+}
+
+/// A component that may run apart from the API server.
+struct Apart {
+    component: &'static str,
+    /// Upstream's name, to which the default roles are bound.
+    user: &'static str,
+}
+
+const APART: [Apart; 2] = [
+    Apart { component: "controllers", user: "system:kube-controller-manager" },
+    Apart { component: "scheduler", user: "system:kube-scheduler" },
+];
+
+/// Controllers and scheduler as processes of their own, if the cluster is to have them so: each reaches the API server over
+/// TLS, as the user of its own certificate.
+pub(crate) fn apart(spec: &Spec, bin: &Path) -> Result<Vec<Daemon>> {
+    if !spec.separate {
+        return Ok(vec![]);
+    }
+    APART.iter().map(|apart| apart.daemon(spec, bin)).collect()
+}
+
+impl Apart {
+    fn daemon(&self, spec: &Spec, bin: &Path) -> Result<Daemon> {
+        let kubeconfig = paths::cluster().join(format!("{}.kubeconfig", self.component));
+        if !kubeconfig.exists() {
+            kubeconfig_for(spec, bin, self.user, None, &kubeconfig)?;
+        }
+        let mut args: Vec<OsString> = ["serve", "--components", self.component].map(Into::into).to_vec();
+        // Of the data folder it reads the cluster's CA alone.
+        args.extend(["--kubeconfig".into(), kubeconfig.into(), "--data".into(), data().into()]);
+        args.extend(node_grace(spec));
+        Ok(Daemon {
+            name: format!("keelson-{}", self.component),
+            cgroup: "control-plane".into(),
+            netns: network::control_plane_netns(spec),
+            program: bin.join("keelson"),
+            args,
+            env: vec![],
+        })
+    }
 }
 
 /// Waits until a socket listens on etcd's port, as its namespace's /proc/net/tcp tells.
@@ -168,7 +216,10 @@ pub(crate) fn wait_nodes(spec: &Spec, bin: &Path) -> Result<()> {
         cmd(bin.join("keelson"), ["wait", "--timeout", "60s", "--nodes", &spec.nodes.to_string()]);
     let mut child =
         keelson.arg("--kubeconfig").arg(kubeconfig_file()).spawn().context("starting `keelson wait`")?;
-    let daemons: Vec<String> = spec.node_names().map(|name| format!("{name}-node")).collect();
+    let mut daemons: Vec<String> = spec.node_names().map(|name| format!("{name}-node")).collect();
+    if spec.separate {
+        daemons.extend(APART.iter().map(|apart| format!("keelson-{}", apart.component)));
+    }
     loop {
         if let Some(status) = child.try_wait()? {
             anyhow::ensure!(

@@ -13,7 +13,7 @@ use std::{
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask down\n  cargo xtask down --keep-data    then `up` starts with the same objects"
+    after_help = "Examples:\n  cargo xtask down\n  cargo xtask down --keep-data    then `up` starts with the same objects\nAny checkout may take down the cluster of another: /run/keelson says whose it is."
 )]
 pub(crate) struct Args {
     /// Keep target/cluster: keys, objects, images, logs
@@ -27,10 +27,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let progress = Progress::start();
     let spec = Spec::load()?;
+    let folders = cluster_folders(spec.as_ref());
     progress.step("stopping every process");
     cgroup::kill("")?;
     progress.step("removing mounts, pins, namespaces and cgroups");
-    for folder in [Path::new(paths::RUN), &paths::cluster()] {
+    unmount_below(Path::new(paths::RUN))?;
+    for folder in &folders {
         unmount_below(folder)?;
     }
     remove_pins()?;
@@ -38,17 +40,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         && !spec.is_split()
     {
         remove_from_the_machine()?;
-        restore_sysctls()?;
+        restore_sysctls(&spec.folder())?;
     }
     network::remove()?;
     network::remove_lo_address()?;
     cgroup::remove_all()?;
     remove_folder(Path::new(paths::RUN))?;
     if !args.keep_data {
-        remove_folder(&paths::cluster())?;
+        folders.iter().try_for_each(|folder| remove_folder(folder))?;
     }
     progress.step("down");
     Ok(())
+}
+
+/// The folder of the cluster that is up, whichever checkout started it, and this checkout's own, in which a cluster of
+/// before the last boot may have left something.
+fn cluster_folders(spec: Option<&Spec>) -> Vec<PathBuf> {
+    let mut folders = vec![paths::cluster()];
+    folders.extend(spec.map(Spec::folder).filter(|folder| *folder != paths::cluster()));
+    folders
 }
 
 /// The innermost mount first; a mount may lie on another.
@@ -94,8 +104,8 @@ fn our_links() -> Result<Vec<String>> {
 
 /// Each node daemon writes what it changed, with the value before, to sysctls.json in its root. Those of a namespace go
 /// with the namespace; those of this machine are put back.
-fn restore_sysctls() -> Result<()> {
-    let nodes = paths::cluster().join("nodes");
+fn restore_sysctls(cluster: &Path) -> Result<()> {
+    let nodes = cluster.join("nodes");
     for node in fs::read_dir(&nodes).into_iter().flatten() {
         let file = node?.path().join("sysctls.json");
         let text = match fs::read(&file) {
@@ -115,5 +125,37 @@ fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.with_context(|| format!("removing {}", folder.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{build::Profile, cluster::Store};
+
+    fn of(checkout: &Path) -> Spec {
+        Spec {
+            checkout: checkout.to_path_buf(),
+            nodes: 1,
+            store: Store::Embedded,
+            separate: false,
+            profile: Profile::Dev,
+            bin_dir: None,
+            node_grace_s: None,
+            toleration_s: None,
+        }
+    }
+
+    #[test]
+    fn the_folder_of_the_checkout_that_ran_up_is_taken_down_too() {
+        let (own, other) = (paths::cluster(), Path::new("/elsewhere"));
+        let rows = [
+            (None, vec![own.clone()]),
+            (Some(of(&paths::root())), vec![own.clone()]),
+            (Some(of(other)), vec![own, other.join("target/cluster")]),
+        ];
+        for (spec, folders) in rows {
+            assert_eq!(cluster_folders(spec.as_ref()), folders);
+        }
     }
 }

@@ -21,7 +21,13 @@ pub(crate) struct Spec {
     pub(crate) checkout: PathBuf,
     pub(crate) nodes: u8,
     pub(crate) store: Store,
+    /// Whether API server, controllers and scheduler are a process each.
+    #[serde(default)]
+    pub(crate) separate: bool,
     pub(crate) profile: Profile,
+    /// The folder that the binaries are taken from, if they are not built by `up`.
+    #[serde(default)]
+    pub(crate) bin_dir: Option<PathBuf>,
     /// How long a node may be silent, and its pods stay, if not upstream's 50 s and 300 s.
     pub(crate) node_grace_s: Option<u32>,
     pub(crate) toleration_s: Option<u32>,
@@ -36,6 +42,11 @@ pub(crate) const API_PORT: u16 = 6443;
 pub(crate) const NODES_MAX: u8 = 200;
 
 impl Spec {
+    /// Everything of the cluster that lasts, wherever the command runs that asks.
+    pub(crate) fn folder(&self) -> PathBuf {
+        paths::cluster_of(&self.checkout)
+    }
+
     /// Whether the nodes are namespaces of their own.
     pub(crate) fn is_split(&self) -> bool {
         self.nodes > 1
@@ -91,14 +102,17 @@ impl Spec {
 
     /// Remembers what was asked for; refuses to turn a running cluster into another one.
     pub(crate) fn claim(&self) -> Result<()> {
+        // Where the binaries come from makes no other cluster of it.
+        let same = |other: &Spec| *other == Spec { bin_dir: other.bin_dir.clone(), ..self.clone() };
         if let Some(other) = Self::load()?
-            && other != *self
+            && !same(&other)
         {
             bail!(
-                "another cluster is up on this machine ({} node(s), store {:?}, {:?} build, checkout {}): \
+                "another cluster is up on this machine ({} node(s), store {:?}, {}, {:?} build, checkout {}): \
                  run `cargo xtask down` first",
                 other.nodes,
                 other.store,
+                if other.separate { "separate components" } else { "one control plane process" },
                 other.profile,
                 other.checkout.display()
             );

@@ -11,12 +11,12 @@ use crate::{
     doctor, images, paths,
     shell::{Progress, cmd, run as run_command},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\nA second `up` is harmless; `up` after a crash recovers."
+    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\n  cargo xtask up --separate         API server, controllers and scheduler as three processes, over TLS\n  cargo xtask up --bin-dir target/release\nA second `up` is harmless; `up` after a crash recovers."
 )]
 pub(crate) struct Args {
     /// How many nodes; with one, it is this machine, with several, each is a network namespace
@@ -25,9 +25,15 @@ pub(crate) struct Args {
     /// Where the API server keeps objects
     #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) store: Store,
+    /// Run API server, controllers and scheduler as a process each, which speak TLS with kubeconfigs of their own
+    #[arg(long)]
+    pub(crate) separate: bool,
     /// Build without optimisation: quicker to build, slower to run
     #[arg(long)]
     pub(crate) dev: bool,
+    /// Take keelson, keelson-node and keelson-cni from this folder and build none of them
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) bin_dir: Option<PathBuf>,
     /// Seconds without a heartbeat until a node counts as unreachable [upstream's: 50]
     #[arg(long)]
     pub(crate) node_grace: Option<u32>,
@@ -36,7 +42,8 @@ pub(crate) struct Args {
     pub(crate) toleration: Option<u32>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Answers how long it took after the build, in seconds.
+pub(crate) fn run(args: &Args) -> Result<f64> {
     if !nix::unistd::geteuid().is_root() {
         bail!("`up` makes namespaces, mounts and cgroups: run it as root");
     }
@@ -44,7 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         checkout: paths::root(),
         nodes: args.nodes,
         store: args.store,
+        separate: args.separate,
         profile: if args.dev { Profile::Dev } else { Profile::Release },
+        bin_dir: args.bin_dir.as_deref().map(binaries_in).transpose()?,
         node_grace_s: args.node_grace,
         toleration_s: args.toleration,
     };
@@ -54,13 +63,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     netfilter::remember()?;
     progress.step("building the eBPF programs");
     build::ebpf()?;
-    progress.step("building the binaries");
-    let bin = build::binaries(spec.profile, &["keelson", "keelson-node", "keelson-cni"])?;
+    let bin = match &spec.bin_dir {
+        Some(folder) => folder.clone(),
+        None => {
+            progress.step("building the binaries");
+            build::binaries(spec.profile, &BINARIES)?
+        }
+    };
     let archives = images::ensure(false)?;
     start(&spec, &bin, &archives)
 }
 
-fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<()> {
+/// What a cluster runs; each is the package of its name.
+const BINARIES: [&str; 3] = ["keelson", "keelson-node", "keelson-cni"];
+
+/// The folder's full path, if all binaries are in it: daemons are started with another working directory.
+fn binaries_in(folder: &Path) -> Result<PathBuf> {
+    let folder = folder.canonicalize().with_context(|| format!("--bin-dir {}", folder.display()))?;
+    for binary in BINARIES {
+        ensure!(folder.join(binary).is_file(), "--bin-dir {}: there is no {binary} in it", folder.display());
+    }
+    Ok(folder)
+}
+
+fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<f64> {
     let progress = Progress::start();
     progress.step(format!("starting {} node(s)", spec.nodes));
     mount_bpffs()?;
@@ -81,6 +107,9 @@ fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<()> {
     }
     control_plane::wait(spec, &keelson)?;
     progress.step("the API server is up");
+    for component in control_plane::apart(spec, bin)? {
+        component.ensure()?;
+    }
     std::thread::scope(|scope| {
         let nodes: Vec<_> = places
             .iter()
@@ -92,9 +121,10 @@ fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<()> {
         nodes.into_iter().try_for_each(|node| node.join().expect("starting a node does not panic"))
     })?;
     control_plane::wait_nodes(spec, bin)?;
-    eprintln!("up in {:.1} s after the build", progress.seconds());
+    let seconds = progress.seconds();
+    eprintln!("up in {seconds:.1} s after the build");
     println!("export KUBECONFIG={}", control_plane::kubeconfig_file().display());
-    Ok(())
+    Ok(seconds)
 }
 
 fn start_containerd(place: &Place) -> Result<Daemon> {

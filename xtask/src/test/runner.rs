@@ -1,0 +1,116 @@
+//! Running tests: nextest where it is installed, else the test programs themselves.
+
+use super::{Tier, skips};
+use crate::{
+    build::{Built, cargo},
+    paths,
+    shell::{cmd, output, run as run_command, succeeds},
+};
+use anyhow::Result;
+use std::process::Command;
+
+/// Which tests, whatever words the user gave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// Those that need no cluster.
+    Unit,
+    /// Those of a cluster as most have it: the trio in one process.
+    EndToEnd,
+    /// Those that are about components apart, and a few that need all three of them.
+    Separate,
+}
+
+/// Modules of the end-to-end tests that hold only where the components are apart.
+const APART: &str = "separate::";
+/// With those, what shows that scheduler, controllers and API server work together: every one of these needs all three.
+const TOGETHER: &str = "deployments::";
+
+impl Selection {
+    /// In the order in which they run.
+    pub(super) const ALL: [Selection; 3] = [Selection::Unit, Selection::EndToEnd, Selection::Separate];
+
+    pub(super) fn tier(self) -> Tier {
+        if self == Selection::Unit { Tier::Unit } else { Tier::E2e }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Selection::Unit => "unit tests",
+            Selection::EndToEnd => "end-to-end tests",
+            Selection::Separate => "end-to-end tests of a control plane of three processes",
+        }
+    }
+
+    /// In nextest's language: <https://nexte.st/docs/filtersets/reference/>.
+    fn filterset(self) -> String {
+        let test = |module: &str| format!("test(/^{module}/)");
+        match self {
+            Selection::Unit => "not package(keelson-tests)".into(),
+            Selection::EndToEnd => format!("package(keelson-tests) and not {}", test(APART)),
+            Selection::Separate => {
+                format!("package(keelson-tests) and ({} or {})", test(APART), test(TOGETHER))
+            }
+        }
+    }
+}
+
+/// How many of the selection's tests have a name that holds one of the words (none: all).
+pub(super) fn count(words: &[String], selection: Selection) -> Result<usize> {
+    if words.is_empty() || !has_nextest() {
+        return Ok(1);
+    }
+    let mut list = nextest("list", selection);
+    list.args(["--message-format", "oneline"]).args(words);
+    Ok(output(&mut list)?.lines().filter(|line| !line.is_empty()).count())
+}
+
+fn has_nextest() -> bool {
+    succeeds(cargo().args(["nextest", "--version"]))
+}
+
+fn nextest(verb: &str, selection: Selection) -> Command {
+    let mut command = cargo();
+    command.args(["nextest", verb, "--workspace", "--tests", "-E", &selection.filterset()]);
+    command
+}
+
+/// Runs the selection's tests whose names hold one of the words (none: all), and prints which were skipped, and why.
+pub(super) fn run(built: &Built, words: &[String], selection: Selection) -> Result<()> {
+    if !has_nextest() {
+        eprintln!(
+            "cargo-nextest is not installed: one test after another, without time limits or second tries"
+        );
+        return programs(built, words, selection);
+    }
+    skips::forget()?;
+    let mut command = nextest("run", selection);
+    if selection != Selection::Unit {
+        command.env("KUBECONFIG", paths::cluster().join("kubeconfig"));
+    }
+    let outcome = run_command(command.args(words));
+    let mut skipped = skips::said_so()?;
+    if selection == Selection::Unit {
+        skipped.extend(skips::ignored(words)?);
+    }
+    skips::print(&skipped);
+    outcome
+}
+
+/// Without a runner: each program's tests in turn, one at a time, because some of them kill what others use.
+fn programs(built: &Built, words: &[String], selection: Selection) -> Result<()> {
+    for program in &built.tests {
+        if (program.folder == "tests") == (selection == Selection::Unit) {
+            continue;
+        }
+        let mut command = cmd(&program.file, ["--test-threads=1"]);
+        match selection {
+            Selection::Unit => {}
+            Selection::EndToEnd => drop(command.args(["--skip", APART])),
+            Selection::Separate if words.is_empty() => drop(command.args([APART, TOGETHER])),
+            Selection::Separate => {}
+        }
+        command.env("KUBECONFIG", paths::cluster().join("kubeconfig"));
+        run_command(command.args(words).current_dir(paths::root().join(&program.folder)))?;
+    }
+    Ok(())
+}
