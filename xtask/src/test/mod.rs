@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// One tier; without it all of them
     #[arg(long, value_enum)]
     tier: Option<Tier>,
-    /// Leave the cluster of the end-to-end or soak tests running
+    /// Leave the cluster of the end-to-end or soak tests running (of several, the last one)
     #[arg(long)]
     keep: bool,
     /// Minutes of each soak scenario [default: 10 with --tier soak, else 1]

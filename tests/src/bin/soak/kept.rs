@@ -64,6 +64,11 @@ fn by(cluster: &Cluster, node: &str) -> Result<Kept> {
     })
 }
 
+/// Sockets whose Service the kernel remembers now, over all nodes.
+pub(crate) fn connections_now(cluster: &Cluster) -> Result<usize> {
+    cluster.nodes().iter().map(|node| connections(node)).sum()
+}
+
 /// What each node should keep, as the API has it: pods on it, and Service ports with a cluster IP.
 pub(crate) fn wanted(cluster: &Cluster) -> Result<(BTreeMap<String, usize>, usize)> {
     let mut pods: BTreeMap<String, usize> = cluster.nodes().into_iter().map(|node| (node, 0)).collect();
