@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
             build::binaries(spec.profile, &BINARIES)?
         }
     };
-    let archives = images::ensure(false)?;
+    let archives = images::ensure(images::to_make(spec.nodes == 1), false)?;
     start(&spec, &bin, &archives)
 }
 

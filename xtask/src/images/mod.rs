@@ -1,6 +1,7 @@
 //! The images that the quickstart and the tests need, made from the distribution's packages, so that no registry is needed.
 //!
-//! Each is one OCI archive in target/images, tagged as a registry's image of that name would be.
+//! Each is one OCI archive in target/images, tagged as a registry's image of that name would be. Where nodes can pull the real
+//! ones, only what no registry has is made.
 
 mod deb;
 mod oci;
@@ -8,7 +9,11 @@ mod rootfs;
 
 use crate::{build, doctor, paths};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::{
+    net::{TcpStream, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask images\n  cargo xtask images --force")]
@@ -32,6 +37,7 @@ pub(crate) struct Config {
 /// An image: its file, its names, how to fill it.
 struct Image {
     file: &'static str,
+    source: Source,
     names: &'static [&'static str],
     config: Config,
     fill: fn(&std::path::Path) -> Result<()>,
@@ -40,6 +46,7 @@ struct Image {
 const IMAGES: &[Image] = &[
     Image {
         file: "pause.tar",
+        source: Source::Local,
         names: &[PAUSE],
         config: Config { entrypoint: &["/pause"], cmd: &[], stop_signal: None, ports: &[] },
         fill: |root| {
@@ -49,12 +56,14 @@ const IMAGES: &[Image] = &[
     },
     Image {
         file: "busybox.tar",
+        source: Source::Registry,
         names: &["docker.io/library/busybox:latest", "docker.io/library/busybox:1.35"],
         config: Config { entrypoint: &[], cmd: &["sh"], stop_signal: None, ports: &[] },
         fill: rootfs::busybox,
     },
     Image {
         file: "nginx.tar",
+        source: Source::Registry,
         names: &[
             "docker.io/library/nginx:latest",
             "docker.io/library/nginx:1.22",
@@ -73,18 +82,40 @@ const IMAGES: &[Image] = &[
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     doctor::ensure(doctor::For::Up)?;
-    for archive in ensure(args.force)? {
+    for archive in ensure(&[Source::Local, Source::Registry], args.force)? {
         println!("{}", archive.display());
     }
     Ok(())
 }
 
-/// Builds the images that are not there yet; answers the archives.
-pub(crate) fn ensure(force: bool) -> Result<Vec<PathBuf>> {
+/// Where else an image could come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Nowhere.
+    Local,
+    /// The public registry that its name says.
+    Registry,
+}
+
+/// Which images to make for nodes that share the host's network, or that reach nobody but each other.
+pub(crate) fn to_make(on_host_network: bool) -> &'static [Source] {
+    if on_host_network && registry_answers() { &[Source::Local] } else { &[Source::Local, Source::Registry] }
+}
+
+/// Long enough for a registry that can be reached; what is lost where none can.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+fn registry_answers() -> bool {
+    let Ok(mut addresses) = ("registry-1.docker.io", 443).to_socket_addrs() else { return false };
+    addresses.next().is_some_and(|address| TcpStream::connect_timeout(&address, ANSWER_MAX).is_ok())
+}
+
+/// Builds the images of these sources that are not there yet; answers the archives.
+pub(crate) fn ensure(sources: &[Source], force: bool) -> Result<Vec<PathBuf>> {
     let folder = paths::images();
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let mut archives = Vec::new();
-    for image in IMAGES {
+    for image in IMAGES.iter().filter(|image| sources.contains(&image.source)) {
         let archive = folder.join(image.file);
         if force || !archive.exists() {
             eprintln!("building image {}", image.names[0]);
