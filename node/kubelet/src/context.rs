@@ -86,7 +86,7 @@ pub(crate) struct Context {
     pub cgroups: Arc<dyn Cgroups>,
     /// The node's size.
     pub capacity: Capacity,
-    /// Images that were lately seen.
+    /// Images that were lately seen, and who may use those that were pulled.
     pub images: Images,
     /// ServiceAccount tokens that are still fresh.
     pub(crate) tokens: Tokens,

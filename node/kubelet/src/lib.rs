@@ -96,6 +96,9 @@ pub async fn start(config: Config, parts: Parts) -> Result<Kubelet, StartError> 
     let capacity = node::capacity(&config.root).map_err(host("cannot read the node's size"))?;
     let resolver = sandbox::HostResolver::read(Path::new("/etc/resolv.conf"))
         .map_err(host("cannot read /etc/resolv.conf"))?;
+    let images = image::Images::open(&config.root, parts.runtime.as_ref())
+        .await
+        .map_err(host("cannot read the records of pulled images"))?;
     let found = adopt::Found::read(parts.runtime.as_ref()).await?;
     let ctx = Arc::new(context::Context {
         recorder: recorder::Recorder::start(parts.client.clone(), config.node_name.clone()),
@@ -106,7 +109,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Kubelet, StartError> 
         mounts: parts.mounts,
         cgroups: parts.cgroups,
         capacity,
-        images: image::Images::default(),
+        images,
         tokens: volumes::Tokens::default(),
         probe_tls: tls::probe_config()?,
         resolver,

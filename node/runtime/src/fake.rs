@@ -28,6 +28,8 @@ pub struct World {
     pub images: BTreeSet<String>,
     /// Images that can be pulled.
     pub registry: BTreeSet<String>,
+    /// User and password without which the registry does not give an image out.
+    pub private: BTreeMap<String, (String, String)>,
     /// Answer of the next execs, the first first; then exit code 0.
     pub execs: Vec<ExecOutput>,
     /// Calls in order, such as `StartContainer web`.
@@ -337,15 +339,23 @@ impl Runtime for FakeRuntime {
     async fn pull_image(
         &self,
         reference: &str,
-        _auth: Option<v1::AuthConfig>,
+        auth: Option<v1::AuthConfig>,
         _sandbox: Option<v1::PodSandboxConfig>,
     ) -> Result<String> {
         let mut world = self.world.lock();
-        world.calls.push(format!("PullImage {reference}"));
+        let auth = auth.unwrap_or_default();
+        world.calls.push(format!("PullImage {reference} {}", auth.username).trim_end().to_owned());
         if !world.registry.contains(reference) {
             return Err(not_found("PullImage", "image", reference));
         }
-        world.images.insert(reference.to_owned());
+        // As containerd: credentials for another address than the registry's, or for none that is a URL, are not used.
+        let used = auth.server_address.is_empty();
+        let given = if used { (auth.username, auth.password) } else { Default::default() };
+        if world.private.get(reference).is_some_and(|wanted| *wanted != given) {
+            return Err(refused("PullImage", format!("401 Unauthorized: {reference} for {:?}", given.0)));
+        }
+        // By its name and by its id.
+        world.images.extend([reference.to_owned(), format!("sha256:{reference}")]);
         Ok(format!("sha256:{reference}"))
     }
 

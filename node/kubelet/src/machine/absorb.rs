@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Adopted, Effect, Event, Exit, Live, Machine, Preparation, ProbeKind, Role, Run, Sandbox, Stage, Why,
-    backoff, stop,
+    Adopted, Effect, Event, Exit, Live, Machine, PodShape, Preparation, ProbeKind, Role, Run, Sandbox, Stage,
+    Why, backoff, stop,
 };
 
 /// Pause after the first failure of a sandbox or a volume, and its longest.
@@ -29,6 +29,7 @@ impl Machine {
             Event::Adopt(found) => self.adopt(found, effects),
             Event::Changed { shape, deletion } => {
                 if shape.containers.len() == self.shape.containers.len() {
+                    self.image_changed(now, &shape);
                     self.shape = shape;
                 }
                 if let Some(grace) = deletion {
@@ -115,16 +116,32 @@ impl Machine {
         if !matches!(slot.run, Run::Starting { .. }) {
             return;
         }
-        slot.start.grow(now);
-        let mut pause = slot.start.pause(now);
-        if reason == "CreateContainerConfigError" {
-            // What is missing is someone else's to create, and looking for it is cheap.
-            pause = pause.min(backoff::FIRST);
-        }
+        let pause = if matches!(reason.as_str(), "ErrImagePull" | "CreateContainerError") {
+            slot.start.grow(now);
+            slot.start.pause(now)
+        } else {
+            // What is missing (a ConfigMap, an image that is not to be pulled) is someone else's to bring, and looking
+            // for it is cheap.
+            backoff::FIRST
+        };
         let retry_at = now + pause;
         slot.retry_at = Some(retry_at);
         let due = if reason == "ErrImagePull" { retry_at.min(now + ERROR_SHOWN) } else { retry_at };
         slot.run = Run::Waiting { reason, message, due };
+    }
+
+    /// Waiting => started by this step, where the image is another one: the back-off was the old one's.
+    fn image_changed(&mut self, now: Timestamp, shape: &PodShape) {
+        let pairs = self.shape.containers.iter().zip(&shape.containers);
+        for (slot, (old, new)) in self.slots.iter_mut().zip(pairs) {
+            if old.image != new.image
+                && let Run::Waiting { due, .. } = &mut slot.run
+            {
+                *due = now;
+                slot.retry_at = None;
+                slot.start = backoff::Backoff::default();
+            }
+        }
     }
 
     fn hooked(&mut self, id: &str, ok: bool, effects: &mut Vec<Effect>) {

@@ -291,6 +291,41 @@ fn a_pull_error_is_shown_then_its_back_off_then_tried_again() {
 }
 
 #[test]
+fn another_image_is_tried_at_once_and_without_the_old_ones_back_off() {
+    let mut life = Life::new(shape(RestartPolicy::Always, vec![container("app", Role::Main)]));
+    life.up();
+    let failed =
+        || Event::StartFailed { slot: 0, reason: "ErrImagePull".into(), message: "no such host".into() };
+    for pause in [10, 20] {
+        life.on(failed());
+        life.now += Duration::from_secs(2);
+        assert_eq!(life.on(Event::Tick), [Effect::ReportBackOff { slot: 0, crashed: false }]);
+        life.now += Duration::from_secs(pause - 2);
+        assert_eq!(life.on(Event::Tick), [start(0, 0)], "after {pause} s");
+    }
+    life.on(failed());
+    let mut other = container("app", Role::Main);
+    other.image = "busybox:1".to_owned();
+    let other = Arc::new(shape(RestartPolicy::Always, vec![other]));
+    assert_eq!(life.on(Event::Changed { shape: other, deletion: None }), [start(0, 0)]);
+    life.on(failed());
+    life.now += Duration::from_secs(10);
+    assert_eq!(life.on(Event::Tick), [start(0, 0)], "its own back-off begins anew");
+}
+
+#[test]
+fn an_image_that_is_not_to_be_pulled_is_looked_for_again_and_again() {
+    let mut life = Life::new(shape(RestartPolicy::Always, vec![container("app", Role::Main)]));
+    life.up();
+    for _ in 0..4 {
+        let (reason, message) = ("ErrImageNeverPull".into(), "not present".into());
+        assert_eq!(life.on(Event::StartFailed { slot: 0, reason, message }), []);
+        life.now += Duration::from_secs(10);
+        assert_eq!(life.on(Event::Tick), [start(0, 0)]);
+    }
+}
+
+#[test]
 fn a_dead_sandbox_takes_its_containers_along_and_everything_begins_anew() {
     let mut life = Life::new(shape(
         RestartPolicy::Always,

@@ -239,18 +239,17 @@ impl Worker {
     fn report_back_off(&self, slot: usize, crashed: bool) {
         let shape = &self.machine.shape.containers[slot];
         let subject = self.stored.reference(Some((&shape.name, self.is_init(slot))));
-        let text = if crashed {
-            format!(
+        let recorder = &self.ctx.recorder;
+        if crashed {
+            let text = format!(
                 "Back-off restarting failed container {} in pod {}_{}({})",
                 shape.name, self.stored.name, self.stored.namespace, self.stored.uid
-            )
-        } else {
-            format!("Back-off pulling image \"{}\"", shape.image)
-        };
-        self.ctx.recorder.warning(subject.clone(), "BackOff", text);
-        if !crashed {
-            self.ctx.recorder.warning(subject, "Failed", "Error: ImagePullBackOff".to_owned());
+            );
+            return recorder.warning(subject, "BackOff", text);
         }
+        // Upstream calls only a crash's back-off a warning; the pull's is told beside its error.
+        recorder.normal(subject.clone(), "BackOff", format!("Back-off pulling image \"{}\"", shape.image));
+        recorder.warning(subject, "Failed", "Error: ImagePullBackOff".to_owned());
     }
 
     /// Compares what should run with what the runtime lists, and finds out how the rest ended.

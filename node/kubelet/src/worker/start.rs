@@ -73,13 +73,13 @@ impl Job {
             }
             prepared = self.prepare(&spec, container) => prepared,
         };
-        let config = match prepared {
-            Ok(config) => config,
+        let (config, image_id) = match prepared {
+            Ok(prepared) => prepared,
             Err(error) => return self.failed(container, error).await,
         };
         let created = self.create(&spec, config).await;
-        let (id, image_id) = match created {
-            Ok(created) => created,
+        let id = match created {
+            Ok(id) => id,
             Err(message) => {
                 let image = container.image.as_deref().unwrap_or_default();
                 // Perhaps the image was removed since it was last seen.
@@ -97,8 +97,7 @@ impl Job {
 
     async fn failed(&self, container: &Container, error: ConfigError) {
         // Image errors have told the user already.
-        if matches!(error.reason, "CreateContainerConfigError" | "CreateContainerError" | "InvalidImageName")
-        {
+        if matches!(error.reason, "CreateContainerConfigError" | "CreateContainerError") {
             let subject = self.stored.reference(Some((&container.name, self.init)));
             self.ctx.recorder.warning(subject, "Failed", format!("Error: {}", error.message));
         }
@@ -106,12 +105,26 @@ impl Job {
         self.tell(Event::StartFailed { slot: self.slot, reason, message }).await;
     }
 
+    fn sandbox_config(&self, spec: &PodSpec) -> v1::PodSandboxConfig {
+        let ctx = &self.ctx;
+        sandbox_config(&ctx.config, &self.stored, spec, &ctx.resolver, self.sandbox_attempt)
+    }
+
+    /// The container's configuration, and what the API calls its image.
     async fn prepare(
         &self,
         spec: &PodSpec,
         container: &Container,
-    ) -> Result<v1::ContainerConfig, ConfigError> {
-        let image = image::ensure(&self.ctx, &self.stored, spec, container, self.init).await?;
+    ) -> Result<(v1::ContainerConfig, String), ConfigError> {
+        let need = image::Need {
+            ctx: &self.ctx,
+            stored: &self.stored,
+            spec,
+            container,
+            init: self.init,
+            sandbox: self.sandbox_config(spec),
+        };
+        let image = need.ensure().await?;
         let input = Inputs {
             ctx: &self.ctx,
             stored: &self.stored,
@@ -121,19 +134,17 @@ impl Job {
             restarts: self.restarts,
             image: &image,
         };
-        container_config(&input).await
+        Ok((container_config(&input).await?, image::api_id(&image)))
     }
 
-    async fn create(&self, spec: &PodSpec, config: v1::ContainerConfig) -> Result<(String, String), String> {
-        let image_id = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
-        let sandbox =
-            sandbox_config(&self.ctx.config, &self.stored, spec, &self.ctx.resolver, self.sandbox_attempt);
+    async fn create(&self, spec: &PodSpec, config: v1::ContainerConfig) -> Result<String, String> {
+        let sandbox = self.sandbox_config(spec);
         let created = self.ctx.runtime.create_container(&self.sandbox, config, sandbox).await;
         let id = created.map_err(|error| error.to_string())?;
         // Before the start: its exit must find the way.
         self.ctx.routes.add(&id, &self.outbox);
         self.tell(Event::Created { slot: self.slot, id: id.clone() }).await;
-        Ok((id, image_id))
+        Ok(id)
     }
 
     async fn start(&self, container: &Container, id: String, image_id: String) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+
 use crate::support::{Api, condition, container};
 use keelson_kubelet::{Config, Kubelet, NoDrain, Parts};
 use keelson_runtime::fake::FakeRuntime;
@@ -172,6 +174,58 @@ async fn an_image_that_is_nowhere_is_reported_as_upstream_does() {
         |state: &crate::support::State| container(state, "web")["state"]["waiting"]["reason"].clone();
     node.api.wait("ErrImagePull", |state| reason(state) == "ErrImagePull").await;
     node.api.wait("ImagePullBackOff", |state| reason(state) == "ImagePullBackOff").await;
+}
+
+fn pull_secret(name: &str, entries: serde_json::Value) -> serde_json::Value {
+    let config = json!({ "auths": entries }).to_string();
+    let data = base64::engine::general_purpose::STANDARD.encode(config);
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+        "metadata": { "name": name, "uid": format!("uid-{name}") }, "data": { ".dockerconfigjson": data },
+    })
+}
+
+#[tokio::test]
+async fn fitting_credentials_are_tried_in_turn_and_open_the_image_to_their_holders_alone() {
+    let node = node().await;
+    let image = "r.example:5000/team/app";
+    {
+        let mut world = node.runtime.world.lock();
+        world.registry.insert(image.to_owned());
+        world.private.insert(image.to_owned(), ("u".into(), "right".into()));
+    }
+    let right = json!({
+        "r.example:5000": { "username": "u", "password": "right" },
+        "r.example:5000/team": { "username": "team", "password": "wrong" },
+        "r.example": { "username": "elsewhere", "password": "wrong" },
+    });
+    node.api.state.lock().objects.insert("secrets/right".into(), pull_secret("right", right));
+    let mut pod = json!({ "containers": [{ "name": "app", "image": image }] });
+    pod["imagePullSecrets"] = json!([{ "name": "missing" }, { "name": "right" }]);
+    node.api.create("holder", pod.clone());
+    node.api.wait("Ready", |state| condition(state, "holder", "Ready").as_deref() == Some("True")).await;
+    let pulls = |node: &Node| {
+        let calls = node.runtime.world.lock().calls.clone();
+        calls.into_iter().filter(|call| call.starts_with("PullImage")).collect::<Vec<_>>()
+    };
+    assert_eq!(pulls(&node), [format!("PullImage {image} team"), format!("PullImage {image} u")]);
+    let text = "FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (missing); attempting to \
+                pull the image may not succeed.";
+    node.api.wait("the event", |state| state.events.iter().any(|event| event == text)).await;
+
+    node.api.create("other-holder", pod.clone());
+    node.api
+        .wait("Ready", |state| condition(state, "other-holder", "Ready").as_deref() == Some("True"))
+        .await;
+    assert_eq!(pulls(&node).len(), 2, "it is there, and the pod could have pulled it");
+
+    pod.as_object_mut().unwrap().remove("imagePullSecrets");
+    node.api.create("stranger", pod);
+    let waiting = |state: &crate::support::State| container(state, "stranger")["state"]["waiting"].clone();
+    node.api.wait("a refusal", |state| waiting(state)["reason"] == "ErrImagePull").await;
+    assert_eq!(pulls(&node).last(), Some(&format!("PullImage {image}")), "it is tried without credentials");
+    let message = waiting(&node.api.state.lock())["message"].to_string();
+    assert!(message.contains("401 Unauthorized"), "{message}");
 }
 
 #[tokio::test]
