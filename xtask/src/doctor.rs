@@ -61,6 +61,8 @@ const NEEDS: &[Need] = &[
     Need { what: "rust-src for eBPF", package: EBPF_PACKAGES, found: ebpf_compiler, needed_for: For::Up },
     program!("etcd", "etcd-server", For::Etcd),
     program!("kubectl", "kubernetes-client", For::Test),
+    program!("docker-registry", "docker-registry", For::Test),
+    program!("setpriv", "util-linux", For::Test),
     program!("nft", "nftables", For::Test),
     program!("iptables", "iptables", For::Test),
 ];

@@ -2,7 +2,7 @@
 
 use super::{daemon::Daemon, spec::Place};
 use crate::{
-    images,
+    images, paths,
     shell::{cmd, output},
 };
 use anyhow::{Context, Result};
@@ -19,6 +19,11 @@ pub(crate) fn daemon(place: &Place) -> Daemon {
         env: vec![],
     }
 }
+
+/// Folders with a `<host[:port]>/hosts.toml` a registry, which containerd reads at every pull: mirrors, certificates, plain
+/// HTTP (<https://github.com/containerd/containerd/blob/main/docs/hosts.md>). Before this one, the machine's, the cluster's
+/// own is looked through: /run/keelson/certs.d, which goes with the cluster.
+const MACHINE_REGISTRIES: &str = "/etc/containerd/certs.d";
 
 /// Writes the configuration (containerd's own format, version 2).
 pub(crate) fn configure(place: &Place) -> Result<()> {
@@ -39,13 +44,16 @@ pub(crate) fn configure(place: &Place) -> Result<()> {
          \x20 netns_mounts_under_state_dir = true\n\
          \x20 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
          \x20   bin_dir = \"{cni_bin}\"\n\
-         \x20   conf_dir = \"{cni_conf}\"\n",
+         \x20   conf_dir = \"{cni_conf}\"\n\
+         \x20 [plugins.\"io.containerd.grpc.v1.cri\".registry]\n\
+         \x20   config_path = \"{registries}\"\n",
         root = place.root().join("containerd").display(),
         state = run.join("containerd").display(),
         socket = place.containerd_socket().display(),
         pause = images::PAUSE,
         cni_bin = run.join("cni/bin").display(),
         cni_conf = run.join("cni/conf").display(),
+        registries = format_args!("{}/certs.d:{MACHINE_REGISTRIES}", paths::RUN),
     );
     for folder in ["cni/bin", "cni/conf"] {
         fs::create_dir_all(run.join(folder))?;
