@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 
-const RUN: &str = "/run/keelson";
+/// What of the cluster does not outlive a boot.
+pub(crate) const RUN: &str = "/run/keelson";
 
 const NO_CLUSTER: &str = "these tests drive a running cluster of three nodes. Get one and run them:\n  \
     cargo xtask test --tier e2e\nor, to keep it:\n  cargo xtask up --nodes 3 --dev --node-grace 10 --toleration 5\n  \

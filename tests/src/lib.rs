@@ -12,11 +12,14 @@ pub mod kubectl;
 pub mod load;
 pub mod manifest;
 pub mod namespace;
+pub mod oci;
 pub mod process;
+pub mod registry;
 pub mod stream;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use kubectl::{kubectl, refused};
 pub use namespace::Namespace;
+pub use registry::Registry;
 pub use wait::{PATIENCE, eventually};

@@ -10,6 +10,7 @@ mod nodes;
 mod objects;
 mod pods;
 mod probes;
+mod pulls;
 mod refusals;
 mod rollouts;
 mod separate;
