@@ -49,6 +49,16 @@ pub(crate) enum NodeError {
         /// How long.
         timeout_s: u64,
     },
+    /// The path, built from a pod's names and a request's options, is none.
+    #[error("the node {node} cannot be asked for {path:?}: {source}")]
+    Path {
+        /// Which.
+        node: String,
+        /// For what.
+        path: String,
+        /// Why.
+        source: http::uri::InvalidUri,
+    },
     /// The node broke off the HTTP exchange.
     #[error("the node {node} did not answer: {source}")]
     Http {

@@ -5,7 +5,7 @@ use crate::{
     metrics::Raised,
     wire::{Body, body},
 };
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
@@ -37,16 +37,24 @@ const ANSWER_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-accepted-stream-protocol-versions"),
 ];
 
-fn request(method: Method, to: &NodeAddress, path: &NodePath, from: &HeaderMap) -> Request<Body> {
+fn request(
+    method: Method,
+    to: &NodeAddress,
+    path: &NodePath,
+    from: &HeaderMap,
+) -> Result<Request<Body>, NodeError> {
     let mut request = Request::new(body::empty());
     *request.method_mut() = method;
-    *request.uri_mut() = path.0.parse().unwrap_or_default();
+    *request.uri_mut() = path.0.parse().map_err(|source| NodeError::Path {
+        node: to.node.clone(),
+        path: path.0.clone(),
+        source,
+    })?;
     let host = std::net::SocketAddr::new(to.ip, to.port).to_string();
-    if let Ok(host) = host.parse() {
-        request.headers_mut().insert(header::HOST, host);
-    }
+    let host = HeaderValue::try_from(host).expect("an address is visible ASCII");
+    request.headers_mut().insert(header::HOST, host);
     copy_headers(from, request.headers_mut(), &UPGRADE_HEADERS);
-    request
+    Ok(request)
 }
 
 fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
@@ -63,9 +71,10 @@ pub(crate) async fn fetch(
     to: &NodeAddress,
     path: &NodePath,
 ) -> Result<Response<Body>, NodeError> {
+    let request = request(Method::GET, to, path, &HeaderMap::new())?;
     let mut sender = client.connect(to).await?;
     let answer = sender
-        .send_request(request(Method::GET, to, path, &HeaderMap::new()))
+        .send_request(request)
         .await
         .map_err(|source| NodeError::Http { node: to.node.clone(), source })?;
     let (head, body) = answer.into_parts();
@@ -86,8 +95,8 @@ pub(crate) async fn upgrade(
     shutdown: CancellationToken,
     raised: Raised,
 ) -> Result<Response<Body>, NodeError> {
+    let outgoing = request(incoming.method().clone(), to, path, incoming.headers())?;
     let mut sender = client.connect(to).await?;
-    let outgoing = request(incoming.method().clone(), to, path, incoming.headers());
     let mut answer = sender
         .send_request(outgoing)
         .await
@@ -119,4 +128,20 @@ pub(crate) async fn upgrade(
         }
     });
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_none_is_an_error_and_not_the_root() {
+        let to = NodeAddress { node: "n1".into(), ip: [192, 0, 2, 1].into(), port: 10250 };
+        let ask = |path: &str| request(Method::GET, &to, &NodePath(path.to_owned()), &HeaderMap::new());
+        let asked = ask("/exec/ns/pod/main?command=ls").unwrap();
+        assert_eq!(asked.uri(), "/exec/ns/pod/main?command=ls");
+        assert_eq!(asked.headers()[header::HOST], "192.0.2.1:10250");
+        let error = ask("/exec/a b").unwrap_err();
+        assert!(matches!(&error, NodeError::Path { path, .. } if path == "/exec/a b"), "{error}");
+    }
 }
