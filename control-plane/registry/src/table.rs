@@ -127,10 +127,11 @@ fn subresource(cell: &'static str) -> Subresource {
         name,
         verbs: verbs.split('+').filter(|verb| !verb.is_empty()).collect(),
         body: body.strip_prefix('=').map(|gvk| {
-            let mut parts = gvk.rsplitn(3, '/');
-            let kind = parts.next().unwrap_or_default();
-            let version = parts.next().unwrap_or_default();
-            (parts.next().unwrap_or_default(), version, kind)
+            // The core group has no name: `v1/Binding`.
+            let (version, kind) =
+                gvk.rsplit_once('/').expect("resources.tsv: a body is [group/]version/Kind");
+            let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+            (group, version, kind)
         }),
     }
 }
@@ -142,12 +143,7 @@ fn columns(group: &str, plural: &str) -> Vec<Column> {
         .skip(1)
         .map(|line| line.split('\t').collect::<Vec<_>>())
         .filter(|cells| cells[0] == group && cells[2] == plural && !cells[4].starts_with('('))
-        .map(|cells| Column {
-            name: cells[4],
-            type_: cells[5],
-            format: cells[6],
-            priority: cells[7].parse().unwrap_or_default(),
-        })
+        .map(|cells| Column { name: cells[4], type_: cells[5], format: cells[6], priority: priority(&cells) })
         .collect();
     if !found.is_empty() {
         return found;
@@ -156,6 +152,11 @@ fn columns(group: &str, plural: &str) -> Vec<Column> {
         Column { name: "Name", type_: "string", format: "name", priority: 0 },
         Column { name: "Created At", type_: "date", format: "", priority: 0 },
     ]
+}
+
+/// The facts are compiled in: a row that cannot be read is a mistake in them, which any start shows.
+fn priority(cells: &[&str]) -> i32 {
+    cells[7].parse().unwrap_or_else(|error| panic!("table-columns.tsv: the priority in {cells:?}: {error}"))
 }
 
 #[cfg(test)]
