@@ -41,13 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    keelson_telemetry::exit_code(run())
 }
 
 fn run() -> anyhow::Result<()> {

@@ -42,13 +42,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    keelson_telemetry::exit_code(start())
 }
 
 fn start() -> anyhow::Result<()> {

@@ -1,11 +1,11 @@
-//! Logging set-up shared by every Keelson binary: one format, one way to choose what is shown.
+//! What every Keelson binary says: logging in one format, with one way to choose what is shown, and how it ends.
 //!
 //! Logs go to standard error. Metrics are each component's own; the text format needs no shared registry.
 #![forbid(unsafe_code)]
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use std::io::IsTerminal;
+use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// How lines are written.
@@ -44,4 +44,15 @@ pub fn init(options: &LogOptions) -> anyhow::Result<()> {
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     }
     .context("installing the logger")
+}
+
+/// How a process ends after `outcome`: a failure is told on standard error, all its causes on one line.
+pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
