@@ -76,17 +76,10 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let api = Api::new(client);
-    while !shutdown.is_cancelled() {
-        let working = match &config.leader_election {
-            None => shutdown.child_token(),
-            Some(election) => match leader::acquire(&api, election, &shutdown).await {
-                Some(leading) => leading,
-                None => break,
-            },
-        };
-        work(Shared { api: api.clone(), informers: informers.clone(), shutdown: working }, &config).await?;
-    }
-    Ok(())
+    leader::run(&api, config.leader_election.as_ref(), &shutdown, |working| {
+        work(Shared { api: api.clone(), informers: informers.clone(), shutdown: working }, &config)
+    })
+    .await
 }
 
 /// Until this process stops leading or shuts down.

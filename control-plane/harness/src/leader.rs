@@ -156,6 +156,33 @@ pub async fn acquire(
     Some(leading)
 }
 
+/// Runs `work` until `shutdown`, anew whenever this process leads; without an election at once and all the time. The
+/// token that `work` is given is cancelled when it is to stop.
+///
+/// # Errors
+/// The first of `work`.
+pub async fn run<W, E>(
+    api: &Api,
+    election: Option<&LeaderElection>,
+    shutdown: &CancellationToken,
+    mut work: impl FnMut(CancellationToken) -> W,
+) -> Result<(), E>
+where
+    W: Future<Output = Result<(), E>>,
+{
+    while !shutdown.is_cancelled() {
+        let working = match election {
+            None => shutdown.child_token(),
+            Some(election) => match acquire(api, election, shutdown).await {
+                Some(leading) => leading,
+                None => break,
+            },
+        };
+        work(working).await?;
+    }
+    Ok(())
+}
+
 async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: CancellationToken) {
     let mut elector = Elector { api: &api, config: &config, seen };
     let mut renewed = Instant::now();

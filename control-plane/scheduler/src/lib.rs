@@ -76,21 +76,19 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let api = Api::new(client);
-    while !shutdown.is_cancelled() {
-        let working = match &config.leader_election {
-            None => shutdown.child_token(),
-            Some(election) => match leader::acquire(&api, election, &shutdown).await {
-                Some(leading) => leading,
-                None => break,
-            },
-        };
-        work(api.clone(), &informers, config.clone(), working).await;
-    }
-    Ok(())
+    leader::run(&api, config.leader_election.as_ref(), &shutdown, |working| {
+        work(api.clone(), &informers, config.clone(), working)
+    })
+    .await
 }
 
 /// Until this process stops leading or shuts down; bindings under way are finished.
-async fn work(api: Api, informers: &Informers, config: Config, shutdown: CancellationToken) {
+async fn work(
+    api: Api,
+    informers: &Informers,
+    config: Config,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let (pods, nodes, namespaces) = (informers.pods(), informers.nodes(), informers.namespaces());
     let recorder = Recorder::start(api.clone(), "default-scheduler", shutdown.clone());
     let (cache, queue) = (Mutex::default(), PodQueue::default());
@@ -107,6 +105,7 @@ async fn work(api: Api, informers: &Informers, config: Config, shutdown: Cancell
     if nodes.synced().await && namespaces.synced().await && pods.synced().await {
         this.schedule(&shutdown).await;
     }
+    Ok(())
 }
 
 impl Scheduler {
