@@ -13,55 +13,45 @@ use crate::{
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
 
-/// Deployment.
-pub struct Deployment;
-
-impl Strategy for Deployment {
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn prepare_create(&self, _call: &Call<'_>, object: &mut Value) {
-        meta::map_of(object).insert("status".to_owned(), json!({}));
-    }
-
-    fn validate(&self, _call: &Call<'_>, object: &Value) -> Errors {
-        deployment_spec(&object["spec"])
-    }
-
-    fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {
-        let mut errors = self.validate(call, new);
-        errors.extend(selector_unchanged(new, old));
-        errors
-    }
-
-    fn prepare_status(&self, _call: &Call<'_>, new: &mut Value, old: &Value) {
-        meta::carry(meta::metadata(new), "labels", old.pointer("/metadata/labels"));
-    }
-
-    fn validate_status(&self, _call: &Call<'_>, new: &Value, _old: &Value) -> Errors {
-        counts(
-            new,
-            &["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas"],
-            &["updatedReplicas", "readyReplicas", "availableReplicas"],
-        )
-    }
+/// A kind that keeps replicas of a pod template, with what its two kinds differ in.
+pub struct Replicated {
+    /// The status of a new object.
+    first_status: fn() -> Value,
+    /// All that is wrong with a spec.
+    spec: fn(&Value) -> Errors,
+    /// Counts in the status that are not negative; `replicas` is the whole of `parts`.
+    counts: &'static [&'static str],
+    /// Counts in the status that are not over the whole.
+    parts: &'static [&'static str],
 }
 
-/// ReplicaSet.
-pub struct ReplicaSet;
+/// Deployment.
+pub static DEPLOYMENT: Replicated = Replicated {
+    first_status: || json!({}),
+    spec: deployment_spec,
+    counts: &["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas"],
+    parts: &["updatedReplicas", "readyReplicas", "availableReplicas"],
+};
 
-impl Strategy for ReplicaSet {
+/// ReplicaSet.
+pub static REPLICA_SET: Replicated = Replicated {
+    first_status: || json!({"replicas": 0}),
+    spec: replica_set_spec,
+    counts: &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+    parts: &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+};
+
+impl Strategy for Replicated {
     fn has_generation(&self) -> bool {
         true
     }
 
     fn prepare_create(&self, _call: &Call<'_>, object: &mut Value) {
-        meta::map_of(object).insert("status".to_owned(), json!({"replicas": 0}));
+        meta::map_of(object).insert("status".to_owned(), (self.first_status)());
     }
 
     fn validate(&self, _call: &Call<'_>, object: &Value) -> Errors {
-        replica_set_spec(&object["spec"])
+        (self.spec)(&object["spec"])
     }
 
     fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {
@@ -75,11 +65,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate_status(&self, _call: &Call<'_>, new: &Value, _old: &Value) -> Errors {
-        counts(
-            new,
-            &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
-            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
-        )
+        counts(new, self.counts, self.parts)
     }
 }
 

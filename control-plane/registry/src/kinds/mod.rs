@@ -32,8 +32,8 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = core_rows();
     rows.extend([
         row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
-        row("apps", "v1", "deployments", &apps::Deployment).with(&["scale", "status"]),
-        row("apps", "v1", "replicasets", &apps::ReplicaSet).with(&["scale", "status"]),
+        row("apps", "v1", "deployments", &apps::DEPLOYMENT).with(&["scale", "status"]),
+        row("apps", "v1", "replicasets", &apps::REPLICA_SET).with(&["scale", "status"]),
         request("authentication.k8s.io", "selfsubjectreviews"),
         request("authentication.k8s.io", "tokenreviews"),
         request("authorization.k8s.io", "localsubjectaccessreviews"),
