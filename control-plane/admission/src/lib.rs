@@ -82,9 +82,16 @@ impl Chain {
 
 #[async_trait]
 impl Admission for Chain {
-    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    async fn mutate(
+        &self,
+        attributes: &Attributes<'_>,
+        mut object: Option<&mut Value>,
+    ) -> Result<(), Status> {
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes)) {
-            plugin.mutate(attributes, object, &*self.lookup).await?;
+            match object.as_deref_mut() {
+                Some(object) => plugin.mutate(attributes, object, &*self.lookup).await?,
+                None => plugin.admit_delete(attributes, &*self.lookup).await?,
+            }
         }
         Ok(())
     }

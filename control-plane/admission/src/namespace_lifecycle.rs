@@ -41,16 +41,8 @@ impl Plugin for NamespaceLifecycle {
         }
     }
 
-    async fn validate(
-        &self,
-        attributes: &Attributes<'_>,
-        _: Option<&Value>,
-        _: &dyn Lookup,
-    ) -> Result<(), Status> {
-        let immortal = attributes.operation == Operation::Delete
-            && is_namespace(attributes)
-            && IMMORTAL.contains(&attributes.name);
-        match immortal {
+    async fn admit_delete(&self, attributes: &Attributes<'_>, _: &dyn Lookup) -> Result<(), Status> {
+        match is_namespace(attributes) && IMMORTAL.contains(&attributes.name) {
             true => Err(forbidden(attributes, None, "this namespace may not be deleted")),
             false => Ok(()),
         }
@@ -111,7 +103,7 @@ mod tests {
             [("default", true), ("kube-system", true), ("kube-public", true), ("kube-node-lease", false)]
         {
             let result = Request::delete("", "namespaces", "", name)
-                .validate(&NamespaceLifecycle, &Cluster::default())
+                .admit_delete(&NamespaceLifecycle, &Cluster::default())
                 .await;
             assert_eq!(result.is_err(), refused, "{name}");
             if let Err(status) = result {

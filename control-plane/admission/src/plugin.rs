@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Lookup;
 
-/// One plugin. Both calls default to admitting.
+/// One plugin. All calls default to admitting.
 #[async_trait]
 pub(crate) trait Plugin: Send + Sync {
     /// Is the request any of its business? Asked for every request, so it must be cheap.
@@ -19,6 +19,11 @@ pub(crate) trait Plugin: Send + Sync {
         _object: &mut Value,
         _lookup: &dyn Lookup,
     ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// May refuse a delete, in the phase in which an object would be changed: before any plugin validates.
+    async fn admit_delete(&self, _attributes: &Attributes<'_>, _lookup: &dyn Lookup) -> Result<(), Status> {
         Ok(())
     }
 

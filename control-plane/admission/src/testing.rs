@@ -143,6 +143,16 @@ impl Request {
         Ok(object)
     }
 
+    pub(crate) async fn admit_delete(&self, plugin: &dyn Plugin, cluster: &Cluster) -> Result<(), Status> {
+        assert_eq!(self.operation, Operation::Delete);
+        self.call(|attributes| {
+            if !plugin.handles(attributes) {
+                return Ok(());
+            }
+            now(plugin.admit_delete(attributes, cluster))
+        })
+    }
+
     pub(crate) async fn validate(&self, plugin: &dyn Plugin, cluster: &Cluster) -> Result<(), Status> {
         let object = (self.operation != Operation::Delete).then_some(&self.object);
         self.call(|attributes| {

@@ -1,6 +1,7 @@
 //! The seam to admission: who calls what, when. The plugins are in keelson-admission.
 //!
-//! Order on a write, as upstream's: default, **mutate**, prepare, validate by strategy, **validate** by admission, commit.
+//! Order on a write, as upstream's: default, **mutate**, prepare, validate by strategy, **validate** by admission, commit;
+//! on a delete: **mutate**, **validate**, commit.
 
 use crate::{kind::Kind, status::Status};
 use async_trait::async_trait;
@@ -58,8 +59,9 @@ pub struct Attributes<'a> {
 /// The chain of plugins.
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
-    /// May change the object. On a subresource with a body of its own (binding, scale) that body is the object.
-    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status>;
+    /// May change the object, or refuse. On a subresource with a body of its own (binding, scale) that body is the object.
+    /// The object is absent on delete, which upstream puts through this phase, too.
+    async fn mutate(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status>;
     /// May only refuse. The object is absent on delete and connect.
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status>;
 }
@@ -69,7 +71,7 @@ pub struct AdmitAll;
 
 #[async_trait]
 impl Admission for AdmitAll {
-    async fn mutate(&self, _: &Attributes<'_>, _: &mut Value) -> Result<(), Status> {
+    async fn mutate(&self, _: &Attributes<'_>, _: Option<&mut Value>) -> Result<(), Status> {
         Ok(())
     }
 

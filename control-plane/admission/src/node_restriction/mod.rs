@@ -33,17 +33,8 @@ impl Plugin for NodeRestriction {
         admit(attributes, Some(object), lookup).await
     }
 
-    /// Only a delete comes here without having been judged.
-    async fn validate(
-        &self,
-        attributes: &Attributes<'_>,
-        _: Option<&Value>,
-        lookup: &dyn Lookup,
-    ) -> Result<(), Status> {
-        match attributes.operation {
-            Operation::Delete => admit(attributes, None, lookup).await,
-            _ => Ok(()),
-        }
+    async fn admit_delete(&self, attributes: &Attributes<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
+        admit(attributes, None, lookup).await
     }
 }
 
@@ -250,8 +241,8 @@ mod tests {
         let delete = |node: &str| {
             by_node(Request::delete("", "pods", "ns", "p").with_old(json!({ "spec": { "nodeName": node } })))
         };
-        assert!(delete("a").validate(&NodeRestriction, &cluster()).await.is_ok());
-        let error = delete("b").validate(&NodeRestriction, &cluster()).await.unwrap_err();
+        assert!(delete("a").admit_delete(&NodeRestriction, &cluster()).await.is_ok());
+        let error = delete("b").admit_delete(&NodeRestriction, &cluster()).await.unwrap_err();
         assert!(error.message.ends_with("node \"a\" can only delete pods with spec.nodeName set to itself"));
     }
 

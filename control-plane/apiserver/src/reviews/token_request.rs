@@ -45,7 +45,7 @@ pub(crate) async fn token_request(
         now: context.now,
     };
     let admission = &call.inner().admission;
-    admission.mutate(&attributes, &mut object).await?;
+    admission.mutate(&attributes, Some(&mut object)).await?;
     let expiration_seconds = expiration(&object)?;
     admission.validate(&attributes, Some(&object)).await?;
     let binding = binding(call, &object["spec"]["boundObjectRef"], namespace, name).await?;

@@ -33,7 +33,7 @@ impl Registry {
         let target = Target { name, ..target };
         let admission = self.admission();
         let attributes = target.attributes(context, Operation::Create, None);
-        admission.mutate(&attributes, &mut body).await?;
+        admission.mutate(&attributes, Some(&mut body)).await?;
         validate(name, &body)?;
         admission.validate(&attributes, Some(&body)).await?;
         let cache = self.cache(target.kind)?;

@@ -99,7 +99,7 @@ impl Registry {
     ) -> Result<Proposed, Status> {
         shape::default(target.kind, &mut object);
         let admission = self.admission();
-        admission.mutate(&target.attributes(context, Operation::Create, None), &mut object).await?;
+        admission.mutate(&target.attributes(context, Operation::Create, None), Some(&mut object)).await?;
         let generate =
             meta::field(&object, "name").is_empty() && !meta::field(&object, "generateName").is_empty();
         fill_system_fields(context, &mut object);

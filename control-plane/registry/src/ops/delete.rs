@@ -93,7 +93,9 @@ impl Registry {
         let stored = self.stored_kind(target.kind)?;
         let shown = Proposed::DryRun(old.clone()).shown_as(target.kind)?.to_value();
         let attributes = target.attributes(context, Operation::Delete, Some(&shown));
-        self.admission().validate(&attributes, None).await?;
+        let admission = self.admission();
+        admission.mutate(&attributes, None).await?;
+        admission.validate(&attributes, None).await?;
         let key = entry.head.key();
         let own = Compare::ModRevision(key.clone(), entry.mod_revision());
         match step(stored.strategy, options, &old, context) {

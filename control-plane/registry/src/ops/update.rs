@@ -170,7 +170,9 @@ impl Registry {
             shape::default(target.kind, &mut new);
         }
         let admission = self.admission();
-        admission.mutate(&target.attributes(context, Operation::Update, Some(&shown)), &mut new).await?;
+        admission
+            .mutate(&target.attributes(context, Operation::Update, Some(&shown)), Some(&mut new))
+            .await?;
         check_versions(target, intent, &new, &old)?;
         let admitted = (target.sub == "scale").then(|| new.clone());
         let object = self.prepare(context, target, new, &old)?;
