@@ -59,13 +59,13 @@ fn netconf() -> Result<NetConf, CniError> {
 }
 
 fn attachment() -> Result<Attachment, CniError> {
-    let args = env::var("CNI_ARGS").unwrap_or_default();
+    let args = optional("CNI_ARGS")?;
     let args: HashMap<&str, &str> = args.split(';').filter_map(|pair| pair.split_once('=')).collect();
     let arg = |name| args.get(name).copied().unwrap_or_default().to_string();
     Ok(Attachment {
         container_id: variable("CNI_CONTAINERID")?,
         // A namespace that is gone is no hindrance to DEL.
-        netns: env::var("CNI_NETNS").unwrap_or_default(),
+        netns: optional("CNI_NETNS")?,
         interface: variable("CNI_IFNAME")?,
         pod_namespace: arg("K8S_POD_NAMESPACE"),
         pod_name: arg("K8S_POD_NAME"),
@@ -105,6 +105,14 @@ fn call(command: &str, conf: &NetConf, attachment: Attachment) -> Result<Option<
 
 fn variable(name: &str) -> Result<String, CniError> {
     env::var(name).map_err(|_| error(conf::INVALID_ENVIRONMENT, format!("the environment has no {name}")))
+}
+
+/// Empty where it is not set; one that is no text is an error.
+fn optional(name: &str) -> Result<String, CniError> {
+    match env::var(name) {
+        Err(env::VarError::NotPresent) => Ok(String::new()),
+        other => other.map_err(|e| error(conf::INVALID_ENVIRONMENT, format!("{name}: {e}"))),
+    }
 }
 
 fn error(code: u32, msg: String) -> CniError {

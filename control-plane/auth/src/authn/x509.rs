@@ -2,7 +2,7 @@
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates>)
 
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 use crate::UserInfo;
 
@@ -25,12 +25,15 @@ pub fn user(der: &[u8]) -> Result<UserInfo, X509Error> {
     let (_, cert) =
         X509Certificate::from_der(der).map_err(|error| X509Error::Unreadable(error.to_string()))?;
     // Of several common names the last counts, as everywhere in the ecosystem.
-    let name =
-        cert.subject().iter_common_name().filter_map(|name| name.as_str().ok()).last().unwrap_or_default();
+    let text = |part: &AttributeTypeAndValue<'_>| {
+        part.as_str().map(str::to_owned).map_err(|error| X509Error::Unreadable(error.to_string()))
+    };
+    let name = cert.subject().iter_common_name().last().ok_or(X509Error::NoCommonName).and_then(text)?;
     if name.is_empty() {
         return Err(X509Error::NoCommonName);
     }
-    let groups = cert.subject().iter_organization().filter_map(|group| group.as_str().ok());
+    // One that cannot be read is not left out: the identity is all of it or none.
+    let groups = cert.subject().iter_organization().map(text).collect::<Result<Vec<_>, _>>()?;
     let mut user = UserInfo::authenticated(name, groups);
     let fingerprint: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={fingerprint}")]);

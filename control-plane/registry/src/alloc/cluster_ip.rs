@@ -146,7 +146,7 @@ impl Allocation<'_> {
             "spec": {"parentRef": {"resource": "services", "namespace": self.namespace, "name": self.name}},
         });
         let key: Arc<str> = format!("/registry/networking.k8s.io/ipaddresses/{address}").into();
-        let value = encode(object).unwrap_or_default();
+        let value = encode(object).expect("an IPAddress is far below the largest object");
         Side { compare: Some(Compare::Absent(key.clone())), write: Write::Put { key, value, ttl: None } }
     }
 }

@@ -30,7 +30,7 @@ impl Continue {
         let rv = self.revision.map_or(-1, |revision| i64::try_from(revision).unwrap_or(-1));
         // Upstream's start is the first key not yet given: the last one followed by a zero byte.
         let wire = Wire { v: VERSION.to_owned(), rv, start: format!("{}\0", self.after) };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).unwrap_or_default())
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&wire).expect("text and a number are JSON"))
     }
 
     pub(crate) fn decode(token: &str) -> Result<Self, Status> {

@@ -3,6 +3,7 @@
 use crate::{kind::Kind, meta, status::Status};
 use keelson_schema::FieldError;
 use keelson_semantics::{LabelSelector, label_selector::LabelSelectorSpec};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 impl super::Registry {
@@ -34,7 +35,7 @@ pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
         spec.insert("replicas".to_owned(), json!(replicas));
     }
     let mut status = json!({"replicas": meta::number(object, &["status", "replicas"]).unwrap_or_default()});
-    let selector = selector_text(object);
+    let selector = selector_text(object)?;
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
@@ -43,13 +44,11 @@ pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
     }))
 }
 
-fn selector_text(object: &Value) -> String {
-    let selector = meta::at(object, &["spec", "selector"]).cloned().unwrap_or_default();
-    serde_json::from_value::<LabelSelectorSpec>(selector)
-        .ok()
-        .and_then(|spec| LabelSelector::from_spec(&spec).ok())
-        .map(|selector| selector.to_string())
-        .unwrap_or_default()
+/// Empty where the object has none. One that cannot be read is an error: whoever scales by it would count all pods.
+fn selector_text(object: &Value) -> Result<String, Status> {
+    let Some(selector) = meta::at(object, &["spec", "selector"]) else { return Ok(String::new()) };
+    let spec = LabelSelectorSpec::deserialize(selector).map_err(Status::internal)?;
+    Ok(LabelSelector::from_spec(&spec).map_err(Status::internal)?.to_string())
 }
 
 /// The object with the number of replicas that a Scale asks for, and the Scale's resourceVersion as precondition.
@@ -66,4 +65,17 @@ pub(crate) fn into_object(kind: &Kind, old: &Value, scale: &Value) -> Result<Val
     meta::map_of(spec).insert("replicas".to_owned(), json!(replicas));
     debug_assert!(kind.subresource("scale").is_some());
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_that_cannot_be_read_is_not_one_of_everything() {
+        let text = |selector: Value| selector_text(&json!({"spec": {"selector": selector}}));
+        assert_eq!(text(json!({"matchLabels": {"app": "web"}})).as_deref(), Ok("app=web"));
+        assert!(text(json!({"matchExpressions": [{"key": "app", "operator": "Near"}]})).is_err());
+        assert_eq!(selector_text(&json!({"spec": {}})).as_deref(), Ok(""));
+    }
 }

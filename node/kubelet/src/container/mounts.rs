@@ -25,7 +25,8 @@ pub(super) fn mounts(input: &Inputs<'_>, env: &[(String, String)]) -> Result<Vec
     }
     if !mounts.iter().any(|mount| mount.container_path == HOSTS_PATH) {
         let file = input.ctx.config.hosts_file(&input.stored.uid);
-        let hosts = crate::sandbox::hosts_file(&input.ctx.config, input.spec, input.facts);
+        let hosts = crate::sandbox::hosts_file(&input.ctx.config, input.spec, input.facts)
+            .map_err(|e| failed("read", Path::new("/etc/hosts"), &e))?;
         fs::write(&file, hosts).map_err(|e| failed("write", &file, &e))?;
         mounts.push(bind(HOSTS_PATH, &file, false));
     }

@@ -44,13 +44,22 @@ pub(crate) fn capacity(root: &Path) -> std::io::Result<Capacity> {
     })
 }
 
+/// Empty where the host has no such file, as inside of containers.
 fn line(path: &str) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    match std::fs::read_to_string(path) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(path, %error, "a fact of the host is not known");
+            }
+            String::new()
+        }
+    }
 }
 
 /// Name of the distribution, from os-release(5).
 fn os_image() -> String {
-    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let text = line("/etc/os-release");
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
 }
@@ -73,11 +82,15 @@ pub(super) async fn system_info(runtime: &dyn Runtime) -> NodeSystemInfo {
             String::new()
         }
     };
+    let kernel = host::kernel_release().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the kernel does not tell its release");
+        String::new()
+    });
     super::versioned(NodeSystemInfo {
         machine_id: line("/etc/machine-id"),
         system_uuid: line("/sys/class/dmi/id/product_uuid"),
         boot_id: line("/proc/sys/kernel/random/boot_id"),
-        kernel_version: host::kernel_release().unwrap_or_default(),
+        kernel_version: kernel,
         os_image: os_image(),
         container_runtime_version: runtime,
         operating_system: "linux".to_owned(),

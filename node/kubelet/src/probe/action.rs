@@ -172,8 +172,14 @@ async fn exchange(
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(NoAnswer::Http)?;
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
-        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+        match Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) => match error.downcast::<hyper::Error>() {
+                Ok(error) => Err(NoAnswer::Http(*error)),
+                // Longer than anybody wants to see; that it answered is what counts.
+                Err(_too_long) => Ok((status, Bytes::new())),
+            },
+        }
     };
     tokio::pin!(exchange);
     tokio::select! {

@@ -2,6 +2,7 @@
 //! host's file. The layout is upstream's, which programs parse.
 
 use std::fmt::Write;
+use std::io;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
@@ -17,10 +18,13 @@ fe00::0\tip6-mcastprefix\n\
 fe00::1\tip6-allnodes\n\
 fe00::2\tip6-allrouters\n";
 
-/// Content of the file.
-pub(crate) fn hosts_file(config: &Config, spec: &PodSpec, facts: &PodFacts) -> String {
+/// Content of the file. The host's own is read for pods in its network; a host without one has no names of its own.
+pub(crate) fn hosts_file(config: &Config, spec: &PodSpec, facts: &PodFacts) -> io::Result<String> {
     let mut out = if spec.host_network == Some(true) {
-        let host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let host = match std::fs::read_to_string("/etc/hosts") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other?,
+        };
         format!("# Kubernetes-managed hosts file (host network).\n{host}")
     } else {
         let mut out = LOOPBACK.to_owned();
@@ -40,7 +44,7 @@ pub(crate) fn hosts_file(config: &Config, spec: &PodSpec, facts: &PodFacts) -> S
             let _ = writeln!(out, "{}\t{}", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t"));
         }
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -66,7 +70,7 @@ mod tests {
             }]),
             ..Default::default()
         };
-        let text = hosts_file(&config(), &spec, &facts);
+        let text = hosts_file(&config(), &spec, &facts).unwrap();
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{text}");
         assert!(text.contains("10.244.0.7\tdb-0.db.shop.svc.cluster.local\tdb-0\n"), "{text}");
         assert!(

@@ -165,7 +165,7 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
 
 /// The field that is set, for telling what is not supported.
 pub(crate) fn type_name(volume: &Volume) -> String {
-    let fields = serde_json::to_value(volume).unwrap_or_default();
+    let fields = serde_json::to_value(volume).expect("a volume is JSON");
     let names = fields.as_object().into_iter().flatten().map(|(key, _)| key.clone());
     names.filter(|key| key != "name").collect::<Vec<_>>().join(", ")
 }

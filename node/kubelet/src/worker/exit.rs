@@ -1,7 +1,7 @@
 //! How a container ended: from the runtime's event where there is one, else from its status; with the
 //! termination message that the container left. Rules: API reference, terminationMessagePolicy.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -74,13 +74,18 @@ impl Worker {
         let Some(container) = crate::pod::container(&spec, slot) else { return String::new() };
         let config = &self.ctx.config;
         let file = config.termination_file(&self.stored.uid, &container.name, restarts);
-        let text = head(&file, MESSAGE_BYTES_MAX).unwrap_or_default();
+        let text = match head(&file, MESSAGE_BYTES_MAX) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => format!("Error on reading termination log {}: {error}", file.display()),
+            Ok(text) => text,
+        };
         let from_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         if !text.is_empty() || !from_log || code == 0 {
             return text;
         }
         let dir = config.log_dir(&self.stored.namespace, &self.stored.name, &self.stored.uid);
-        tail(&dir.join(Config::log_path(&container.name, restarts))).unwrap_or_default()
+        tail(&dir.join(Config::log_path(&container.name, restarts)))
+            .unwrap_or_else(|error| format!("Error reading termination message from logs: {error}"))
     }
 }
 

@@ -84,7 +84,7 @@ impl Writer {
         let own = status.conditions.clone().unwrap_or_default();
         self.conditions.retain(|condition| !is_ours(&condition.type_));
         self.conditions.extend(own);
-        serde_json::to_value(&status).unwrap_or_default()
+        serde_json::to_value(&status).expect("a status is JSON")
     }
 
     /// The status to leave behind. Nothing is written by [`Writer::publish`] after it.

@@ -20,7 +20,10 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, call: &Call<'_>, object: &mut Value) {
-        let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
+        let mut status = json!({"phase": "Pending"});
+        if let Some(class) = qos_class(object) {
+            status["qosClass"] = class.into();
+        }
         if !meta::items(object, &["spec", "schedulingGates"]).is_empty() {
             status["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
@@ -89,8 +92,9 @@ impl Strategy for Pod {
     }
 }
 
-fn qos_class(pod: &Value) -> &'static str {
-    PodResources::deserialize(&pod["spec"]).unwrap_or_default().qos_class().as_str()
+/// None where the resources cannot be read, which validation refuses.
+fn qos_class(pod: &Value) -> Option<&'static str> {
+    Some(PodResources::deserialize(&pod["spec"]).ok()?.qos_class().as_str())
 }
 
 /// `podIP` is the first of `podIPs`, whichever was written.
