@@ -1,147 +1,173 @@
 //! Keeps the index true to the API: one watch of Services, one of EndpointSlices. What is decoded is read and dropped.
 
-use crate::index::{Endpoint, EndpointSet, Index, Port, Service, ServiceKey};
-use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::{
-    core::v1::Service as ApiService,
-    discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+use crate::{
+    index::{Index, Key},
+    objects::{ServiceObject, SliceObject},
 };
+use futures::{StreamExt, TryStreamExt};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
     },
 };
 use parking_lot::RwLock;
-use std::{collections::BTreeSet, sync::Arc};
-use tokio::sync::watch;
+use serde::de::DeserializeOwned;
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use tokio_util::sync::CancellationToken;
 
-/// Which Service a slice belongs to.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The cluster, as far as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    index: RwLock<Index>,
+    services_listed: AtomicBool,
+    slices_listed: AtomicBool,
+}
 
-/// Follows Services until `shutdown`; `synced` turns true with the first whole list.
-pub(crate) async fn services(
-    client: Client,
-    index: Arc<RwLock<Index>>,
-    synced: watch::Sender<bool>,
-    shutdown: CancellationToken,
-) {
-    let stream = watcher(Api::<ApiService>::all(client), watcher::Config::default()).default_backoff();
-    let mut events = stream.take_until(shutdown.cancelled_owned()).boxed();
+impl Cluster {
+    /// What is known of the cluster, once it was listed to the end. Before, that something is not there means nothing.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Index) -> T) -> Option<T> {
+        self.is_listed().then(|| read(&self.index.read()))
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.services_listed.load(Ordering::Acquire) && self.slices_listed.load(Ordering::Acquire)
+    }
+
+    /// One that is listed, and is this.
+    #[cfg(test)]
+    pub(crate) fn known(index: Index) -> Self {
+        Self { index: RwLock::new(index), services_listed: true.into(), slices_listed: true.into() }
+    }
+}
+
+/// A kind that is watched: what its objects do to the index.
+trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+    fn put(&self, index: &mut Index);
+    fn remove(index: &mut Index, key: &Key);
+    fn retain(index: &mut Index, keep: &BTreeSet<Key>);
+    fn listed(cluster: &Cluster) -> &AtomicBool;
+}
+
+impl Watched for ServiceObject {
+    fn put(&self, index: &mut Index) {
+        match self.project() {
+            Some(service) => index.put_service(&key(self), service),
+            None => index.remove_service(&key(self)),
+        }
+    }
+
+    fn remove(index: &mut Index, key: &Key) {
+        index.remove_service(key);
+    }
+
+    fn retain(index: &mut Index, keep: &BTreeSet<Key>) {
+        index.retain_services(keep);
+    }
+
+    fn listed(cluster: &Cluster) -> &AtomicBool {
+        &cluster.services_listed
+    }
+}
+
+impl Watched for SliceObject {
+    fn put(&self, index: &mut Index) {
+        match self.project() {
+            Some((service, set)) => index.put_slice(&key(self), service, set),
+            None => index.remove_slice(&key(self)),
+        }
+    }
+
+    fn remove(index: &mut Index, key: &Key) {
+        index.remove_slice(key);
+    }
+
+    fn retain(index: &mut Index, keep: &BTreeSet<Key>) {
+        index.retain_slices(keep);
+    }
+
+    fn listed(cluster: &Cluster) -> &AtomicBool {
+        &cluster.slices_listed
+    }
+}
+
+/// Follows both kinds until `shutdown`.
+pub(crate) async fn follow(client: Client, cluster: &Cluster, shutdown: &CancellationToken) {
+    tokio::join!(
+        follow_kind::<ServiceObject>(client.clone(), cluster, shutdown),
+        follow_kind::<SliceObject>(client, cluster, shutdown),
+    );
+}
+
+async fn follow_kind<K: Watched>(client: Client, cluster: &Cluster, shutdown: &CancellationToken) {
+    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
+    let mut events = stream.take_until(shutdown.cancelled()).boxed();
     let mut listing = BTreeSet::new();
     loop {
         match events.try_next().await {
             Ok(None) => return,
-            Err(error) => tracing::warn!(%error, "watching Services; answers stay as they are"),
-            Ok(Some(Event::Init)) => listing.clear(),
-            Ok(Some(Event::InitApply(object))) => {
-                listing.insert(key(&object));
-                put_service(&index, &object);
+            Err(error) => {
+                tracing::warn!(kind = %K::plural(&()), %error, "the watch failed; answers stay as they are");
             }
-            Ok(Some(Event::InitDone)) => {
-                index.write().retain_services(&listing);
-                synced.send_replace(true);
-            }
-            Ok(Some(Event::Apply(object))) => put_service(&index, &object),
-            Ok(Some(Event::Delete(object))) => index.write().remove_service(&key(&object)),
+            Ok(Some(event)) => see(cluster, &mut listing, event),
         }
     }
 }
 
-fn key(object: &ApiService) -> ServiceKey {
-    ServiceKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-}
-
-fn put_service(index: &RwLock<Index>, object: &ApiService) {
-    let mut index = index.write();
-    match service(object) {
-        Some(service) => index.put_service(key(object), service),
-        None => index.remove_service(&key(object)),
-    }
-}
-
-/// None for a Service that has no address of a family that we answer for yet.
-fn service(object: &ApiService) -> Option<Service> {
-    let spec = object.spec.as_ref()?;
-    if spec.type_.as_deref() == Some("ExternalName") {
-        return spec.external_name.clone().map(Service::ExternalName);
-    }
-    if spec.cluster_ip.as_deref() == Some("None") {
-        return Some(Service::Headless);
-    }
-    let addresses = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let address = addresses.filter_map(|address| address.parse().ok()).next()?;
-    let port = |p: &k8s_openapi::api::core::v1::ServicePort| {
-        port(p.name.as_deref(), p.protocol.as_deref(), Some(p.port))
-    };
-    Some(Service::ClusterIp { address, ports: spec.ports.iter().flatten().filter_map(port).collect() })
-}
-
-fn port(name: Option<&str>, protocol: Option<&str>, port: Option<i32>) -> Option<Port> {
-    Some(Port {
-        name: name.unwrap_or_default().into(),
-        protocol: protocol.unwrap_or("TCP").to_lowercase(),
-        port: u16::try_from(port?).ok()?,
-    })
-}
-
-/// Follows EndpointSlices until `shutdown`; `synced` turns true with the first whole list.
-pub(crate) async fn slices(
-    client: Client,
-    index: Arc<RwLock<Index>>,
-    synced: watch::Sender<bool>,
-    shutdown: CancellationToken,
-) {
-    let stream = watcher(Api::<EndpointSlice>::all(client), watcher::Config::default()).default_backoff();
-    let mut events = stream.take_until(shutdown.cancelled_owned()).boxed();
-    let mut listing = BTreeSet::new();
-    loop {
-        match events.try_next().await {
-            Ok(None) => return,
-            Err(error) => tracing::warn!(%error, "watching EndpointSlices; answers stay as they are"),
-            Ok(Some(Event::Init)) => listing.clear(),
-            Ok(Some(Event::InitApply(slice))) => {
-                listing.extend(owner(&slice).map(|key| (key, slice.name_any())));
-                put_slice(&index, &slice);
-            }
-            Ok(Some(Event::InitDone)) => {
-                index.write().retain_slices(&listing);
-                synced.send_replace(true);
-            }
-            Ok(Some(Event::Apply(slice))) => put_slice(&index, &slice),
-            Ok(Some(Event::Delete(slice))) => {
-                if let Some(key) = owner(&slice) {
-                    index.write().remove_slice(&key, &slice.name_any());
-                }
-            }
+/// `listing`: what a list that is not at its end has named so far.
+fn see<K: Watched>(cluster: &Cluster, listing: &mut BTreeSet<Key>, event: Event<K>) {
+    match event {
+        Event::Init => listing.clear(),
+        Event::InitApply(object) => {
+            listing.insert(key(&object));
+            object.put(&mut cluster.index.write());
         }
+        Event::InitDone => {
+            K::retain(&mut cluster.index.write(), &std::mem::take(listing));
+            K::listed(cluster).store(true, Ordering::Release);
+        }
+        Event::Apply(object) => object.put(&mut cluster.index.write()),
+        Event::Delete(object) => K::remove(&mut cluster.index.write(), &key(&object)),
     }
 }
 
-fn owner(slice: &EndpointSlice) -> Option<ServiceKey> {
-    let name = slice.labels().get(SERVICE_NAME_LABEL)?.clone();
-    Some(ServiceKey { namespace: slice.namespace().unwrap_or_default(), name })
+fn key<K: Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    Key::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-fn put_slice(index: &RwLock<Index>, slice: &EndpointSlice) {
-    if let Some(key) = owner(slice).filter(|_| slice.address_type == "IPv4") {
-        let endpoints =
-            slice.endpoints.iter().flatten().filter(|e| is_ready(e)).flat_map(addresses).collect();
-        let ports = slice.ports.iter().flatten();
-        let ports = ports.filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), p.port)).collect();
-        index.write().put_slice(key, &slice.name_any(), EndpointSet { endpoints, ports });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(name: &str, address: &str) -> ServiceObject {
+        let object = json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"clusterIP": address}});
+        serde_json::from_value(object).unwrap()
     }
-}
 
-/// Absent means ready (API reference, EndpointConditions).
-fn is_ready(endpoint: &ApiEndpoint) -> bool {
-    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-}
-
-fn addresses(endpoint: &ApiEndpoint) -> impl Iterator<Item = Endpoint> + '_ {
-    let hostname = || endpoint.hostname.clone();
-    let parsed = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
-    parsed.map(move |address| Endpoint { address, hostname: hostname() })
+    #[test]
+    fn nothing_is_known_before_both_lists_are_whole_and_a_second_list_takes_away() {
+        let cluster = Cluster::default();
+        let listing = &mut BTreeSet::new();
+        see(&cluster, listing, Event::<SliceObject>::InitDone);
+        see(&cluster, listing, Event::<ServiceObject>::Init);
+        see(&cluster, listing, Event::InitApply(service("a", "10.96.0.1")));
+        see(&cluster, listing, Event::InitApply(service("b", "10.96.0.2")));
+        assert!(cluster.read(Index::services).is_none());
+        see(&cluster, listing, Event::<ServiceObject>::InitDone);
+        assert_eq!(cluster.read(Index::services), Some(2));
+        see(&cluster, listing, Event::<ServiceObject>::Init);
+        see(&cluster, listing, Event::InitApply(service("b", "10.96.0.2")));
+        assert_eq!(cluster.read(Index::services), Some(2), "until the new list is whole");
+        see(&cluster, listing, Event::<ServiceObject>::InitDone);
+        assert_eq!(cluster.read(Index::services), Some(1));
+        see(&cluster, listing, Event::Delete(service("b", "10.96.0.2")));
+        assert_eq!(cluster.read(Index::services), Some(0));
+    }
 }

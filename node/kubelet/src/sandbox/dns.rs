@@ -7,6 +7,12 @@ use keelson_runtime::v1::DnsConfig;
 
 use crate::config::Config;
 
+/// Name servers of a pod: resolv.conf(5) has no more.
+const SERVERS_MAX: usize = 3;
+/// Search domains of a pod, and their bytes with the spaces between them (`MaxDNSSearchPaths`, `MaxDNSSearchListChars`).
+const SEARCHES_MAX: usize = 32;
+const SEARCH_BYTES_MAX: usize = 2048;
+
 /// The host's own resolver settings, for `dnsPolicy: Default` and as a pod's last search domains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostResolver {
@@ -32,12 +38,22 @@ impl HostResolver {
             let rest = |words: std::str::SplitWhitespace<'_>| words.map(str::to_owned).collect::<Vec<_>>();
             match words.next() {
                 Some("nameserver") => found.servers.extend(words.next().map(str::to_owned)),
-                Some("search") => found.searches = rest(words),
+                Some("search") => {
+                    found.searches = rest(words).iter().map(|domain| relative(domain)).collect()
+                }
                 Some("options") => found.options.extend(rest(words)),
                 _ => {}
             }
         }
         found
+    }
+}
+
+/// Without the final dot, so that a domain that is spelled in both ways counts once; the root stays as it is.
+fn relative(domain: &str) -> String {
+    match domain.strip_suffix('.') {
+        Some("") | None => domain.to_owned(),
+        Some(domain) => domain.to_owned(),
     }
 }
 
@@ -68,7 +84,26 @@ pub(super) fn dns_config(config: &Config, namespace: &str, spec: &PodSpec, host:
             });
         }
     }
+    within_limits(&mut dns);
     dns
+}
+
+/// Takes away what a pod's resolver would not read, as upstream does, and says so.
+fn within_limits(dns: &mut DnsConfig) {
+    if dns.servers.len() > SERVERS_MAX {
+        tracing::warn!(left_out = ?&dns.servers[SERVERS_MAX..], "more name servers than a pod can have");
+        dns.servers.truncate(SERVERS_MAX);
+    }
+    let mut bytes = 0;
+    let fitting = dns.searches.iter().take(SEARCHES_MAX).take_while(|search| {
+        bytes += search.len() + 1;
+        bytes <= SEARCH_BYTES_MAX + 1
+    });
+    let fitting = fitting.count();
+    if dns.searches.len() > fitting {
+        tracing::warn!(left_out = ?&dns.searches[fitting..], "more search domains than a pod can have");
+        dns.searches.truncate(fitting);
+    }
 }
 
 fn cluster_first(config: &Config, namespace: &str, host: &HostResolver) -> DnsConfig {
@@ -136,5 +171,36 @@ mod tests {
         assert_eq!(dns.servers, ["10.96.0.10", "192.0.2.9"]);
         assert_eq!(dns.options, ["ndots:2", "edns0"]);
         assert_eq!(dns.searches.last().map(String::as_str), Some("extra.example"));
+    }
+
+    #[test]
+    fn a_pod_has_no_more_than_its_resolver_reads() {
+        let pod = |servers: usize, searches: Vec<String>| PodSpec {
+            dns_policy: Some("None".into()),
+            dns_config: Some(PodDNSConfig {
+                nameservers: Some((0..servers).map(|number| format!("192.0.2.{number}")).collect()),
+                searches: Some(searches),
+                options: None,
+            }),
+            ..Default::default()
+        };
+        let many = (0..40).map(|number| format!("d{number}.example")).collect();
+        let dns = dns_config(&config(), "shop", &pod(5, many), &host());
+        assert_eq!(dns.servers, ["192.0.2.0", "192.0.2.1", "192.0.2.2"]);
+        assert_eq!((dns.searches.len(), dns.searches[31].as_str()), (32, "d31.example"));
+        let long = |last: usize| (0..8).map(|n| format!("{n}{}", "x".repeat(if n < 7 { 255 } else { last })));
+        // Eight times 255 and a space are 2047 with the last one's space left out: one byte is free.
+        let dns = |last| dns_config(&config(), "shop", &pod(1, long(last).collect()), &host());
+        assert_eq!(dns(248).searches.len(), 8);
+        assert_eq!(dns(249).searches.len(), 7);
+    }
+
+    #[test]
+    fn a_domain_counts_once_however_it_is_spelled() {
+        let host = HostResolver::parse("nameserver 192.0.2.1\nsearch cluster.local. example.org. .\n");
+        let spec = PodSpec { dns_policy: Some("ClusterFirst".into()), ..Default::default() };
+        let dns = dns_config(&config(), "shop", &spec, &host);
+        let expected = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org", "."];
+        assert_eq!(dns.searches, expected);
     }
 }
