@@ -188,11 +188,14 @@ mod tests {
         let dns = dns_config(&config(), "shop", &pod(5, many), &host());
         assert_eq!(dns.servers, ["192.0.2.0", "192.0.2.1", "192.0.2.2"]);
         assert_eq!((dns.searches.len(), dns.searches[31].as_str()), (32, "d31.example"));
-        let long = |last: usize| (0..8).map(|n| format!("{n}{}", "x".repeat(if n < 7 { 255 } else { last })));
-        // Eight times 255 and a space are 2047 with the last one's space left out: one byte is free.
-        let dns = |last| dns_config(&config(), "shop", &pod(1, long(last).collect()), &host());
-        assert_eq!(dns(248).searches.len(), 8);
-        assert_eq!(dns(249).searches.len(), 7);
+        let long = |last: usize| {
+            let bytes = [255, 255, 255, 255, 255, 255, 255, last];
+            (0..).zip(bytes).map(|(number, bytes)| format!("{number}{}", "x".repeat(bytes - 1))).collect()
+        };
+        // Seven of 255, each with a space after it, leave 256 of 2048.
+        let dns = |last| dns_config(&config(), "shop", &pod(1, long(last)), &host());
+        assert_eq!(dns(256).searches.len(), 8);
+        assert_eq!(dns(257).searches.len(), 7);
     }
 
     #[test]
