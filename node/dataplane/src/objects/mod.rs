@@ -134,8 +134,15 @@ impl ServiceObject {
             ports: self.ports().map(service_port).collect(),
             local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
             affinity_s: self.affinity_s(),
+            node_answers: self.is_cluster_dns(),
             unprogrammed: self.unprogrammed(),
         }
+    }
+
+    /// The name under which a cluster's DNS is known to everybody; each node has one of its own on that Service's address.
+    fn is_cluster_dns(&self) -> bool {
+        let name = (self.metadata.namespace.as_deref(), self.metadata.name.as_deref());
+        name == (Some("kube-system"), Some("kube-dns"))
     }
 
     fn ports(&self) -> impl Iterator<Item = &PortSpec> {

@@ -30,11 +30,12 @@ pub fn plan<'a>(service: &ServiceView, slices: impl Iterator<Item = &'a SliceVie
                 plan.unprogrammed.push(Unprogrammed::Protocol(port.number));
                 continue;
             };
-            plan.frontends.push(Frontend {
-                key: FrontendKey { address, port: port.number, protocol },
-                backends: backends(service, port, protocol, family(address), slices.clone()),
-                affinity_s: service.affinity_s,
-            });
+            let backends = backends(service, port, protocol, family(address), slices.clone());
+            if backends.is_empty() && service.node_answers {
+                continue;
+            }
+            let key = FrontendKey { address, port: port.number, protocol };
+            plan.frontends.push(Frontend { key, backends, affinity_s: service.affinity_s });
         }
     }
     plan

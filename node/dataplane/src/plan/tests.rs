@@ -135,3 +135,13 @@ fn what_is_not_programmed_is_named() {
     assert_eq!(plan.frontends.len(), 1);
     assert_eq!(plan.unprogrammed, [Unprogrammed::NodePort(30_080), Unprogrammed::Protocol(9)]);
 }
+
+#[test]
+fn what_the_node_answers_itself_is_left_alone_until_somebody_else_does() {
+    let mut service = service();
+    let ready = slice(&[("", 8080, Protocol::Tcp)], &[endpoint("10.244.0.1", "rs")]);
+    assert_eq!(plan(&service, [].iter()).frontends.len(), 1, "others refuse");
+    service.node_answers = true;
+    assert!(plan(&service, [].iter()).frontends.is_empty());
+    assert_eq!(backends_of(&service, &[ready]), ["10.244.0.1:8080"]);
+}

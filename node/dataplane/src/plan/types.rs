@@ -18,6 +18,8 @@ pub struct ServiceView {
     pub local_only: bool,
     /// Session affinity in seconds, 0 for none.
     pub affinity_s: u32,
+    /// Without endpoints its addresses are answered by the node itself (cluster DNS): then they are left alone.
+    pub node_answers: bool,
     /// What it asks for beyond its cluster addresses.
     pub unprogrammed: Vec<Unprogrammed>,
 }
