@@ -3,6 +3,7 @@
 use crate::{
     eventually,
     kubectl::{Answer, run},
+    stream::Stream,
 };
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
@@ -107,6 +108,24 @@ impl Cluster {
         let Answer { stdout, stderr, code } = run(command, None)?;
         ensure!(code == Some(0), "`{}` on {node} ended with {code:?}:\n{stdout}{stderr}", words.join(" "));
         Ok(stdout)
+    }
+
+    /// One more DNS server on a node, beside the cluster's own, until this value goes. `args`: its flags but the kubeconfig.
+    pub fn dns_server(&self, node: &str, args: &[&str]) -> Result<Stream> {
+        let kubeconfig = self.spec.checkout.join("target/cluster/nodes").join(node).join("kubeconfig");
+        let mut command = self.within(node)?;
+        // What it says goes to its error output, which a stream does not read.
+        command.args(["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
+        command.arg(sibling("keelson-node", "keelson-node")?).args([
+            "dns",
+            "--metrics",
+            "none",
+            "--kubeconfig",
+        ]);
+        command.arg(kubeconfig).args(args);
+        let mut server = Stream::start(command)?;
+        server.line(Duration::from_secs(10), |line| line.contains("cluster DNS answers"))?;
+        Ok(server)
     }
 
     /// `cargo xtask up` as it was called: starts again whatever is dead, and waits until all nodes are Ready.

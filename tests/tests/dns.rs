@@ -1,7 +1,7 @@
 //! Names and addresses, asked from pods.
 
 use anyhow::{Context, Result, ensure};
-use keelson_tests::{Namespace, PATIENCE, eventually, manifest};
+use keelson_tests::{Cluster, Namespace, PATIENCE, eventually, manifest};
 use serde_json::json;
 
 /// Asks the cluster's DNS from the pod `client`; answers what nslookup printed after its server.
@@ -9,6 +9,22 @@ fn lookup(namespace: &Namespace, name: &str) -> Result<String> {
     let said = namespace.shell("client", &format!("nslookup {name} 2>&1 || true"))?;
     let answer = said.split_once("\n\n").map_or("", |(_, answer)| answer);
     Ok(answer.to_string())
+}
+
+/// The same for records of one type, of the server of an address.
+fn lookup_of(namespace: &Namespace, kind: &str, name: &str, server: &str) -> Result<String> {
+    let said = namespace.shell("client", &format!("nslookup -type={kind} {name} {server} 2>&1 || true"))?;
+    let answer = said.split_once("\n\n").map_or("", |(_, answer)| answer);
+    Ok(answer.to_string())
+}
+
+/// Waits until an answer of this type holds all of the words.
+fn answers_of(namespace: &Namespace, kind: &str, name: &str, server: &str, words: &[&str]) -> Result<String> {
+    eventually(PATIENCE, &format!("the {kind} answer of {server} for {name} holds {words:?}"), || {
+        let said = lookup_of(namespace, kind, name, server)?;
+        ensure!(words.iter().all(|word| said.contains(word)), "{said}");
+        Ok(said)
+    })
 }
 
 /// Waits until the answer holds all of the words: the server learns of objects by a watch.
@@ -105,4 +121,102 @@ fn what_is_not_there_is_said_to_be_not_there() -> Result<()> {
         ensure!(!said.contains("10.96."), "{said}");
         Ok(())
     })
+}
+
+/// A Service on port 80 that has a name for it, without an address of its own.
+fn headless(name: &str, app: &str) -> serde_json::Value {
+    let mut service = manifest::service(name, app);
+    service["spec"]["clusterIP"] = json!("None");
+    service["spec"]["ports"][0]["name"] = json!("http");
+    service
+}
+
+/// The cluster's own server.
+const DNS: &str = "10.96.0.10";
+
+#[test]
+fn a_named_port_has_a_record_for_each_endpoint_and_the_other_family_has_none() -> Result<()> {
+    let namespace = Namespace::create("dns")?;
+    serving(&namespace)?;
+    namespace.apply_all(&[headless("headless", "web")])?;
+    let addresses = namespace.endpoints("headless", 2)?;
+    let service = namespace.dns_name("headless");
+    let targets: Vec<String> =
+        addresses.iter().map(|address| format!("80 {}.{service}", address.replace('.', "-"))).collect();
+    let words: Vec<&str> = targets.iter().map(String::as_str).collect();
+    answers_of(&namespace, "srv", &format!("_http._tcp.{service}"), DNS, &words)?;
+    for target in &targets {
+        let name = target.trim_start_matches("80 ");
+        answers(&namespace, name, &[&name.split('.').next().unwrap_or_default().replace('-', ".")])?;
+    }
+    // There is such a name, but it has no IPv6 address: NODATA, which busybox calls so.
+    let said = answers_of(&namespace, "aaaa", &service, DNS, &["No answer"])?;
+    ensure!(!said.contains("NXDOMAIN"), "{said}");
+    let said = lookup_of(&namespace, "a", &format!("_smtp._tcp.{service}"), DNS)?;
+    ensure!(said.contains("NXDOMAIN"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn an_external_name_is_answered_with_what_it_stands_for() -> Result<()> {
+    let namespace = Namespace::create("dns")?;
+    serving(&namespace)?;
+    let target = namespace.dns_name("web");
+    let alias = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "alias"},
+        "spec": {"type": "ExternalName", "externalName": target},
+    });
+    namespace.apply_all(&[alias])?;
+    let address = namespace.cluster_ip("web")?;
+    answers_of(&namespace, "a", &namespace.dns_name("alias"), DNS, &[&target, &address])?;
+    let said = namespace.shell("client", "timeout 5 wget -q -O - http://alias/")?;
+    ensure!(said.starts_with("web-"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_is_not_ready_has_a_name_where_it_is_asked_for() -> Result<()> {
+    let namespace = Namespace::create("dns")?;
+    let mut pod = manifest::shell("member");
+    pod["spec"]["hostname"] = json!("first");
+    pod["spec"]["subdomain"] = json!("early");
+    pod["spec"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["false"]}});
+    let mut early = headless("early", "member");
+    early["spec"]["publishNotReadyAddresses"] = json!(true);
+    namespace.apply_all(&[pod, early, headless("late", "member"), manifest::shell("client")])?;
+    namespace.ready("client")?;
+    answers(&namespace, &format!("first.{}", namespace.dns_name("early")), &["10.244."])?;
+    let said = lookup_of(&namespace, "a", &namespace.dns_name("late"), DNS)?;
+    ensure!(said.contains("NXDOMAIN"), "{said}");
+    Ok(())
+}
+
+/// Two clusters that know each other: the second's server asks the first's about the first's names.
+#[test]
+fn a_stub_zone_is_asked_of_its_own_servers() -> Result<()> {
+    let namespace = Namespace::create("dns")?;
+    let cluster = Cluster::require()?;
+    let mut client = manifest::on_node(manifest::shell("client"), "n1");
+    client["spec"]["hostNetwork"] = json!(true);
+    namespace.apply_all(&[client, manifest::service("web", "web")])?;
+    namespace.ready("client")?;
+    let second = "127.96.0.10";
+    let flags = [
+        "--listen",
+        second,
+        "--cluster-domain",
+        "second.local",
+        "--upstream",
+        "none",
+        "--stub",
+        "cluster.local=10.96.0.10",
+    ];
+    let _server = cluster.dns_server("n1", &flags)?;
+    let address = namespace.cluster_ip("web")?;
+    let name = namespace.dns_name("web");
+    answers_of(&namespace, "a", &name, second, &[&address])?;
+    answers_of(&namespace, "a", &name.replace("cluster.local", "second.local"), second, &[&address])?;
+    let said = lookup_of(&namespace, "a", "example.com", second)?;
+    ensure!(said.contains("REFUSED"), "nobody to ask: {said}");
+    Ok(())
 }
