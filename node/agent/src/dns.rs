@@ -77,7 +77,7 @@ fn server(text: &str) -> anyhow::Result<SocketAddr> {
 fn stub(text: &str) -> anyhow::Result<Stub> {
     let (zone, servers) = text.split_once('=').context("it has to be ZONE=SERVER[,SERVER]")?;
     let mut name = Name::from_utf8(zone).with_context(|| format!("`{zone}` is not a DNS name"))?;
-    ensure!(!name.is_root(), "for all names there is --upstream");
+    ensure!(name.num_labels() > 0, "for all names there is --upstream");
     name.set_fqdn(true);
     let servers = servers.split(',').map(server).collect::<anyhow::Result<_>>()?;
     Ok(Stub { zone: name.to_lowercase(), servers })
