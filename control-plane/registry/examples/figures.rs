@@ -16,7 +16,7 @@ const WRITERS: usize = 64;
 async fn main() {
     let pods: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(10_000);
     let store: Arc<dyn Store> = Arc::new(Model::default());
-    let config = RegistryConfig { service_cidrs: Vec::new() };
+    let config = RegistryConfig::default();
     let registry = Registry::open(store, KindTable::builtin(), config).await.expect("the model opens");
     let kind = registry.table().by_resource("", "v1", "pods").expect("pods are served").clone();
     let context = Context::new(Arc::new(UserInfo::default()));

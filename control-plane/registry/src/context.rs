@@ -1,5 +1,6 @@
 //! What accompanies a call: who, when, how strictly, and where warnings go.
 
+use crate::alloc::NodePortRange;
 use keelson_auth::UserInfo;
 use keelson_schema::FieldValidation;
 use parking_lot::Mutex;
@@ -65,4 +66,6 @@ impl Context {
 pub struct RegistryConfig {
     /// Ranges of Service addresses, the first is the default. ServiceCIDR objects add to them.
     pub service_cidrs: Vec<ipnet::IpNet>,
+    /// The ports that Services may have on every node.
+    pub node_ports: NodePortRange,
 }

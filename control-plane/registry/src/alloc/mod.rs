@@ -1,15 +1,17 @@
 //! Values of which the cluster has only so many: Service addresses and node ports.
 //!
 //! An allocation is made from the caches and written in the same transaction as the object, with a compare that fails
-//! when somebody else took the value meanwhile; then the caller waits for the caches and asks again. What belongs to
-//! whom is never kept apart from the objects, so nothing can leak.
+//! when somebody else took the value meanwhile; then the caller waits for the caches and asks again. Node ports are never
+//! kept apart from their Services and cannot leak. Of two addresses the second is taken before the Service is written
+//! and given back after it (the store writes one key of a resource a transaction): what a crash leaves is `repair`'s.
 
-mod cluster_ip;
-
-mod node_port;
+pub(crate) mod cluster_ip;
+mod family;
+pub(crate) mod node_port;
 
 pub use cluster_ip::ClusterIpError;
-pub use node_port::{NODE_PORTS, NodePort, NodePortError, NodePorts};
+pub use family::Family;
+pub use node_port::{NodePortError, NodePortRange, NodePorts, NotAPortRange};
 
 use crate::{
     cache::{ResourceCache, feed::Caches},

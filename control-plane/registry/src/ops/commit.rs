@@ -46,12 +46,57 @@ impl Registry {
     }
 
     /// Runs a transaction whose first compare is the object's own.
+    ///
+    /// The store writes at most one key of a resource in a transaction. What a side would write beyond that goes before
+    /// (and is taken back if the transaction fails) or, a deletion, after; a crash in between leaves a record without a
+    /// user, which [`crate::repair`] finds.
     pub(crate) async fn run(&self, own: Compare, write: Write, sides: Vec<Side>) -> Result<Outcome, Status> {
         let mut txn = Txn { compares: vec![own], writes: vec![write] };
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         for side in sides {
-            txn.compares.extend(side.compare);
-            txn.writes.push(side.write);
+            let again =
+                txn.writes.iter().any(|write| resource_of(write.key()) == resource_of(side.write.key()));
+            match (again, &side.write) {
+                (false, _) => {
+                    txn.compares.extend(side.compare);
+                    txn.writes.push(side.write);
+                }
+                (true, Write::Put { .. }) => before.push(side),
+                (true, Write::Delete { .. }) => after.push(side),
+            }
         }
+        let mut taken = Vec::with_capacity(before.len());
+        for side in before {
+            let key = side.write.key().clone();
+            match self.run_side(side).await {
+                Ok(TxnOutcome::Committed(revision)) => taken.push((key, revision)),
+                other => {
+                    self.take_back(taken).await;
+                    return other.map(|_| Outcome::SideChanged);
+                }
+            }
+        }
+        let outcome = self.run_own(txn).await;
+        match &outcome {
+            Ok(Outcome::Committed(_)) => {
+                for side in after {
+                    // The object is written: what is not given back now is given back by repair.
+                    if let Err(error) = self.run_side(side).await {
+                        tracing::warn!(
+                            error = error.message,
+                            "what an object no longer uses is not released"
+                        );
+                    }
+                }
+            }
+            // After a failure of the store nobody knows whether the object was written and uses them: repair sees.
+            Err(_) => {}
+            Ok(_) => self.take_back(taken).await,
+        }
+        outcome
+    }
+
+    async fn run_own(&self, txn: Txn) -> Result<Outcome, Status> {
         let compares = txn.compares.clone();
         match self.store.commit(txn).await.map_err(store_error)? {
             TxnOutcome::Committed(revision) => Ok(Outcome::Committed(revision)),
@@ -62,6 +107,21 @@ impl Registry {
                     _ => false,
                 };
                 Ok(if own_holds { Outcome::SideChanged } else { Outcome::KeyChanged })
+            }
+        }
+    }
+
+    /// One side in a transaction of its own.
+    pub(crate) async fn run_side(&self, side: Side) -> Result<TxnOutcome, Status> {
+        let txn = Txn { compares: side.compare.into_iter().collect(), writes: vec![side.write] };
+        self.store.commit(txn).await.map_err(store_error)
+    }
+
+    async fn take_back(&self, taken: Vec<(Arc<str>, Revision)>) {
+        for (key, revision) in taken {
+            let compare = Some(Compare::ModRevision(key.clone(), revision));
+            if let Err(error) = self.run_side(Side { compare, write: Write::Delete { key } }).await {
+                tracing::warn!(error = error.message, "what a failed write took is not released");
             }
         }
     }
@@ -84,4 +144,9 @@ impl Registry {
             .map(Arc::new)
             .map_err(Status::internal)
     }
+}
+
+/// `/registry/<group>/<plural>/` of a key.
+fn resource_of(key: &str) -> &str {
+    key.match_indices('/').nth(3).map_or(key, |(end, _)| &key[..=end])
 }

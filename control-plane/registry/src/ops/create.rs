@@ -142,11 +142,20 @@ impl Registry {
     ) -> Result<Proposed, Status> {
         let key: Arc<str> = target.key().into();
         let strategy = target.kind.strategy;
+        let mut newest = false;
         for _ in 0..ATTEMPTS_MAX {
             let mut object =
                 if strategy.allocates() { prepared.clone() } else { std::mem::take(&mut prepared) };
             let allocation = self.allocation(target, context.now);
-            let sides = strategy.allocate(&allocation, Some(&mut object), None)?;
+            let sides = match strategy.allocate(&allocation, Some(&mut object), None) {
+                // What the caches show may be old: what it takes may have been given back since.
+                Err(_) if !newest => {
+                    self.fresh().await?;
+                    newest = true;
+                    continue;
+                }
+                sides => sides?,
+            };
             if context.dry_run {
                 self.fresh().await?;
                 if let Some(existing) = self.cache(target.kind)?.get(&key) {

@@ -3,6 +3,7 @@
 //! Functions take a value and its path and return what they find. They rely on the schema: JSON types are right.
 
 pub mod container;
+pub mod ip;
 pub mod meta;
 pub mod pod;
 pub mod pod_update;

@@ -139,7 +139,10 @@ async fn what_the_cluster_cannot_give_is_refused_by_name() {
             json!({"ipFamilies": ["IPv6"]}),
             "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
         ),
-        (json!({"ipFamilyPolicy": "RequireDualStack"}), "Cluster is not configured for dual-stack services"),
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            "this cluster is not configured for dual-stack services",
+        ),
         (json!({"ports": []}), "spec.ports: Required value"),
         (
             json!({"ports": [{"port": 0}]}),

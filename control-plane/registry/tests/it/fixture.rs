@@ -21,8 +21,25 @@ pub(crate) async fn fixture() -> Fixture {
     on(store).await
 }
 
+/// With ranges of both families, IPv4 first, and few node ports.
+pub(crate) async fn dual() -> Fixture {
+    let ranges = ["10.96.0.0/24", "fd00:96::/112"].map(|range| range.parse().expect("a network"));
+    let config = RegistryConfig {
+        service_cidrs: ranges.to_vec(),
+        node_ports: "30000-30019".parse().expect("a range of ports"),
+    };
+    with(Arc::new(Model::default()), config).await
+}
+
 pub(crate) async fn on(store: Arc<dyn Store>) -> Fixture {
-    let config = RegistryConfig { service_cidrs: vec!["10.96.0.0/24".parse().expect("a network")] };
+    let config = RegistryConfig {
+        service_cidrs: vec!["10.96.0.0/24".parse().expect("a network")],
+        ..RegistryConfig::default()
+    };
+    with(store, config).await
+}
+
+pub(crate) async fn with(store: Arc<dyn Store>, config: RegistryConfig) -> Fixture {
     let registry =
         Registry::open(store.clone(), KindTable::builtin(), config).await.expect("the store is there");
     let user = UserInfo { name: "test".to_owned(), ..UserInfo::default() };
@@ -34,7 +51,9 @@ fn group(plural: &str) -> &'static str {
     match plural {
         "deployments" | "replicasets" => "apps",
         "leases" => "coordination.k8s.io",
-        "ipaddresses" | "servicecidrs" => "networking.k8s.io",
+        "ingressclasses" | "ingresses" | "ipaddresses" | "networkpolicies" | "servicecidrs" => {
+            "networking.k8s.io"
+        }
         _ => "",
     }
 }

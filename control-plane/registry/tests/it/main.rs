@@ -4,5 +4,6 @@ mod allocation;
 mod deleting;
 mod fixture;
 mod reading;
+mod services;
 mod watching;
 mod writing;
