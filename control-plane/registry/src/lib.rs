@@ -22,6 +22,7 @@ pub mod meta;
 pub mod ops;
 pub mod options;
 pub mod printers;
+pub mod repair;
 mod scan;
 mod shape;
 pub mod status;

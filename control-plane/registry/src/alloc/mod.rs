@@ -53,7 +53,7 @@ impl<'a> Allocation<'a> {
         Self { caches, table, config, namespace, name, now }
     }
 
-    fn cache(&self, group: &str, version: &str, plural: &str) -> Option<&'a Arc<ResourceCache>> {
+    pub(crate) fn cache(&self, group: &str, version: &str, plural: &str) -> Option<&'a Arc<ResourceCache>> {
         let kind = self.table.by_resource(group, version, plural)?;
         self.caches.by_prefix.get(&kind.prefix)
     }

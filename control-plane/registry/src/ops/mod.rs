@@ -46,12 +46,12 @@ use tokio::task::JoinHandle;
 
 /// The control plane's one door to the store.
 pub struct Registry {
-    store: Arc<dyn Store>,
-    table: KindTable,
-    caches: Arc<Caches>,
-    progress: Arc<Progress>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) table: KindTable,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) progress: Arc<Progress>,
     admission: ArcSwap<Arc<dyn Admission>>,
-    config: RegistryConfig,
+    pub(crate) config: RegistryConfig,
     feed: JoinHandle<()>,
 }
 
@@ -202,7 +202,7 @@ impl Registry {
     }
 
     /// Waits until the caches show all that the store had committed when this was called.
-    async fn fresh(&self) -> Result<Revision, Status> {
+    pub(crate) async fn fresh(&self) -> Result<Revision, Status> {
         let revision = self.store.revision().await.map_err(store_error)?;
         self.progress.wait(revision).await?;
         Ok(revision)

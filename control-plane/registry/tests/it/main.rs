@@ -4,6 +4,7 @@ mod allocation;
 mod deleting;
 mod fixture;
 mod reading;
+mod repair;
 mod services;
 mod watching;
 mod writing;
