@@ -2,7 +2,9 @@
 //!
 //! Rules: "EndpointSlices" in the Kubernetes documentation; the field comments of discovery.k8s.io/v1.
 
-use keelson_harness::views::{Conditions, Endpoint, EndpointPort, Pod, Service, ServicePort, TargetRef};
+use keelson_harness::views::{
+    Conditions, Endpoint, EndpointPort, Hints, Named, Pod, Service, ServicePort, TargetRef,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -110,6 +112,8 @@ fn endpoint(
     let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
     let in_subdomain = pod.subdomain.as_deref() == Some(&*service.metadata.name);
     let node = (!pod.node_name.is_empty()).then(|| pod.node_name.to_string());
+    let zone = node.as_deref().and_then(zone_of);
+    let hints = if ready { hints(service, zone.as_deref(), node.as_deref()) } else { None };
     Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Conditions { ready, serving, terminating },
@@ -120,7 +124,21 @@ fn endpoint(
             name: pod.metadata.name.to_string(),
             uid: pod.metadata.uid.to_string(),
         }),
-        zone: node.as_deref().and_then(zone_of),
+        zone,
         node_name: node,
+        hints,
     }
+}
+
+/// A ready endpoint is for the clients of its own zone, or also of its own node (KEP-4444, KEP-3015). Whoever finds no
+/// endpoint for itself uses all.
+fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<Hints> {
+    let for_node = match service.spec.traffic_distribution.as_deref() {
+        Some("PreferClose" | "PreferSameZone") => false,
+        Some("PreferSameNode") => true,
+        _ => return None,
+    };
+    let one = |name: Option<&str>| name.map(|name| Named { name: name.to_owned() }).into_iter().collect();
+    let hints = Hints { for_zones: one(zone), for_nodes: one(node.filter(|_| for_node)) };
+    (hints != Hints::default()).then_some(hints)
 }

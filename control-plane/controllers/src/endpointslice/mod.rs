@@ -1,17 +1,18 @@
 //! EndpointSlice: for each Service with a selector, slices that name its pods and their conditions.
 //!
-//! Watches Services, pods and slices, reads nodes' zones. A pod that turns unready or starts to terminate is written at
+//! Watches Services, pods, slices and nodes' zones. A pod that turns unready or starts to terminate is written at
 //! once: connections go where the slices say. Services without selector and slices of other managers are untouched.
 
 mod endpoints;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use crate::shared::Shared;
 use async_trait::async_trait;
 use keelson_harness::{
-    Change, IndexKey, Informer, ObjectKey, OwnerReference,
+    Change, IndexKey, Informer, ObjectKey, OwnerReference, Timestamp,
     api::{DeleteOptions, ENDPOINT_SLICES, PatchKind, SERVICES},
     controller::{self, Next, Queue, Reconcile, ReconcileError},
     events::Recorder,
@@ -34,6 +35,8 @@ pub(crate) struct EndpointSlices {
     slices: Arc<Informer<EndpointSlice>>,
     nodes: Arc<Informer<Node>>,
     recorder: Recorder,
+    /// What of each Service and its pods the slices' last change was about.
+    triggers: Mutex<HashMap<ObjectKey, trigger::Seen>>,
     /// Slices that were created and are not yet in the cache, by Service.
     unseen: Mutex<HashMap<ObjectKey, (Vec<ObjectKey>, Instant)>>,
 }
@@ -51,6 +54,7 @@ pub(crate) async fn run(shared: Shared) {
         slices: slices.clone(),
         nodes: nodes.clone(),
         recorder,
+        triggers: Mutex::default(),
         unseen: Mutex::default(),
     });
     let queue = Queue::<EndpointSlices>::default();
@@ -74,6 +78,8 @@ fn subscribe(this: &Arc<EndpointSlices>, queue: &Queue<EndpointSlices>) {
     });
     let (me, q) = (this.clone(), queue.clone());
     this.pods.subscribe(&this.shared.shutdown, move |change| me.pod_changed(change, &q));
+    let (me, q) = (this.clone(), queue.clone());
+    this.nodes.subscribe(&this.shared.shutdown, move |change| me.node_changed(change, &q));
 }
 
 /// What of a pod an endpoint shows.
@@ -93,6 +99,22 @@ impl EndpointSlices {
         for service in self.services.by(&IndexKey::Namespace(pod.metadata.namespace.clone())) {
             if change.sides().any(|p| selects(&service, p)) {
                 queue.add(service.metadata.key());
+            }
+        }
+    }
+
+    /// A node that came or moved to another zone takes its pods' endpoints with it.
+    fn node_changed(&self, change: &Change<Node>, queue: &Queue<EndpointSlices>) {
+        let zone =
+            |node: &Option<Arc<Node>>| node.as_ref().and_then(|n| n.metadata.labels.get(ZONE).cloned());
+        if zone(&change.old) == zone(&change.new) {
+            return;
+        }
+        for pod in self.pods.by(&IndexKey::Node(change.latest().metadata.name.clone())) {
+            for service in self.services.by(&IndexKey::Namespace(pod.metadata.namespace.clone())) {
+                if selects(&service, &pod) {
+                    queue.add(service.metadata.key());
+                }
             }
         }
     }
@@ -126,18 +148,24 @@ impl EndpointSlices {
         Some(left)
     }
 
-    async fn execute(&self, service: &Service, plan: Plan) -> Result<(), ReconcileError> {
+    async fn execute(
+        &self,
+        service: &Service,
+        plan: Plan,
+        trigger: Option<Timestamp>,
+    ) -> Result<(), ReconcileError> {
         let api = &self.shared.api;
         let ns = Some(&*service.metadata.namespace);
         let labels = plan::labels(service);
         // Updates first: they take endpoints away, and those must stop receiving before new ones are added.
         for (slice, content) in plan.update {
-            let patch = update(&slice, &content, &labels);
+            let patch = update(&slice, &content, &labels, trigger);
             let name = &slice.metadata.name;
             api.patch::<MetaOnly>(&ENDPOINT_SLICES, ns, name, None, PatchKind::Merge, &patch).await?;
         }
         for content in plan.create {
-            let made: MetaOnly = api.create(&ENDPOINT_SLICES, ns, &body(service, &content, &labels)).await?;
+            let made: MetaOnly =
+                api.create(&ENDPOINT_SLICES, ns, &body(service, &content, &labels, trigger)).await?;
             let mut unseen = self.unseen.lock();
             let entry = unseen.entry(service.metadata.key()).or_insert_with(|| (Vec::new(), Instant::now()));
             entry.0.push(made.metadata.key());
@@ -159,19 +187,26 @@ fn update(
     slice: &EndpointSlice,
     content: &Content,
     labels: &std::collections::BTreeMap<String, String>,
+    trigger: Option<Timestamp>,
 ) -> Value {
     let mut patched = json!(labels);
     for stale in slice.metadata.labels.keys().filter(|k| !labels.contains_key(*k)) {
         patched[stale] = Value::Null;
     }
     json!({
-        "metadata": {"resourceVersion": slice.metadata.resource_version, "labels": patched},
+        "metadata": {"resourceVersion": slice.metadata.resource_version, "labels": patched,
+                     "annotations": {trigger::ANNOTATION: trigger}},
         "endpoints": content.endpoints, "ports": content.group.ports,
     })
 }
 
-fn body(service: &Service, content: &Content, labels: &std::collections::BTreeMap<String, String>) -> Value {
-    json!({
+fn body(
+    service: &Service,
+    content: &Content,
+    labels: &std::collections::BTreeMap<String, String>,
+    trigger: Option<Timestamp>,
+) -> Value {
+    let mut slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
             "generateName": format!("{}-", service.metadata.name),
@@ -179,7 +214,11 @@ fn body(service: &Service, content: &Content, labels: &std::collections::BTreeMa
             "ownerReferences": [OwnerReference::controller_of(&SERVICES, &service.metadata)],
         },
         "addressType": content.group.family, "endpoints": content.endpoints, "ports": content.group.ports,
-    })
+    });
+    if let Some(trigger) = trigger {
+        slice["metadata"]["annotations"] = json!({trigger::ANNOTATION: trigger});
+    }
+    slice
 }
 
 #[async_trait]
@@ -191,6 +230,7 @@ impl Reconcile for EndpointSlices {
         let Some(service) = self.services.get(key) else {
             // The slices go with their owner, by the garbage collector.
             self.unseen.lock().remove(key);
+            self.triggers.lock().remove(key);
             return Ok(Next::Wait);
         };
         if service.spec.selector.is_empty()
@@ -205,7 +245,8 @@ impl Reconcile for EndpointSlices {
         let pods = self.pods_of(&service);
         let desired = endpoints::desired(&service, pods.iter().map(|p| &**p), &|node| self.zone(node));
         let plan = plan::plan(&service, desired, self.slices_of(key));
-        match self.execute(&service, plan).await {
+        let (seen, trigger) = trigger::look(self.triggers.lock().get(key), &service, &pods);
+        match self.execute(&service, plan, trigger).await {
             Err(error) => {
                 let api = error.downcast_ref::<keelson_harness::ApiError>();
                 if api.is_some_and(|e| e.is_namespace_terminating()) {
@@ -222,7 +263,10 @@ impl Reconcile for EndpointSlices {
                 }
                 Err(error)
             }
-            Ok(()) => Ok(Next::Wait),
+            Ok(()) => {
+                self.triggers.lock().insert(key.clone(), seen);
+                Ok(Next::Wait)
+            }
         }
     }
 }

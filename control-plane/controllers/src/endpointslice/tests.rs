@@ -3,8 +3,12 @@
 use super::{
     endpoints::{desired, families},
     plan::{Content, ENDPOINTS_MAX, Plan, labels, plan},
+    trigger::look,
 };
-use keelson_harness::views::{EndpointSlice, Pod, Service};
+use keelson_harness::{
+    Timestamp,
+    views::{EndpointSlice, Pod, Service},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -184,4 +188,62 @@ fn labels_of_the_service_are_on_its_slices_and_follow() {
     changed.insert("team".into(), "y".into());
     service.metadata.labels = changed.into();
     assert_eq!(plan_for(&service, &pods, &slices).update.len(), 1);
+}
+
+#[test]
+fn hints_follow_the_traffic_distribution_of_ready_endpoints() {
+    let rows = [
+        (None, true, json!(null)),
+        (Some("PreferClose"), true, json!({"forZones": [{"name": "z1"}]})),
+        (Some("PreferSameZone"), true, json!({"forZones": [{"name": "z1"}]})),
+        (Some("PreferSameNode"), true, json!({"forZones": [{"name": "z1"}], "forNodes": [{"name": "w1"}]})),
+        (Some("PreferSameNode"), false, json!(null)),
+    ];
+    for (distribution, ready, expected) in rows {
+        let service = service(json!({"trafficDistribution": distribution}));
+        let pod = pod(1, json!({"ready": if ready { "True" } else { "False" }}));
+        let groups = desired(&service, [pod].iter(), &zone);
+        let found = groups.into_values().next().and_then(|e| e.into_values().next()).unwrap();
+        let written = serde_json::to_value(&found).unwrap();
+        assert_eq!(written.get("hints").unwrap_or(&Value::Null), &expected, "{distribution:?} {ready}");
+    }
+}
+
+#[test]
+fn slices_are_of_each_family_that_the_service_and_the_pod_have() {
+    let both = json!({"ips": [{"ip": "10.244.0.1"}, {"ip": "fd00:244::1"}]});
+    let rows = [
+        (json!(["IPv4"]), vec![("IPv4", "10.244.0.1")]),
+        (json!(["IPv6"]), vec![("IPv6", "fd00:244::1")]),
+        (json!(["IPv6", "IPv4"]), vec![("IPv4", "10.244.0.1"), ("IPv6", "fd00:244::1")]),
+    ];
+    for (families, expected) in rows {
+        let groups = desired(&service(json!({"ipFamilies": families})), [pod(1, both.clone())].iter(), &zone);
+        let found: Vec<(&str, String)> = groups
+            .into_iter()
+            .map(|(group, endpoints)| (group.family, endpoints.into_keys().next().unwrap().0))
+            .collect();
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|(family, address)| (*family, address.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_trigger_is_the_first_change_since_the_last_write() {
+    let at = |seconds: i64| {
+        let mut pod = pod(1, json!({}));
+        pod.status.ready.as_mut().unwrap().since = Some(Timestamp::from_unix(seconds));
+        Arc::new(pod)
+    };
+    let mut service = service(json!({}));
+    service.metadata.creation_timestamp = Some(Timestamp::from_unix(50));
+    let (seen, first) = look(None, &service, &[at(100)]);
+    assert_eq!(first, Some(Timestamp::from_unix(50)), "a new Service");
+    let (seen, none) = look(Some(&seen), &service, &[at(100)]);
+    assert_eq!(none, None, "nothing of the pod changed");
+    let (seen, changed) = look(Some(&seen), &service, &[at(130)]);
+    assert_eq!(changed, Some(Timestamp::from_unix(130)));
+    let (_, gone) = look(Some(&seen), &service, &[]);
+    assert_eq!(gone, None, "nobody knows when a pod went");
 }

@@ -20,8 +20,8 @@ pub use node::{Lease, LeaseSpec, Node, NodeCondition, NodeSpec, NodeStatus};
 pub use pod::{Availability, ConditionState, Phase, Pod, PodStatus};
 pub use pod_spec::*;
 pub use service::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, SERVICE_NAME, Service, ServicePort, ServiceSpec,
-    TargetRef,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancerIngress, LoadBalancerStatus, Named,
+    SERVICE_NAME, Service, ServicePort, ServiceSpec, ServiceStatus, TargetRef,
 };
 pub use workload::*;
 

@@ -24,6 +24,9 @@ pub struct Node {
 pub struct NodeSpec {
     /// Cordoned.
     pub unschedulable: bool,
+    /// Ranges of its pods' addresses, one a family.
+    #[serde(rename = "podCIDRs", deserialize_with = "null_default")]
+    pub pod_cidrs: Vec<Box<str>>,
     /// taints
     #[serde(deserialize_with = "null_default")]
     pub taints: Vec<Taint>,

@@ -14,6 +14,39 @@ pub struct Service {
     /// spec
     #[serde(default)]
     pub spec: ServiceSpec,
+    /// status
+    #[serde(default)]
+    pub status: ServiceStatus,
+}
+
+/// core/v1 ServiceStatus.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// Where a load balancer takes connections.
+    #[serde(deserialize_with = "null_default")]
+    pub load_balancer: LoadBalancerStatus,
+    /// conditions
+    #[serde(deserialize_with = "null_default")]
+    pub conditions: Vec<super::Condition>,
+}
+
+/// core/v1 LoadBalancerStatus.
+#[derive(Debug, Default, Deserialize)]
+pub struct LoadBalancerStatus {
+    /// Each address or host name.
+    #[serde(default, deserialize_with = "null_default")]
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// core/v1 LoadBalancerIngress.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadBalancerIngress {
+    /// Empty where a host name is given.
+    pub ip: String,
+    /// VIP or Proxy.
+    pub ip_mode: String,
 }
 
 /// core/v1 ServiceSpec.
@@ -34,8 +67,17 @@ pub struct ServiceSpec {
     /// IPv4, IPv6, or both.
     #[serde(deserialize_with = "null_default")]
     pub ip_families: Vec<String>,
+    /// SingleStack, PreferDualStack or RequireDualStack.
+    pub ip_family_policy: Option<String>,
     /// Endpoints count as ready even if their pods are not.
     pub publish_not_ready_addresses: bool,
+    /// PreferClose, PreferSameZone or PreferSameNode.
+    pub traffic_distribution: Option<String>,
+    /// Who gives a load balancer its addresses; none: the cluster's default.
+    pub load_balancer_class: Option<String>,
+    /// The address that a load balancer should have.
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: String,
 }
 
 /// core/v1 ServicePort.
@@ -103,6 +145,29 @@ pub struct Endpoint {
     /// The node's zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Which clients should rather use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Hints>,
+}
+
+/// discovery/v1 EndpointHints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hints {
+    /// Zones whose clients should.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub for_zones: Vec<Named>,
+    /// Nodes whose clients should.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub for_nodes: Vec<Named>,
+}
+
+/// discovery/v1 ForZone and ForNode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Named {
+    /// name
+    pub name: String,
 }
 
 /// discovery/v1 EndpointConditions.
