@@ -8,6 +8,8 @@
 //! | `namespace` | a namespace that goes is empty first |
 //! | `serviceaccount`, `rootca` | each namespace has the account and the certificate that pods need |
 //! | `garbage` | what lost its owners goes; foreground and orphaning deletion |
+//! | `loadbalancer` | Services of that type have addresses of the configured pools |
+//! | `nodeipam` | each node has a range of pod addresses |
 //! | `nodelifecycle`, `tainteviction`, `podgc` | silent nodes are seen, their pods replaced |
 //! | `clusterrole` | aggregated roles have their rules |
 //! | `pvc` | an unbound claim says what is missing |
@@ -21,7 +23,9 @@ mod condition;
 mod deployment;
 mod endpointslice;
 mod garbage;
+mod loadbalancer;
 mod namespace;
+mod nodeipam;
 mod nodelifecycle;
 mod podgc;
 mod pvc;
@@ -30,6 +34,9 @@ mod rootca;
 mod serviceaccount;
 mod shared;
 mod tainteviction;
+
+pub use loadbalancer::{NotAPool, Pool};
+pub use nodeipam::{ClusterRange, ClusterRangeError, NodeIpam};
 
 use keelson_harness::{
     Api, Informers, Resource,
@@ -49,6 +56,10 @@ pub struct Config {
     pub node_monitor_grace: Duration,
     /// The cluster CA, published in every namespace.
     pub root_ca_pem: String,
+    /// The addresses that Services of type LoadBalancer may have; without any, they are somebody else's.
+    pub load_balancer_pools: Vec<Pool>,
+    /// Gives nodes their pod addresses; without it they bring their own.
+    pub node_ipam: Option<NodeIpam>,
     /// With several copies: work only while holding this Lease.
     pub leader_election: Option<LeaderElection>,
 }
@@ -58,7 +69,13 @@ pub const NODE_MONITOR_GRACE: Duration = Duration::from_secs(50);
 
 impl Default for Config {
     fn default() -> Self {
-        Self { node_monitor_grace: NODE_MONITOR_GRACE, root_ca_pem: String::new(), leader_election: None }
+        Self {
+            node_monitor_grace: NODE_MONITOR_GRACE,
+            root_ca_pem: String::new(),
+            load_balancer_pools: Vec::new(),
+            node_ipam: None,
+            leader_election: None,
+        }
     }
 }
 
@@ -97,6 +114,12 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     all.spawn(tainteviction::run(shared.clone()));
     all.spawn(podgc::run(shared.clone()));
     all.spawn(clusterrole::run(shared.clone()));
+    if !config.load_balancer_pools.is_empty() {
+        all.spawn(loadbalancer::run(shared.clone(), config.load_balancer_pools.clone()));
+    }
+    if let Some(ipam) = &config.node_ipam {
+        all.spawn(nodeipam::run(shared.clone(), ipam.clone()));
+    }
     if serves(&served, &api::PERSISTENT_VOLUME_CLAIMS) {
         all.spawn(pvc::run(shared.clone()));
     }

@@ -35,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) node_monitor_grace: Duration,
     /// The CA that every namespace gets.
     pub(crate) root_ca_pem: String,
+    /// Addresses of load balancers.
+    pub(crate) load_balancer_pools: Vec<keelson_controllers::Pool>,
+    /// Pod addresses of nodes.
+    pub(crate) node_ipam: Option<keelson_controllers::NodeIpam>,
     /// Who we are among several copies; None when there can be no other.
     pub(crate) identity: Option<String>,
 }
@@ -61,6 +65,8 @@ pub(crate) fn start(
         let config = keelson_controllers::Config {
             node_monitor_grace: settings.node_monitor_grace,
             root_ca_pem: settings.root_ca_pem.clone(),
+            load_balancer_pools: settings.load_balancer_pools.clone(),
+            node_ipam: settings.node_ipam.clone(),
             leader_election: settings.leader_election("kube-controller-manager"),
         };
         let client = client(Component::Controllers);

@@ -8,6 +8,7 @@ mod components;
 mod init;
 mod kubeconfig;
 mod lock;
+mod repair;
 mod serve;
 mod store;
 mod wait;

@@ -4,7 +4,7 @@ use crate::{
     bootstrap::{self, Endpoint},
     components::{self, Component, Settings},
     init::first_address,
-    lock,
+    lock, repair,
     store::{self, StoreKind},
 };
 use anyhow::{Context, ensure};
@@ -15,7 +15,8 @@ use keelson_apiserver::{ApiServer, in_process_client};
 use keelson_auth::{
     UserInfo, authn::token::DEFAULT_ISSUER, authz::Authorizer, pki::names, user::names::MASTERS_GROUP,
 };
-use keelson_registry::{KindTable, Registry, RegistryConfig};
+use keelson_controllers::{ClusterRange, NodeIpam, Pool};
+use keelson_registry::{KindTable, Registry, RegistryConfig, alloc::NodePortRange};
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -55,6 +56,22 @@ pub(crate) struct ServeArgs {
     /// Ranges of Service addresses.
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16")]
     service_cidr: Vec<IpNet>,
+    /// The ports that Services may have on every node.
+    #[arg(long, default_value = "30000-32767")]
+    service_node_port_range: NodePortRange,
+    /// Addresses for Services of type LoadBalancer: a range (192.0.2.0/24) or two ends (192.0.2.10-192.0.2.20); may be
+    /// repeated. Without any, another load balancer is waited for.
+    #[arg(long = "load-balancer-pool", value_delimiter = ',')]
+    load_balancer_pools: Vec<Pool>,
+    /// The pods' addresses, one range a family, of which each node that comes without is given its own.
+    #[arg(long, value_delimiter = ',')]
+    cluster_cidr: Vec<IpNet>,
+    /// Prefix length of a node's IPv4 range.
+    #[arg(long, default_value_t = 24)]
+    node_cidr_mask_size_ipv4: u8,
+    /// Prefix length of a node's IPv6 range.
+    #[arg(long, default_value_t = 64)]
+    node_cidr_mask_size_ipv6: u8,
     /// What to run in this process.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "apiserver,controllers,scheduler")]
     components: Vec<Component>,
@@ -116,7 +133,25 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         "--etcd is given, but --store is not etcd"
     );
     ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
-    Ok(())
+    ensure!(one_a_family(&args.service_cidr), "--service-cidr may name one range of each IP family");
+    ensure!(one_a_family(&args.cluster_cidr), "--cluster-cidr may name one range of each IP family");
+    node_ipam(args).map(drop)
+}
+
+fn one_a_family(ranges: &[IpNet]) -> bool {
+    let v4 = ranges.iter().filter(|range| range.network().is_ipv4()).count();
+    v4 <= 1 && ranges.len() - v4 <= 1
+}
+
+/// None unless nodes are given their ranges.
+fn node_ipam(args: &ServeArgs) -> anyhow::Result<Option<NodeIpam>> {
+    let mut ranges = Vec::with_capacity(args.cluster_cidr.len());
+    for range in &args.cluster_cidr {
+        let is_v4 = range.network().is_ipv4();
+        let prefix = if is_v4 { args.node_cidr_mask_size_ipv4 } else { args.node_cidr_mask_size_ipv6 };
+        ranges.push(ClusterRange::new(*range, prefix).context("--cluster-cidr")?);
+    }
+    Ok((!ranges.is_empty()).then(|| NodeIpam { ranges, reserved: args.service_cidr.clone() }))
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
@@ -126,6 +161,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let settings = Settings {
         node_monitor_grace: args.node_monitor_grace,
         root_ca_pem: read(&args.data, names::CA_CERT)?,
+        load_balancer_pools: args.load_balancer_pools.clone(),
+        node_ipam: node_ipam(&args)?,
         identity: args
             .leader_elect
             .unwrap_or(args.store == StoreKind::Etcd)
@@ -139,7 +176,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         return until_stopped(tasks, &stop).await;
     }
     let drain = CancellationToken::new();
-    let server = api_server(&args, drain.clone()).await?;
+    let (server, registry) = api_server(&args, drain.clone()).await?;
     let listeners = bind(&args.bind).await?;
     let serving = spawn_serving(&args, &server, listeners)?;
 
@@ -150,6 +187,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .context("making the objects that a cluster starts with")?;
     server.mark_started();
     let endpoint = endpoint(&args)?;
+    let repairing = tokio::spawn(repair::keep(registry, own.clone(), stop.clone()));
     let keeping = tokio::spawn(bootstrap::keep(own, endpoint, stop.clone()));
     tracing::info!(bind = ?args.bind, "the API server is ready");
 
@@ -160,6 +198,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let tasks = components::start(&args.components, client, &settings, &stop);
     let result = until_stopped(tasks, &stop).await;
     keeping.await.context("keeping the API server's Service")?;
+    repairing.await.context("repairing the records of Services")?;
     drain.cancel();
     serving.await.context("serving")??;
     tracing::info!("drained");
@@ -232,9 +271,13 @@ fn read(data: &Path, name: &str) -> anyhow::Result<String> {
         .with_context(|| format!("cannot read {} (run `keelson init` first)", path.display()))
 }
 
-async fn api_server(args: &ServeArgs, drain: CancellationToken) -> anyhow::Result<ApiServer> {
+async fn api_server(
+    args: &ServeArgs,
+    drain: CancellationToken,
+) -> anyhow::Result<(ApiServer, Arc<Registry>)> {
     let store = store::open(args.store, &args.data, &args.etcd).await?;
-    let config = RegistryConfig { service_cidrs: args.service_cidr.clone() };
+    let config =
+        RegistryConfig { service_cidrs: args.service_cidr.clone(), node_ports: args.service_node_port_range };
     let registry = Registry::open(store, KindTable::builtin(), config).await.context("filling the caches")?;
     let authorizer = Arc::new(Authorizer::new());
     let toleration = keelson_admission::Config {
@@ -253,7 +296,7 @@ async fn api_server(args: &ServeArgs, drain: CancellationToken) -> anyhow::Resul
         kubelet_client_cert_pem: read(&args.data, names::KUBELET_CLIENT_CERT)?,
         kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
     };
-    Ok(ApiServer::new(registry, admission, authorizer, &config, drain)?)
+    Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))
 }
 
 async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {

@@ -70,6 +70,14 @@ pub(super) const ROLES: &[Role] = &[
         &[Rule::On("create get list patch update watch", "core", "configmaps"), EVENTS],
     ),
     Role::cluster(
+        "system:controller:service-controller",
+        &[
+            Rule::On(READ, "core", "services"),
+            Rule::On("patch update", "core", "services services/status"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
         "system:controller:service-account-controller",
         &[Rule::On("create get list watch", "core", "serviceaccounts"), EVENTS],
     ),
