@@ -22,6 +22,9 @@ fn service(annotation: Option<&str>, spec: Value, shown: &[&str]) -> Service {
     serde_json::from_str(&object.to_string()).unwrap()
 }
 
+/// A Service, what others have, what it gets, why that is not all.
+type Row = (Service, &'static [&'static str], &'static [&'static str], Option<&'static str>);
+
 #[test]
 fn each_service_gets_what_it_asks_for_or_is_told_why_not() {
     let pools: Vec<Pool> =
@@ -29,7 +32,7 @@ fn each_service_gets_what_it_asks_for_or_is_told_why_not() {
     let both = json!({"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "PreferDualStack"});
     let require = json!({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"});
     #[rustfmt::skip]
-    let rows: Vec<(Service, &[&str], &[&str], Option<&str>)> = vec![
+    let rows: Vec<Row> = vec![
         (service(None, json!({}), &[]), &[], &["192.0.2.1"], None),
         (service(None, json!({}), &["192.0.2.2"]), &[], &["192.0.2.2"], None),
         (service(None, json!({}), &["192.0.2.2"]), &["192.0.2.2"], &["192.0.2.1"], None),

@@ -101,10 +101,13 @@ impl ClusterRange {
 mod tests {
     use super::*;
 
+    /// The cluster's range, a node's prefix, ranges in use, where to begin, what is given.
+    type Row = (&'static str, u8, &'static [&'static str], u32, Option<&'static str>);
+
     #[test]
     fn the_next_range_that_nobody_touches_is_given() {
         #[rustfmt::skip]
-        let rows: [(&str, u8, &[&str], u32, Option<&str>); 9] = [
+        let rows: [Row; 9] = [
             ("10.244.0.0/16", 24, &[], 0, Some("10.244.0.0/24")),
             ("10.244.0.0/16", 24, &["10.244.0.0/24"], 0, Some("10.244.1.0/24")),
             ("10.244.0.0/16", 24, &["10.244.0.0/24", "10.244.1.0/24"], 5, Some("10.244.5.0/24")),
