@@ -1,5 +1,7 @@
 //! The API server by itself, on both stores, as kubectl sees it: no scheduler, no controller, no node.
 
+#[path = "kubectl/services.rs"]
+mod services;
 mod support;
 
 use std::io::{BufRead, BufReader};

@@ -50,6 +50,7 @@ pub(crate) async fn with(store: Arc<dyn Store>, config: RegistryConfig) -> Fixtu
 fn group(plural: &str) -> &'static str {
     match plural {
         "deployments" | "replicasets" => "apps",
+        "endpointslices" => "discovery.k8s.io",
         "leases" => "coordination.k8s.io",
         "ingressclasses" | "ingresses" | "ipaddresses" | "networkpolicies" | "servicecidrs" => {
             "networking.k8s.io"

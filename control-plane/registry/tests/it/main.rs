@@ -6,5 +6,6 @@ mod fixture;
 mod reading;
 mod repair;
 mod services;
+mod slices;
 mod watching;
 mod writing;

@@ -61,15 +61,21 @@ pub(crate) fn missing(backend: Backend) -> Option<&'static str> {
 impl Server {
     /// `init` and `serve`, until ready.
     pub(crate) fn start(backend: Backend, components: &str) -> Self {
+        Self::start_with(backend, components, &[])
+    }
+
+    /// With more arguments of `serve`.
+    pub(crate) fn start_with(backend: Backend, components: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
-        let (etcd, backend_args) = match backend {
+        let (etcd, mut backend_args) = match backend {
             Backend::Embedded => (None, vec!["--store".to_owned(), "embedded".to_owned()]),
             Backend::Etcd => {
                 let (child, url) = start_etcd(folder.path());
                 (Some(child), ["--store", "etcd", "--etcd", &url].map(str::to_owned).to_vec())
             }
         };
+        backend_args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let init = keelson()
             .args(["init", "--advertise", "127.0.0.1", "--port", &port.to_string(), "--data"])
             .arg(folder.path())
