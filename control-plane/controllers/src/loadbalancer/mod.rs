@@ -39,6 +39,7 @@ pub(crate) struct LoadBalancers {
     services: Arc<Informer<Service>>,
     pools: Vec<Pool>,
     recorder: Recorder,
+    queue: Queue<LoadBalancers>,
     /// What was given, also while the watch does not show it yet.
     held: Mutex<BTreeMap<ObjectKey, Vec<IpAddr>>>,
 }
@@ -46,18 +47,21 @@ pub(crate) struct LoadBalancers {
 pub(crate) async fn run(shared: Shared, pools: Vec<Pool>) {
     let services = shared.informers.services();
     let (recorder, shutdown) = (shared.recorder("service-controller"), shared.shutdown.clone());
-    let this = LoadBalancers { shared, services: services.clone(), pools, recorder, held: Mutex::default() };
-    let this = Arc::new(this);
     let queue = Queue::<LoadBalancers>::default();
-    let (me, q) = (this.clone(), queue.clone());
+    let this = Arc::new(LoadBalancers {
+        shared,
+        services: services.clone(),
+        pools,
+        recorder,
+        queue: queue.clone(),
+        held: Mutex::default(),
+    });
+    let me = this.clone();
     services.subscribe(&shutdown, move |change| {
-        q.add(change.latest().metadata.key());
+        me.queue.add(change.latest().metadata.key());
         let had = change.old.as_deref().map(shown).unwrap_or_default();
         let has = change.new.as_deref().map(shown).unwrap_or_default();
-        if had.iter().any(|address| !has.contains(address)) {
-            // Somebody may be waiting for it.
-            me.services.all().iter().filter(|s| wants(s)).for_each(|s| q.add(s.metadata.key()));
-        }
+        me.wake_if_freed(&had, &has);
     });
     if services.synced().await {
         controller::run(this, queue, shutdown).await;
@@ -65,6 +69,24 @@ pub(crate) async fn run(shared: Shared, pools: Vec<Pool>) {
 }
 
 impl LoadBalancers {
+    /// Remembers what a Service has now.
+    fn hold(&self, key: ObjectKey, addresses: Vec<IpAddr>) {
+        let now = addresses.clone();
+        let before = match addresses.is_empty() {
+            true => self.held.lock().remove(&key),
+            false => self.held.lock().insert(key, addresses),
+        };
+        self.wake_if_freed(&before.unwrap_or_default(), &now);
+    }
+
+    /// An address is free when neither a status shows it nor we remember to have given it; whichever comes last wakes
+    /// those who may be waiting for it.
+    fn wake_if_freed(&self, before: &[IpAddr], now: &[IpAddr]) {
+        if before.iter().any(|address| !now.contains(address)) {
+            self.services.all().iter().filter(|s| wants(s)).for_each(|s| self.queue.add(s.metadata.key()));
+        }
+    }
+
     /// What other Services have. Of two that show the same address the older one has it.
     fn taken(&self, service: &Service) -> BTreeSet<IpAddr> {
         let own = service.metadata.key();
@@ -88,7 +110,7 @@ impl LoadBalancers {
             return self.set_finalizer(service, true).await;
         }
         let plan = plan(service, &self.pools, &self.taken(service));
-        self.held.lock().insert(service.metadata.key(), plan.addresses.clone());
+        self.hold(service.metadata.key(), plan.addresses.clone());
         let known = service.status.conditions.iter().find(|c| c.r#type == CONDITION);
         let (status, reason, message) = told(&plan);
         let same_condition =
@@ -124,7 +146,7 @@ impl LoadBalancers {
             return self.patch_status(service, &[], condition).await;
         }
         self.set_finalizer(service, false).await?;
-        self.held.lock().remove(&service.metadata.key());
+        self.hold(service.metadata.key(), Vec::new());
         self.recorder.normal(&SERVICES, &service.metadata, "DeletedLoadBalancer", "Deleted load balancer");
         Ok(())
     }
@@ -195,7 +217,7 @@ impl Reconcile for LoadBalancers {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         let Some(service) = self.services.get(key) else {
-            self.held.lock().remove(key);
+            self.hold(key.clone(), Vec::new());
             return Ok(Next::Wait);
         };
         if wants(&service) {
@@ -203,7 +225,7 @@ impl Reconcile for LoadBalancers {
         } else if service.metadata.has_finalizer(FINALIZER) && is_ours(&service) {
             self.take_back(&service).await?;
         } else {
-            self.held.lock().remove(key);
+            self.hold(key.clone(), Vec::new());
         }
         Ok(Next::Wait)
     }
