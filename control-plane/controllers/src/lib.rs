@@ -5,6 +5,8 @@
 //! | `deployment` | the newest template is rolled out within its bounds; history and conditions |
 //! | `replicaset` | as many active pods as wanted |
 //! | `endpointslice` | slices name a Service's pods and what they can take |
+//! | `endpointslicemirroring` | slices show the Endpoints that users keep |
+//! | `endpoints` | the form before slices, for clients that read it |
 //! | `namespace` | a namespace that goes is empty first |
 //! | `serviceaccount`, `rootca` | each namespace has the account and the certificate that pods need |
 //! | `garbage` | what lost its owners goes; foreground and orphaning deletion |
@@ -21,7 +23,9 @@ mod claim;
 mod clusterrole;
 mod condition;
 mod deployment;
+mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
 mod garbage;
 mod loadbalancer;
 mod namespace;
@@ -108,6 +112,8 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     all.spawn(deployment::run(shared.clone()));
     all.spawn(replicaset::run(shared.clone()));
     all.spawn(endpointslice::run(shared.clone()));
+    all.spawn(endpoints::run(shared.clone()));
+    all.spawn(endpointslicemirroring::run(shared.clone()));
     all.spawn(namespace::run(shared.clone()));
     all.spawn(garbage::run(shared.clone()));
     all.spawn(nodelifecycle::run(shared.clone(), config.node_monitor_grace));

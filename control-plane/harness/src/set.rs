@@ -42,6 +42,8 @@ informers! {
     replica_sets: ReplicaSet;
     /// EndpointSlices.
     endpoint_slices: EndpointSlice;
+    /// Endpoints.
+    endpoints: Endpoints;
     /// Leases.
     leases: Lease;
     /// ClusterRoles.

@@ -27,10 +27,28 @@ pub(super) const ROLES: &[Role] = &[
         ],
     ),
     Role::cluster(
+        "system:controller:endpoint-controller",
+        &[
+            Rule::On(READ, "core", "pods services"),
+            Rule::On("create delete get list patch update watch", "core", "endpoints"),
+            Rule::On("create", "core", "endpoints/restricted"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
         "system:controller:endpointslice-controller",
         &[
             Rule::On(READ, "core", "nodes pods services"),
             Rule::On("update", "core", "services/finalizers"),
+            Rule::On("create delete get list patch update watch", "discovery.k8s.io", "endpointslices"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:endpointslicemirroring-controller",
+        &[
+            Rule::On(READ, "core", "endpoints services"),
+            Rule::On("update", "core", "endpoints/finalizers services/finalizers"),
             Rule::On("create delete get list patch update watch", "discovery.k8s.io", "endpointslices"),
             EVENTS,
         ],

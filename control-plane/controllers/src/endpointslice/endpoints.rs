@@ -23,7 +23,7 @@ pub(super) const IPV4: &str = "IPv4";
 pub(super) const IPV6: &str = "IPv6";
 
 /// The families of a Service, IPv4 if it names none.
-pub(super) fn families(service: &Service) -> Vec<&'static str> {
+pub(crate) fn families(service: &Service) -> Vec<&'static str> {
     let named = |f: &str| service.spec.ip_families.iter().any(|n| n == f);
     match (named(IPV4), named(IPV6)) {
         (_, false) => vec![IPV4],
@@ -56,7 +56,7 @@ pub(super) fn desired<'a>(
     groups
 }
 
-fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
+pub(crate) fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
     let of_family = |ip: &str| match ip.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => family == IPV4,
         Ok(IpAddr::V6(_)) => family == IPV6,
@@ -65,7 +65,7 @@ fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
     pod.status.ips.iter().map(|ip| &**ip).find(|ip| of_family(ip))
 }
 
-fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
+pub(crate) fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     let resolved = service.spec.ports.iter().filter_map(|port| {
         Some(EndpointPort {
             name: port.name.clone(),

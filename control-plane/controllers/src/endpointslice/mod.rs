@@ -3,11 +3,11 @@
 //! Watches Services, pods, slices and nodes' zones. A pod that turns unready or starts to terminate is written at
 //! once: connections go where the slices say. Services without selector and slices of other managers are untouched.
 
-mod endpoints;
+pub(crate) mod endpoints;
 mod plan;
 #[cfg(test)]
 mod tests;
-mod trigger;
+pub(crate) mod trigger;
 
 use crate::shared::Shared;
 use async_trait::async_trait;
@@ -83,7 +83,7 @@ fn subscribe(this: &Arc<EndpointSlices>, queue: &Queue<EndpointSlices>) {
 }
 
 /// What of a pod an endpoint shows.
-fn shown(pod: &Pod) -> impl PartialEq + '_ {
+pub(crate) fn shown(pod: &Pod) -> impl PartialEq + '_ {
     let labels = &pod.metadata.labels;
     (&pod.status.ips, pod.is_ready(), pod.metadata.is_deleting(), pod.is_finished(), &pod.node_name, labels)
 }
@@ -178,7 +178,7 @@ impl EndpointSlices {
     }
 }
 
-fn selects(service: &Service, pod: &Pod) -> bool {
+pub(crate) fn selects(service: &Service, pod: &Pod) -> bool {
     let selector = &service.spec.selector;
     !selector.is_empty() && selector.iter().all(|(k, v)| pod.metadata.labels.get(k) == Some(v))
 }

@@ -10,17 +10,17 @@ use keelson_harness::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-pub(super) const ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// The times that were looked at last.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     service: Option<Timestamp>,
     pods: HashMap<ObjectKey, Timestamp>,
 }
 
 /// The times now, and the earliest of those that are new.
-pub(super) fn look(last: Option<&Seen>, service: &Service, pods: &[Arc<Pod>]) -> (Seen, Option<Timestamp>) {
+pub(crate) fn look(last: Option<&Seen>, service: &Service, pods: &[Arc<Pod>]) -> (Seen, Option<Timestamp>) {
     let changed_at = |pod: &Pod| pod.status.ready.as_ref().and_then(|ready| ready.since);
     let timed = pods.iter().filter_map(|pod| Some((pod.metadata.key(), changed_at(pod)?)));
     let seen = Seen { service: service.metadata.creation_timestamp, pods: timed.collect() };

@@ -125,6 +125,8 @@ resources! {
     REPLICA_SETS = namespaced("apps", "v1", "replicasets", "ReplicaSet");
     /// discovery.k8s.io/v1 EndpointSlice
     ENDPOINT_SLICES = namespaced("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
+    /// core/v1 Endpoints
+    ENDPOINTS = namespaced("", "v1", "endpoints", "Endpoints");
     /// coordination.k8s.io/v1 Lease
     LEASES = namespaced("coordination.k8s.io", "v1", "leases", "Lease");
     /// rbac.authorization.k8s.io/v1 ClusterRole

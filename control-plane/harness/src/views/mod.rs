@@ -20,8 +20,9 @@ pub use node::{Lease, LeaseSpec, Node, NodeCondition, NodeSpec, NodeStatus};
 pub use pod::{Availability, ConditionState, Phase, Pod, PodStatus};
 pub use pod_spec::*;
 pub use service::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, LoadBalancerIngress, LoadBalancerStatus, Named,
-    SERVICE_NAME, Service, ServicePort, ServiceSpec, ServiceStatus, TargetRef,
+    Conditions, Endpoint, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, Hints,
+    LoadBalancerIngress, LoadBalancerStatus, Named, SERVICE_NAME, Service, ServicePort, ServiceSpec,
+    ServiceStatus, SubsetPort, TargetRef,
 };
 pub use workload::*;
 

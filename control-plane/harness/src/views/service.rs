@@ -231,3 +231,69 @@ impl View for EndpointSlice {
             .collect()
     }
 }
+
+/// core/v1 Endpoints, the form of endpoints before slices. Written whole.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Endpoints {
+    /// metadata
+    pub metadata: Meta,
+    /// subsets
+    #[serde(default, deserialize_with = "null_default")]
+    pub subsets: Vec<EndpointSubset>,
+}
+
+/// core/v1 EndpointSubset: addresses that have the same ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSubset {
+    /// Those that take connections.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub addresses: Vec<EndpointAddress>,
+    /// Those that do not yet.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub not_ready_addresses: Vec<EndpointAddress>,
+    /// ports
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub ports: Vec<SubsetPort>,
+}
+
+/// core/v1 EndpointAddress.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointAddress {
+    /// The address.
+    pub ip: String,
+    /// For headless Services: the name of the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Where the pod runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
+}
+
+/// core/v1 EndpointPort.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubsetPort {
+    /// The Service port's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The pod's port.
+    pub port: u16,
+    /// TCP, UDP or SCTP.
+    pub protocol: String,
+    /// As on the Service port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
+}
+
+impl View for Endpoints {
+    const RESOURCE: Resource = api::ENDPOINTS;
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+}

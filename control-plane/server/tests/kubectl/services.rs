@@ -43,6 +43,16 @@ fn wait(server: &Server, name: &str, path: &str, value: &str) {
     server.ok(&["wait", name, &format!("--for={path}={value}"), "--timeout=30s"]);
 }
 
+/// The name of the first object that a watch shows.
+fn first_line(server: &Server, args: &[&str]) -> String {
+    let mut watch = server.spawn(&[args, &["-w", "-o", "name"]].concat());
+    let mut line = String::new();
+    let mut reader = std::io::BufReader::new(watch.stdout.take().expect("it is piped"));
+    std::io::BufRead::read_line(&mut reader, &mut line).expect("the watch shows something");
+    watch.kill().and_then(|()| watch.wait()).expect("kubectl was running");
+    line.trim().to_owned()
+}
+
 #[test]
 fn load_balancers_get_addresses_of_the_pools_and_give_them_back() {
     let Some(mut server) = start() else { return };
@@ -73,7 +83,7 @@ fn load_balancers_get_addresses_of_the_pools_and_give_them_back() {
     server.ok(&["patch", "svc", "first", "-p", r#"{"spec":{"type":"ClusterIP"}}"#]);
     wait(&server, "svc/second", ALLOCATED, "Allocated");
     assert_eq!(addresses(&server, "second"), "192.0.2.7 2001:db8::7");
-    server.ok(&["wait", "svc/first", "--for=jsonpath={.metadata.finalizers}=", "--timeout=30s"]);
+    assert_eq!(server.ok(&["get", "svc", "first", "-o", "jsonpath={.metadata.finalizers}"]), "");
     assert_eq!(addresses(&server, "first"), "");
     server.ok(&["delete", "svc", "second", "--timeout=30s"]);
     let events = server.ok(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
@@ -96,14 +106,43 @@ fn each_node_gets_ranges_that_no_other_has() {
     server.ok(&["wait", "node/given", "--for=jsonpath={.spec.podCIDR}=10.244.1.0/24", "--timeout=30s"]);
     assert_eq!(ranges("given"), "10.244.1.0/24 fd00:244::/64");
     create("late", "{}");
-    let events = ["get", "events", "-A", "--field-selector=reason=CIDRNotAvailable", "-w", "-o", "name"];
-    let mut watch = server.spawn(&events);
-    let mut line = String::new();
-    let mut reader = std::io::BufReader::new(watch.stdout.take().expect("it is piped"));
-    std::io::BufRead::read_line(&mut reader, &mut line).expect("the Event comes");
-    watch.kill().and_then(|()| watch.wait()).expect("kubectl was running");
+    let line = first_line(&server, &["get", "events", "-A", "--field-selector=reason=CIDRNotAvailable"]);
     assert!(line.starts_with("event/late"), "{line}");
     assert_eq!((ranges("late"), ranges("own")), (String::new(), "10.244.0.0/24".to_owned()));
     server.ok(&["delete", "node", "own"]);
     server.ok(&["wait", "node/late", "--for=jsonpath={.spec.podCIDR}=10.244.0.0/24", "--timeout=30s"]);
+}
+
+const EXTERNAL: &str = r"
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {ports: [{port: 5432}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: db, labels: {team: x}}
+subsets: [{addresses: [{ip: 192.0.2.1}], ports: [{port: 5432}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+";
+
+#[test]
+fn endpoints_and_slices_show_the_same() {
+    let Some(server) = start() else { return };
+    server.ok_with(&["create", "-f", "-"], EXTERNAL);
+    let slice = first_line(&server, &["get", "endpointslices", "-l", "kubernetes.io/service-name=db"]);
+    let mirrored =
+        server.ok(&["get", &slice, "-o", "jsonpath={.endpoints[0].addresses[0]} {.metadata.labels.team}"]);
+    assert_eq!(mirrored, "192.0.2.1 x");
+    let made = first_line(&server, &["get", "endpoints", "--field-selector=metadata.name=web"]);
+    assert_eq!(made, "endpoints/web");
+    server.ok(&["delete", "svc", "web", "db"]);
+    for gone in ["endpoints/web", slice.as_str()] {
+        server.ok(&["wait", gone, "--for=delete", "--timeout=30s"]);
+    }
+    assert!(server.ok(&["get", "endpoints", "db"]).contains("192.0.2.1:5432"), "it is the user's own");
 }
