@@ -86,7 +86,10 @@ impl Bed {
             kubelet_client_cert_pem: read(names::KUBELET_CLIENT_CERT),
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
         };
-        let ranges = RegistryConfig { service_cidrs: vec!["10.96.0.0/16".parse().unwrap()], ..RegistryConfig::default() };
+        let ranges = RegistryConfig {
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            ..RegistryConfig::default()
+        };
         let registry =
             Registry::open(Arc::new(Model::default()), KindTable::builtin(), ranges).await.unwrap();
         let authorizer = Arc::new(Authorizer::new());
