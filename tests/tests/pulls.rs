@@ -223,9 +223,12 @@ fn a_registry_that_is_not_there_and_a_name_that_is_none_are_told_apart() -> Resu
     Ok(())
 }
 
+/// Registry, user and password.
+type Entry<'a> = (&'a str, &'a str, &'a str);
+
 /// A Secret of either type with one entry a registry.
-fn secret(name: &str, entries: &[(&str, &str, &str)], legacy: bool) -> Value {
-    let entry = |(registry, user, password): &(&str, &str, &str)| {
+fn secret(name: &str, entries: &[Entry<'_>], legacy: bool) -> Value {
+    let entry = |(registry, user, password): &Entry<'_>| {
         (registry.to_string(), json!({"auth": STANDARD.encode(format!("{user}:{password}"))}))
     };
     let entries: serde_json::Map<String, Value> = entries.iter().map(entry).collect();
@@ -306,7 +309,7 @@ fn credentials_are_matched_by_host_port_and_path() -> Result<()> {
     let (host, port) = address.split_once(':').context("an address has a port")?;
     let glob = format!("172.*.?.[0-1]:{port}");
     let (team, other) = (format!("{address}/team"), format!("{address}/other"));
-    let cases: [(&str, &[(&str, &str, &str)], bool); 4] = [
+    let cases: [(&str, &[Entry<'_>], bool); 4] = [
         // The registry would answer the general one with 401: the next is tried.
         ("specific", &[(address, USER, "wrong"), (&team, USER, PASSWORD)], true),
         ("glob", &[(&glob, USER, PASSWORD)], true),
