@@ -16,14 +16,11 @@ pub struct Frontend4 {
     pub port: Port,
     /// IANA protocol number, see [`crate::net::Protocol`].
     pub protocol: u8,
-    /// Zero in a key. In the table, of a bucket's first entry: see [`crate::value::Bucket4`].
-    pub reach: u8,
+    /// Always zero.
+    pub pad: u8,
 }
 
 impl Frontend4 {
-    /// The bits of [`Self::word`] that hold `reach`.
-    pub const REACH: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0xff]);
-
     /// All of it as one word, which is never 0: no frontend has protocol 0.
     #[inline(always)]
     pub fn word(self) -> u64 {
@@ -41,10 +38,14 @@ impl Frontend4 {
         zerocopy::transmute!(word)
     }
 
-    /// The bucket where a key belongs, of 2^`buckets_log2`: Knuth's multiplicative hash by the golden ratio.
+    /// Where a key belongs, of 2^`shards_log2` shards (two at least) of `lines` lines each: the shard and the line in it.
+    /// Knuth's multiplicative hash by the golden ratio, folded: of its upper bits alone neither the upper nor the lower are
+    /// spread evenly once the others are given, as successive addresses fall at three distances from each other.
     #[inline(always)]
-    pub fn bucket(word: u64, buckets_log2: u32) -> u32 {
-        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - buckets_log2)) as u32
+    pub const fn home(word: u64, shards_log2: u32, lines: u32) -> (u32, u32) {
+        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = hash ^ hash >> 29;
+        ((hash >> (64 - shards_log2)) as u32, ((hash as u32 as u64 * lines as u64) >> 32) as u32)
     }
 }
 
@@ -108,7 +109,7 @@ pub struct AffinityMember {
     pub pad: u16,
 }
 
-const _: () = assert!(size_of::<Frontend4>() == 8 && core::mem::offset_of!(Frontend4, reach) == 7);
+const _: () = assert!(size_of::<Frontend4>() == 8);
 const _: () = assert!(size_of::<Frontend6>() == 20 && align_of::<Frontend6>() == 4);
 const _: () = assert!(size_of::<Datagram>() == 32 && align_of::<Datagram>() == 8);
 const _: () = assert!(size_of::<Affinity>() == 32 && align_of::<Affinity>() == 8);

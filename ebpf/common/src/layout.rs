@@ -22,6 +22,8 @@ pub enum MapType {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+    ArrayOfMaps = 12,
 }
 
 /// What becomes of a map when the layout changes.
@@ -81,14 +83,16 @@ const fn shape<K, V>(
     }
 }
 
-/// Bucket to [`value::Bucket4`], shared memory.
-pub const FRONTENDS4: Shape = shape::<u32, value::Bucket4>(
-    "FRONTENDS4",
-    MapType::Array,
-    limits::BUCKETS4_MAX,
-    MMAPABLE,
-    Keeping::Config,
-);
+/// Shard to its map, a [`SHARD4`]. The daemon makes it whole before the programs are loaded.
+pub const FRONTENDS4: Shape =
+    shape::<u32, u32>("FRONTENDS4", MapType::ArrayOfMaps, limits::SHARDS4_MAX, 0, Keeping::Config);
+/// Line to [`value::Line4`]: a shard of [`FRONTENDS4`], without a pin of its own, and of the same size at every scale.
+pub const SHARD4: Shape =
+    shape::<u32, value::Line4>("SHARD4", MapType::Array, limits::SHARD_LINES, 0, Keeping::Config);
+/// A set of bits, shared memory: the one that [`crate::net::Address4::prefix_bit`] names is set if some IPv4 frontend's
+/// address has the prefix, and perhaps if none has. Never cleared while the map lives.
+pub const PREFIXES4: Shape =
+    shape::<u32, u64>("PREFIXES4", MapType::Array, limits::PREFIX_WORDS4_MAX, MMAPABLE, Keeping::Config);
 /// [`key::Frontend6`] to [`value::Frontend6`].
 pub const FRONTENDS6: Shape = shape::<key::Frontend6, value::Frontend6>(
     "FRONTENDS6",
@@ -150,9 +154,10 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     Keeping::State(2),
 );
 
-/// All maps of the socket programs.
-pub const MAPS: [Shape; 11] = [
+/// All maps of the socket programs that have a pin.
+pub const MAPS: [Shape; 12] = [
     FRONTENDS4,
+    PREFIXES4,
     FRONTENDS6,
     RECORDS6,
     BACKENDS4,

@@ -46,6 +46,15 @@ impl Address4 {
         Ipv4Addr::new(a, b, c, d)
     }
 
+    /// The bit of the address's first half (a /16) among 2^`bits_log2`: word and mask. See
+    /// [`crate::layout::PREFIXES4`].
+    #[inline(always)]
+    pub const fn prefix_bit(self, bits_log2: u32) -> (u32, u64) {
+        let [a, b, ..] = self.0.to_ne_bytes();
+        let bit = (u16::from_be_bytes([a, b]) as u32).wrapping_mul(0x9e37_79b9) >> (32 - bits_log2);
+        (bit / u64::BITS, 1 << (bit % u64::BITS))
+    }
+
     /// The mapped form, for maps that serve both families.
     #[inline(always)]
     pub const fn to_mapped(self) -> Address6 {
@@ -125,6 +134,17 @@ mod tests {
         assert_eq!(Port::new(0x1234).as_bytes(), [0x12, 0x34]);
         let v6: Ipv6Addr = "2001:db8::7".parse().unwrap();
         assert_eq!(Address6::new(v6).as_bytes(), v6.octets());
+    }
+
+    #[test]
+    fn a_prefix_bit_is_that_of_the_first_two_octets_and_one_of_those_there_are() {
+        let bit = |octets: [u8; 4]| Address4::new(octets.into()).prefix_bit(9);
+        assert_eq!(bit([10, 96, 0, 1]), bit([10, 96, 255, 255]));
+        assert_ne!(bit([10, 96, 0, 1]), bit([10, 244, 0, 1]));
+        for second in 0..=255 {
+            let (word, mask) = bit([10, second, 0, 1]);
+            assert!(word < 8 && mask.is_power_of_two());
+        }
     }
 
     #[test]

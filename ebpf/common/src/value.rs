@@ -1,48 +1,74 @@
 //! Values of the maps, and the rules by which programs may read them while the daemon writes.
 //!
-//! A frontend leads to a record, and a record is one word, the [`Target`]: which slots hold the backends. The daemon
-//! stores words atomically into shared memory. It fills slots that no target names before it stores the target, and
-//! does not touch what a target named, nor give a record or a hash element to another frontend, until a grace period
-//! has passed: the kernel may hand the memory of a removed hash element to the next one under a reader's eyes.
+//! An IPv4 frontend is a [`Line4`], which never changes while it is published: a change publishes another line and then
+//! takes back the first. A reader that finds either is right.
+//! An IPv6 frontend leads to a record, and a record is one word, the [`Target`], which the daemon stores atomically into
+//! shared memory. A target, in a record or in a line, names the slots that hold the backends.
 //!
-//! A record's number tells its place: an entry of the IPv4 table, or, with [`RECORD6`] set, one of the IPv6 records.
+//! The daemon fills what nothing names before it names it, and does not touch what was named, nor give a line, a record or a
+//! hash element to another frontend, until a grace period has passed: the kernel may hand the memory of a removed hash
+//! element to the next one under a reader's eyes.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::net::{Address4, Address6, Port};
 
-/// Set in the number of a record of [`crate::layout::RECORDS6`]; the other bits are its index.
-pub const RECORD6: u32 = 1 << 31;
+/// Backends that a line has room for; more lie in slots.
+pub const INLINE_MAX: u32 = 5;
+/// In [`Head4::count`]: the line's first word is a [`Target`].
+pub const IN_SLOTS: u8 = u8::MAX;
 
-/// Entries in a bucket.
-pub const BUCKET_ENTRIES: u32 = 4;
-
-/// A cache line of the table of IPv4 frontends: the only one that most lookups touch, hit or miss.
+/// An IPv4 frontend and where it leads, in one cache line: the only one that most lookups touch, hit or miss.
 ///
-/// A frontend lies in its own bucket, or, when that is full, up to `reach` buckets further. The `reach` of a bucket is
-/// in the key of its first entry, whether that is in use or not, and never shrinks while the map lives.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
-pub struct Bucket4 {
-    /// In no order.
-    pub entries: [Entry4; BUCKET_ENTRIES as usize],
+/// A frontend lies in its own line, or, when that is taken, up to `reach` lines further in the same shard, round its end.
+///
+/// The kernel lets an array's elements begin where its own head ends, at no multiple of a cache line: 8 bytes before one in
+/// Linux 6.18, 16 after one in 6.1. Hence the spare word; in 6.1 the last two backends are in the next line.
+///
+/// The daemon writes an element whole, by a copy of which the kernel does not say how it stores words. So a line is filled
+/// first and published by one byte that changes, as `reach` is raised: the other bytes are stored again as they were.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Line4 {
+    /// Always zero.
+    pub spare: u64,
+    /// [`crate::key::Frontend4::word`].
+    pub key: u64,
+    /// What is to know about the line.
+    pub head: Head4,
+    /// [`Backend4::word`] of each backend; or, if they are in slots, a [`Target`], packed.
+    pub leads: [u64; INLINE_MAX as usize],
 }
 
-/// An IPv4 frontend and its record. The key is stored last and removed first.
+/// The second half of what a lookup compares.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
-pub struct Entry4 {
-    /// [`crate::key::Frontend4::word`]; without its reach 0 for a free entry.
-    pub key: u64,
-    /// A [`Target`], packed.
-    pub target: u64,
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Head4 {
+    /// 1 if the line counts, else 0.
+    pub published: u8,
+    /// How far from here frontends lie that belong here, whether or not the line itself is in use. Never shrinks.
+    pub reach: u8,
+    /// Backends in the line, or [`IN_SLOTS`].
+    pub count: u8,
+    /// Always zero.
+    pub pad: u8,
+    /// A number that a Service keeps for its life, for metrics; none has one yet: zero.
+    pub service: u32,
+}
+
+impl Head4 {
+    /// From one word, as a program loads it.
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        zerocopy::transmute!(word)
+    }
 }
 
 /// The record behind an IPv6 frontend.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Frontend6 {
-    /// Number of its record, with [`RECORD6`], host order.
+    /// Index of its record, host order.
     pub service: u32,
 }
 
@@ -119,6 +145,19 @@ pub struct Backend6 {
     pub pad: u16,
 }
 
+impl Backend4 {
+    /// As one word.
+    pub fn word(self) -> u64 {
+        zerocopy::transmute!(self)
+    }
+
+    /// Back from a word.
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        zerocopy::transmute!(word)
+    }
+}
+
 /// State: how a connected socket (TCP, or UDP after connect()) was translated.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
@@ -190,7 +229,8 @@ pub struct Affinity {
     pub pad: [u16; 3],
 }
 
-const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Entry4>() == 16);
+const _: () = assert!(size_of::<Line4>() == 64 && size_of::<Head4>() == 8 && INLINE_MAX < IN_SLOTS as u32);
+const _: () = assert!(core::mem::offset_of!(Line4, leads) == 24);
 const _: () = assert!(size_of::<Backend4>() == 8);
 const _: () = assert!(size_of::<Backend6>() == 20);
 const _: () = assert!(size_of::<Connection>() == 40 && align_of::<Connection>() == 4);

@@ -14,6 +14,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     context::{ALLOW, Hook},
+    frontend::may_be4,
     maps::{self, DATAGRAMS},
     record,
     select::{Choice, Entropy, choose4, choose6},
@@ -23,6 +24,9 @@ use crate::{
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address4(), hook.port());
+    if !may_be4(address) {
+        return ALLOW;
+    }
     let cookie = hook.cookie();
     match choose4(&hook, address, Entropy::Flow(flow(cookie, address.0, port))) {
         Choice::NotService => ALLOW,

@@ -9,7 +9,7 @@
 //! | sock_release | the last close() | forget the socket |
 //!
 //! An IPv4 address on an AF_INET6 socket passes the v6 hooks in mapped form, except sendto(), which passes sendmsg4.
-//! Kernel 6.1 and newer: no CO-RE, no kfuncs, no loops. Does not fill the tables: that is `node/dataplane`.
+//! Kernel 6.1 and newer: no CO-RE, no kfuncs. Does not fill the tables: that is `node/dataplane`.
 #![no_std]
 #![no_main]
 

@@ -1,14 +1,20 @@
 //! The maps, declared from the table in `keelson_ebpf_common::layout`, and the counters.
 
 use aya_ebpf::{
-    macros::map,
+    btf_maps::ArrayOfMaps,
+    macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use keelson_ebpf_common::{drop::Reason, key, layout, value};
 
+use crate::frontend::Shard4;
+
+#[btf_map]
+pub static FRONTENDS4: ArrayOfMaps<Shard4, { layout::FRONTENDS4.max_entries as usize }> = ArrayOfMaps::new();
+
 #[map]
-pub static FRONTENDS4: Array<value::Bucket4> =
-    Array::with_max_entries(layout::FRONTENDS4.max_entries, layout::FRONTENDS4.flags);
+pub static PREFIXES4: Array<u64> =
+    Array::with_max_entries(layout::PREFIXES4.max_entries, layout::PREFIXES4.flags);
 
 #[map]
 pub static FRONTENDS6: HashMap<key::Frontend6, value::Frontend6> =

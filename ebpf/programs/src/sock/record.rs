@@ -5,28 +5,55 @@
 
 use keelson_ebpf_common::{
     drop::Reason,
+    net::{Address6, Port},
     value::{Connection, ConnectionSlot},
 };
 
 use crate::maps::{self, CONNECTIONS, CONNECTIONS_SPILLED};
 
-/// Remembers a socket. A connection is worth more than the right answer of getpeername(): without room it goes on.
-#[inline(always)]
-pub fn put(cookie: u64, record: &Connection) {
-    let Some(slot) = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie)) else { return };
-    // SAFETY: a non-null pointer from the map. Others may look at the slot at the same time: the cookie is stored as
-    // one word, and the record counts only for whoever finds his own cookie.
-    unsafe {
-        let holder = (&raw const (*slot).cookie).read_volatile();
-        if holder == 0 || holder == cookie {
-            (&raw mut (*slot).record).write(*record);
-            (&raw mut (*slot).cookie).write_volatile(cookie);
-            return;
-        }
-        (&raw mut (*slot).spilled).write_volatile(1);
+/// The slot of a cookie, looked at: its line is on its way.
+pub struct Slot {
+    slot: *mut ConnectionSlot,
+    cookie: u64,
+    holder: u64,
+}
+
+impl Slot {
+    #[inline(always)]
+    pub fn of(cookie: u64) -> Option<Self> {
+        let slot = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie))?;
+        // SAFETY: a non-null pointer from the map; one load of an aligned word.
+        let holder = unsafe { (&raw const (*slot).cookie).read_volatile() };
+        Some(Self { slot, cookie, holder })
     }
-    if CONNECTIONS_SPILLED.insert(&cookie, record, 0).is_err() {
-        maps::count(Reason::ConnectionsFull);
+
+    /// Remembers the socket. A connection is worth more than the right answer of getpeername(): without room it goes on.
+    ///
+    /// The record is made where it is stored: by way of the stack its ports would be stored one by one and loaded as one
+    /// word, for which a processor waits until both are in the cache.
+    #[inline(always)]
+    pub fn put(self, frontend: (Address6, Port), backend: (Address6, Port)) {
+        let record = || Connection {
+            frontend: frontend.0,
+            backend: backend.0,
+            frontend_port: frontend.1,
+            backend_port: backend.1,
+            pad: 0,
+        };
+        let Self { slot, cookie, holder } = self;
+        // SAFETY: a non-null pointer from the map. Others may look at the slot at the same time: the cookie is stored as
+        // one word, and the record counts only for whoever finds his own cookie.
+        unsafe {
+            if holder == 0 || holder == cookie {
+                (&raw mut (*slot).record).write(record());
+                (&raw mut (*slot).cookie).write_volatile(cookie);
+                return;
+            }
+            (&raw mut (*slot).spilled).write_volatile(1);
+        }
+        if CONNECTIONS_SPILLED.insert(&cookie, record(), 0).is_err() {
+            maps::count(Reason::ConnectionsFull);
+        }
     }
 }
 
@@ -51,7 +78,7 @@ pub fn get(cookie: u64) -> Option<&'static Connection> {
 #[inline(always)]
 pub fn remove(cookie: u64) {
     let Some(slot) = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie)) else { return };
-    // SAFETY: as in `put`; stores of one word.
+    // SAFETY: as in `Slot::put`; stores of one word.
     let spilled = unsafe {
         if (&raw const (*slot).cookie).read_volatile() == cookie {
             (&raw mut (*slot).cookie).write_volatile(0);

@@ -1,20 +1,19 @@
-//! From a destination to a backend: frontend, record, slot.
+//! From a destination to a backend, which for most Services of IPv4 is in the line of the frontend, else in a slot.
 //!
-//! For IPv4 two array lookups that the verifier inlines, two cache lines. The rules for reading while the daemon writes
-//! are in `keelson_ebpf_common::value`.
+//! The rules for reading while the daemon writes are in `keelson_ebpf_common::value`.
 
 use aya_ebpf::{helpers::bpf_get_prandom_u32, maps::Array};
 use keelson_ebpf_common::{
     drop::Reason,
     key::{Frontend4, Frontend6},
     net::{Address4, Address6, Port},
-    value::{Backend4, Backend6},
+    value::{Backend4, Backend6, Target},
 };
 
 use crate::{
     affinity,
     context::Hook,
-    frontend,
+    frontend::{self, Leads4},
     maps::{self, BACKENDS4, BACKENDS6},
 };
 
@@ -45,8 +44,16 @@ pub enum Entropy {
 /// Looks up an IPv4 destination.
 #[inline(always)]
 pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Address4> {
-    let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), reach: 0 };
-    let Some(target) = frontend::find4(key) else { return Choice::NotService };
+    let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
+    let target = match frontend::find4(key) {
+        None => return Choice::NotService,
+        Some(Leads4::Here(backends)) if backends.is_empty() => Target::default(),
+        Some(Leads4::Here(backends)) => {
+            let Backend4 { address, port, .. } = backends.pick(bits(&entropy));
+            return Choice::Backend(Chosen { address, port });
+        }
+        Some(Leads4::Slots(target)) => target,
+    };
     if target.span.count == 0 {
         maps::count(Reason::NoBackend);
         return Choice::Refuse;

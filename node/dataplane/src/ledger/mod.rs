@@ -5,10 +5,14 @@
 //!  1 grace      only if something removed earlier might still be read and is needed again now
 //!  2 slots      the new backends, where no record points yet
 //!  3 members    (affinity) a backend counts as the Service's before it can be chosen
-//!  4 records    one word a record: the switch
-//!  5 frontends  new ones, whose records are complete
-//!  6 gone       frontends, then members; their records and slots rest until a grace period has passed
+//!  4 records    of IPv6, one word each: the switch
+//!  5 lines      of IPv4, filled where none is read, then published: a new frontend, or a second line of one that changes
+//!  6 frontends  of IPv6, new ones, whose records are complete
+//!  7 gone       lines, frontends, then members; what they named rests until a grace period has passed
 //! ```
+//! Where a lookup could miss both lines of a frontend that changes, having passed the new one before and reaching the old one
+//! after, a grace period lies between 5 and the line's part of 7.
+//!
 //! A ledger is changed when a step list is made: if a step then fails, the ledger is wrong and must be made anew from
 //! the kernel ([`Ledger::adopt`]).
 
@@ -24,21 +28,26 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keelson_ebpf_common::{limits, value::Span};
+use keelson_ebpf_common::{
+    limits,
+    value::{INLINE_MAX, Span},
+};
 
-pub use adopt::Found;
+pub use adopt::{Found, FoundAll};
 use records::Records;
 use slots::Slots;
 use steps::members;
-pub use steps::{Member, Record, Round, Steps};
+pub use steps::{Leads, Line, Member, Record, Round, Steps};
 
 use crate::plan::{Backend, Family, Frontend, FrontendKey};
 
 /// Sizes of the maps that are divided here. Those of [`limits`] at some scale, except in tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
-    /// Buckets of the table of IPv4 frontends, as a power of two.
-    pub buckets4_log2: u32,
+    /// Shards of the table of IPv4 frontends, as a power of two.
+    pub shards4_log2: u32,
+    /// Lines of a shard.
+    pub shard_lines: u32,
     /// IPv4 backend slots, a power of two.
     pub backends4: u32,
     /// IPv6 backend slots, a power of two.
@@ -58,7 +67,8 @@ impl Capacity {
     pub fn at(scale: u32) -> Self {
         let at_scale = |entries_max| limits::at_scale(entries_max, scale);
         Self {
-            buckets4_log2: limits::buckets4_log2(scale),
+            shards4_log2: limits::shards4_log2(scale),
+            shard_lines: limits::SHARD_LINES,
             backends4: at_scale(limits::BACKENDS4_MAX),
             backends6: at_scale(limits::BACKENDS6_MAX),
             frontends4: limits::frontends4(scale) as usize,
@@ -70,8 +80,12 @@ impl Capacity {
 
     /// The smallest scale, from `scale` on, at which all of it fits; the largest if none does.
     pub fn scale_for(wanted: &[Frontend], scale: u32) -> u32 {
-        let fits =
-            |&scale: &u32| Ledger::new(Self::at(scale)).replace(wanted).full.iter().all(|f| f.at_any_scale);
+        let frontends4 = wanted.iter().filter(|frontend| frontend.key.address.is_ipv4()).count();
+        let fits = |&scale: &u32| {
+            let capacity = Self::at(scale);
+            frontends4 <= capacity.frontends4
+                && Ledger::new(capacity).replace(wanted).full.iter().all(|full| full.at_any_scale)
+        };
         (scale..limits::SCALE_MAX).find(fits).unwrap_or(limits::SCALE_MAX)
     }
 }
@@ -95,7 +109,9 @@ pub struct Full {
 /// A frontend as the kernel has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Placed {
+    /// The place of its line, or the index of its record.
     service: u32,
+    /// Empty when the backends are in the line.
     span: Span,
     /// `None` when the slots found at adoption made no sense: equal to nothing, so they are placed anew.
     backends: Option<Box<[Backend]>>,
@@ -109,6 +125,14 @@ impl Placed {
 
     fn has(&self, backends: &[Backend]) -> bool {
         self.backends.as_deref() == Some(backends)
+    }
+
+    fn leads(&self) -> Leads {
+        if self.span.count == 0 && self.affinity_s == 0 {
+            Leads::Here(self.backends().into())
+        } else {
+            Leads::Slots { span: self.span, affinity_s: self.affinity_s }
+        }
     }
 }
 
@@ -124,12 +148,14 @@ pub struct Ledger {
     slots4: Slots,
     slots6: Slots,
     resting: Resting,
+    /// First lines of frontends that have a second, to be taken back after the next grace period; and their slots.
+    outgoing: Vec<(u32, Span)>,
 }
 
 /// What a program that started earlier may still read.
 #[derive(Debug, Default)]
 struct Resting {
-    ids: Vec<u32>,
+    records: Vec<(Family, u32)>,
     spans: Vec<(Family, Span)>,
     /// Memory of a removed IPv6 frontend, which the kernel's hash may give to the next one at once.
     frontends6: bool,
@@ -147,6 +173,7 @@ impl Ledger {
             slots4: Slots::new(capacity.backends4),
             slots6: Slots::new(capacity.backends6),
             resting: Resting::default(),
+            outgoing: Vec::new(),
         }
     }
 
@@ -186,6 +213,9 @@ impl Ledger {
         for key in gone {
             self.remove(key, &mut steps);
         }
+        if !self.outgoing.is_empty() {
+            self.grace(&mut steps);
+        }
         steps
     }
 
@@ -201,14 +231,20 @@ impl Ledger {
         let members_held = self.members - old.as_ref().map_or(0, |old| members(old).len());
         let members_wanted = if frontend.affinity_s > 0 { frontend.backends.len() } else { 0 };
         self.room_for_members(frontend, members_held + members_wanted)?;
-        let same_backends = old.as_ref().is_some_and(|old| old.has(&frontend.backends));
-        let span = match &old {
-            Some(old) if same_backends => old.span,
+        let family = family_of(&frontend.key);
+        let same_span = old.as_ref().filter(|old| old.has(&frontend.backends)).map(|old| old.span);
+        let span = match same_span {
+            _ if fits_line(frontend) => Span::default(),
+            Some(span) if span.count > 0 => span,
             _ => self.allocate(frontend, steps)?,
         };
         let service = match &old {
-            Some(old) => old.service,
-            None => self.new_record(frontend, span, steps)?,
+            Some(old) if family == Family::V6 => old.service,
+            _ => self.new_record(frontend, old.as_ref().map(|old| old.service), steps).inspect_err(|_| {
+                if Some(span) != same_span {
+                    self.slots(family).give(span);
+                }
+            })?,
         };
         let placed = Placed {
             service,
@@ -216,12 +252,12 @@ impl Ledger {
             backends: Some(frontend.backends.clone().into_boxed_slice()),
             affinity_s: frontend.affinity_s,
         };
-        steps.place(&frontend.key, old.as_ref(), &placed);
-        if let Some(old) = &old
-            && !same_backends
-        {
-            self.rest(family_of(&frontend.key), old.span);
+        let reach = if family == Family::V4 { self.records.reach(service) } else { 0 };
+        steps.place(&frontend.key, old.as_ref(), &placed, reach);
+        if let Some(old) = &old {
+            self.leave(&frontend.key, old, &placed, steps);
         }
+        steps.round().reaches.extend(self.records.take_raised());
         self.placed.insert(frontend.key, placed);
         self.members = members_held + members_wanted;
         Ok(())
@@ -234,31 +270,51 @@ impl Ledger {
         if wanted > limit { Err(full) } else { Ok(()) }
     }
 
-    /// A record for a frontend that has none. Gives the span back when there is no room.
-    fn new_record(&mut self, frontend: &Frontend, span: Span, steps: &mut Steps) -> Result<u32, Full> {
+    /// What a changed frontend had before and has no more.
+    fn leave(&mut self, key: &FrontendKey, old: &Placed, new: &Placed, steps: &mut Steps) {
+        let family = family_of(key);
+        let span = if old.span == new.span { Span::default() } else { old.span };
+        if family == Family::V4 && !self.records.follows(key, old.service, new.service) {
+            self.outgoing.push((old.service, span));
+            return;
+        }
+        if family == Family::V4 {
+            steps.round().gone_lines.push(old.service);
+            self.resting.records.push((family, old.service));
+        }
+        self.rest(family, span);
+    }
+
+    /// A record or line for a frontend that has none, or another line than the one at `old`.
+    fn new_record(&mut self, frontend: &Frontend, old: Option<u32>, steps: &mut Steps) -> Result<u32, Full> {
+        let moved = old.is_some();
         let is_v4 = frontend.key.address.is_ipv4();
         let (held, limit) = if is_v4 {
             (self.frontends4, self.capacity.frontends4)
         } else {
             (self.placed.len() - self.frontends4, self.capacity.frontends6)
         };
-        let id = if held < limit {
-            self.records
-                .take(&frontend.key)
-                .or_else(|| self.after_grace(steps, |l| l.records.take(&frontend.key)))
+        let id = if moved || held < limit {
+            let next = old.and_then(|old| self.records.take_next(&frontend.key, old));
+            // Those that it left rest. Once a change: what many may wait for, they wait for together.
+            if next.is_none() && moved && steps.rounds.len() < 2 && !self.records.near(&frontend.key) {
+                self.grace(steps);
+            }
+            let take = |ledger: &mut Self| ledger.records.take(&frontend.key);
+            next.or_else(|| take(self)).or_else(|| self.after_grace(steps, take))
         } else {
             None
         };
         let Some(id) = id else {
-            self.slots(family_of(&frontend.key)).give(span);
             // Below the limit only where more frontends than ever expected fall together in one part of the table.
-            let what = if held < limit { "frontends (its part of the table is full)" } else { "frontends" };
+            let crowded = moved || held < limit;
+            let what = if crowded { "frontends (its part of the table is full)" } else { "frontends" };
             return Err(Full { frontend: frontend.key, what, wanted: 1, limit, at_any_scale: false });
         };
         if self.resting.frontends6 && !is_v4 {
             self.grace(steps);
         }
-        self.frontends4 += usize::from(is_v4);
+        self.frontends4 += usize::from(is_v4 && !moved);
         Ok(id)
     }
 
@@ -283,7 +339,7 @@ impl Ledger {
         self.members -= members(&old).len();
         steps.remove(key, &old);
         self.rest(family_of(key), old.span);
-        self.resting.ids.push(old.service);
+        self.resting.records.push((family_of(key), old.service));
         self.resting.frontends6 |= key.address.is_ipv6();
     }
 
@@ -294,12 +350,17 @@ impl Ledger {
     }
 
     /// Tries again after what rests is free, if that can help.
-    fn after_grace<T>(&mut self, steps: &mut Steps, retry: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        if self.resting.ids.is_empty() && self.resting.spans.is_empty() {
-            return None;
-        }
-        self.grace(steps);
-        retry(self)
+    fn after_grace<T>(&mut self, steps: &mut Steps, retry: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
+        // Lines that go after one grace period are free after the next.
+        let graces = if !self.outgoing.is_empty() {
+            2
+        } else {
+            usize::from(!self.resting.records.is_empty() || !self.resting.spans.is_empty())
+        };
+        (0..graces).find_map(|_| {
+            self.grace(steps);
+            retry(self)
+        })
     }
 
     /// Puts a grace period before the steps and frees what rested.
@@ -308,12 +369,18 @@ impl Ledger {
     /// so far must be taken before the wait, so they are closed off as a part of their own.
     fn grace(&mut self, steps: &mut Steps) {
         steps.wait();
+        self.records.settle();
         let resting = std::mem::take(&mut self.resting);
-        for id in resting.ids {
-            self.records.give(id);
+        for (family, record) in resting.records {
+            self.records.give(family, record);
         }
         for (family, span) in resting.spans {
             self.slots(family).give(span);
+        }
+        for (place, span) in std::mem::take(&mut self.outgoing) {
+            steps.round().gone_lines.push(place);
+            self.resting.records.push((Family::V4, place));
+            self.rest(Family::V4, span);
         }
     }
 
@@ -323,6 +390,13 @@ impl Ledger {
             Family::V6 => &mut self.slots6,
         }
     }
+}
+
+/// Whether the backends go to the frontend's own line.
+fn fits_line(frontend: &Frontend) -> bool {
+    frontend.key.address.is_ipv4()
+        && frontend.affinity_s == 0
+        && frontend.backends.len() <= INLINE_MAX as usize
 }
 
 fn family_of(key: &FrontendKey) -> Family {

@@ -1,14 +1,14 @@
-//! Numbers of records: for IPv4 the place in the table of frontends, for IPv6 an index with [`RECORD6`] set.
+//! Where frontends lie: for IPv4 the place of a line in the table, for IPv6 the index of a record.
 
-use keelson_ebpf_common::value::RECORD6;
+use std::collections::BTreeMap;
 
 use super::{Capacity, ids::Ids, table::Table4};
 use crate::{
     encode::{KernelKey, frontend_key},
-    plan::FrontendKey,
+    plan::{Family, FrontendKey},
 };
 
-/// The free records of both families.
+/// What is free of both families.
 #[derive(Debug)]
 pub(super) struct Records {
     table4: Table4,
@@ -17,30 +17,76 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(capacity: &Capacity) -> Self {
-        Self { table4: Table4::new(capacity.buckets4_log2), ids6: Ids::new(capacity.frontends6 as u32) }
+        Self {
+            table4: Table4::new(capacity.shards4_log2, capacity.shard_lines),
+            ids6: Ids::new(capacity.frontends6 as u32),
+        }
     }
 
-    /// A record that nobody has, where a lookup of the key finds it.
+    /// One that nobody has; a line where a lookup of the key finds it.
     pub(super) fn take(&mut self, key: &FrontendKey) -> Option<u32> {
         match frontend_key(key) {
             KernelKey::V4(key) => self.table4.take(key.word()),
-            KernelKey::V6(_) => self.ids6.take().map(|id| id | RECORD6),
+            KernelKey::V6(_) => self.ids6.take(),
         }
     }
 
-    /// Takes a certain record, unless it is taken or none that [`Self::take`] gives for the key.
+    /// Another line for a key that has one. See [`Table4::take_next`].
+    pub(super) fn take_next(&mut self, key: &FrontendKey, old: u32) -> Option<u32> {
+        match frontend_key(key) {
+            KernelKey::V4(key) => self.table4.take_next(key.word(), old),
+            KernelKey::V6(_) => None,
+        }
+    }
+
+    /// See [`Table4::near`].
+    pub(super) fn near(&self, key: &FrontendKey) -> bool {
+        match frontend_key(key) {
+            KernelKey::V4(key) => self.table4.near(key.word()),
+            KernelKey::V6(_) => true,
+        }
+    }
+
+    /// See [`Table4::follows`].
+    pub(super) fn follows(&self, key: &FrontendKey, old: u32, new: u32) -> bool {
+        match frontend_key(key) {
+            KernelKey::V4(key) => self.table4.follows(key.word(), old, new),
+            KernelKey::V6(_) => true,
+        }
+    }
+
+    /// Takes a certain one, that was found to be the key's; `false` if it cannot be.
     pub(super) fn reserve(&mut self, key: &FrontendKey, record: u32) -> bool {
         match frontend_key(key) {
             KernelKey::V4(key) => self.table4.reserve(record, key.word()),
-            KernelKey::V6(_) => record & RECORD6 != 0 && self.ids6.reserve(record & !RECORD6),
+            KernelKey::V6(_) => self.ids6.reserve(record),
         }
     }
 
-    pub(super) fn give(&mut self, record: u32) {
-        if record & RECORD6 == 0 {
-            self.table4.give(record);
-        } else {
-            self.ids6.give(record & !RECORD6);
+    pub(super) fn give(&mut self, family: Family, record: u32) {
+        match family {
+            Family::V4 => self.table4.give(record),
+            Family::V6 => self.ids6.give(record),
         }
+    }
+
+    /// See [`Table4::settle`].
+    pub(super) fn settle(&mut self) {
+        self.table4.settle();
+    }
+
+    /// See [`Table4::reach`].
+    pub(super) fn reach(&self, place: u32) -> u8 {
+        self.table4.reach(place)
+    }
+
+    /// See [`Table4::found_reach`].
+    pub(super) fn found_reach(&mut self, place: u32, reach: u8) {
+        self.table4.found_reach(place, reach);
+    }
+
+    /// See [`Table4::take_raised`].
+    pub(super) fn take_raised(&mut self) -> BTreeMap<u32, u8> {
+        self.table4.take_raised()
     }
 }

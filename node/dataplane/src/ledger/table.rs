@@ -1,82 +1,186 @@
-//! Which entries of the table of IPv4 frontends are in use. What a lookup may assume is stated at
-//! [`keelson_ebpf_common::value::Bucket4`].
+//! Which lines of the table of IPv4 frontends are in use. What a lookup may assume is stated at
+//! [`keelson_ebpf_common::value::Line4`].
 
-use keelson_ebpf_common::{key::Frontend4, limits::REACH_MAX, value::BUCKET_ENTRIES};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Entries in use, a bit each.
+use keelson_ebpf_common::{key::Frontend4, limits::REACH_MAX};
+
+/// A frontend that changes moves away from its own line up to so far, then back: a lookup that is on its way meets the new
+/// line after the old one (see [`Table4::follows`]).
+const DRIFT_MAX: u32 = 4;
+
+/// Lines by their place: the number of the shard, times the lines of a shard, and the line in it.
 #[derive(Debug)]
 pub(super) struct Table4 {
-    buckets_log2: u32,
-    used: Vec<u8>,
+    shards_log2: u32,
+    shard_lines: u32,
+    used: Vec<bool>,
+    /// As in each line's head.
+    reach: Vec<u8>,
+    /// What was raised since it was last asked for.
+    raised: BTreeMap<u32, u8>,
+    /// Places whose reach a lookup that is on its way may have read before it was raised.
+    raised_lately: BTreeSet<u32>,
 }
 
 impl Table4 {
-    pub(super) fn new(buckets_log2: u32) -> Self {
-        Self { buckets_log2, used: vec![0; 1 << buckets_log2] }
-    }
-
-    /// The number of a free entry where a lookup of the key comes by: in its own bucket if there is one.
-    pub(super) fn take(&mut self, word: u64) -> Option<u32> {
-        let home = Frontend4::bucket(word, self.buckets_log2);
-        let full = (1_u8 << BUCKET_ENTRIES) - 1;
-        let near = (0..=self.reach()).map(|step| (home + step) & self.mask());
-        let bucket = near.into_iter().find(|&bucket| self.used[bucket as usize] != full)?;
-        let entry = (!self.used[bucket as usize]).trailing_zeros();
-        self.used[bucket as usize] |= 1 << entry;
-        Some(bucket * BUCKET_ENTRIES + entry)
-    }
-
-    /// Takes a certain entry, unless it is in use or no lookup of the key comes by.
-    pub(super) fn reserve(&mut self, number: u32, word: u64) -> bool {
-        let (bucket, bit) = (number / BUCKET_ENTRIES, 1 << (number % BUCKET_ENTRIES));
-        let home = Frontend4::bucket(word, self.buckets_log2);
-        if bucket > self.mask() || bucket.wrapping_sub(home) & self.mask() > self.reach() {
-            return false;
+    pub(super) fn new(shards_log2: u32, shard_lines: u32) -> Self {
+        let lines = (shard_lines as usize) << shards_log2;
+        Self {
+            shards_log2,
+            shard_lines,
+            used: vec![false; lines],
+            reach: vec![0; lines],
+            raised: BTreeMap::new(),
+            raised_lately: BTreeSet::new(),
         }
-        let used = &mut self.used[bucket as usize];
-        let free = *used & bit == 0;
-        *used |= bit;
-        free
     }
 
-    pub(super) fn give(&mut self, number: u32) {
-        self.used[(number / BUCKET_ENTRIES) as usize] &= !(1 << (number % BUCKET_ENTRIES));
+    /// The place of a free line where a lookup of the key comes by: the nearest to its own.
+    pub(super) fn take(&mut self, word: u64) -> Option<u32> {
+        let (home, distance) = (self.home(word), self.reach_max());
+        let distance = (0..=distance).find(|&d| !self.used[self.further(home, d) as usize])?;
+        Some(self.occupy(home, distance, distance))
     }
 
-    fn mask(&self) -> u32 {
-        (1 << self.buckets_log2) - 1
+    /// The place of a free line for a key that has one at `old`: one that follows it and is near the key's own.
+    pub(super) fn take_next(&mut self, word: u64, old: u32) -> Option<u32> {
+        let (home, distance) = (self.home(word), self.distance(word, old));
+        let near = DRIFT_MAX.min(self.reach_max());
+        let free = |&d: &u32| !self.used[self.further(home, d) as usize];
+        let distance = (distance + 1..=near).find(free)?;
+        // Its reach is at once as far as it will go, so that later moves need not raise it.
+        Some(self.occupy(home, distance, near))
     }
 
-    fn reach(&self) -> u32 {
-        REACH_MAX.min(self.mask())
+    /// Whether a line near the key's own is free.
+    pub(super) fn near(&self, word: u64) -> bool {
+        let home = self.home(word);
+        (0..=DRIFT_MAX.min(self.reach_max())).any(|d| !self.used[self.further(home, d) as usize])
+    }
+
+    /// Whether every lookup of the key that is on its way finds the line `new` if it comes too late for `old`.
+    ///
+    /// Not if `new` is nearer: it may have gone past. Nor if it has read how far to go before that was raised: it did in the
+    /// key's own line, so if that is `old`, it has found it, or reads both anew.
+    pub(super) fn follows(&self, word: u64, old: u32, new: u32) -> bool {
+        let distance = self.distance(word, old);
+        let knows_reach = distance == 0 || !self.raised_lately.contains(&self.home(word));
+        self.distance(word, new) > distance && knows_reach
+    }
+
+    /// To be called when all lookups that were on their way have ended.
+    pub(super) fn settle(&mut self) {
+        self.raised_lately.clear();
+    }
+
+    fn occupy(&mut self, home: u32, distance: u32, reach: u32) -> u32 {
+        let place = self.further(home, distance);
+        self.used[place as usize] = true;
+        if reach > u32::from(self.reach[home as usize]) {
+            self.reach[home as usize] = reach as u8;
+            self.raised.insert(home, reach as u8);
+            self.raised_lately.insert(home);
+        }
+        place
+    }
+
+    /// Takes a certain line, that was found to hold the key. Whether lookups of the key come by; if not, it is taken
+    /// all the same, and to be given back when it is empty.
+    pub(super) fn reserve(&mut self, place: u32, word: u64) -> bool {
+        let home = self.home(word);
+        self.used[place as usize] = true;
+        (0..=u32::from(self.reach[home as usize])).any(|d| self.further(home, d) == place)
+    }
+
+    pub(super) fn give(&mut self, place: u32) {
+        self.used[place as usize] = false;
+    }
+
+    /// How far from a line those lie that belong there.
+    pub(super) fn reach(&self, place: u32) -> u8 {
+        self.reach[place as usize]
+    }
+
+    /// Takes over what was found in a line's head.
+    pub(super) fn found_reach(&mut self, place: u32, reach: u8) {
+        self.reach[place as usize] = reach;
+    }
+
+    /// What lines' heads must say before what was taken last can be found.
+    pub(super) fn take_raised(&mut self) -> BTreeMap<u32, u8> {
+        std::mem::take(&mut self.raised)
+    }
+
+    fn distance(&self, word: u64, place: u32) -> u32 {
+        (place + self.shard_lines - self.home(word)) % self.shard_lines
+    }
+
+    fn home(&self, word: u64) -> u32 {
+        let (shard, line) = Frontend4::home(word, self.shards_log2, self.shard_lines);
+        shard * self.shard_lines + line
+    }
+
+    /// So many lines from a place, round the end of its shard.
+    fn further(&self, place: u32, distance: u32) -> u32 {
+        let line = place % self.shard_lines;
+        place - line + (line + distance) % self.shard_lines
+    }
+
+    fn reach_max(&self) -> u32 {
+        REACH_MAX.min(self.shard_lines - 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use keelson_ebpf_common::{
+        limits::{FRONTENDS4_MAX, SCALE_MAX, SHARD_LINES, frontends4, shards4_log2},
+        net::{Address4, Port},
+    };
+
     use super::*;
 
     #[test]
-    fn keys_of_one_bucket_go_to_the_next_and_no_further_than_lookups_do() {
-        let mut table = Table4::new(5);
-        let home = Frontend4::bucket(1, 5);
+    fn keys_of_one_line_go_to_the_next_and_no_further_than_lookups_do() {
+        let mut table = Table4::new(2, 100);
+        let home = table.home(1);
         let taken: Vec<_> = std::iter::from_fn(|| table.take(1)).collect();
-        assert_eq!(taken.len(), 4 * (1 + REACH_MAX as usize));
-        assert!(taken.iter().all(|n| (n / 4).wrapping_sub(home) & 31 <= REACH_MAX));
+        assert_eq!(taken.len(), 1 + REACH_MAX as usize);
+        assert!(taken.iter().all(|place| place / 100 == home / 100), "a lookup stays in its shard");
+        assert_eq!(table.take_raised(), [(home, REACH_MAX as u8)].into());
         table.give(taken[9]);
-        assert!(table.reserve(taken[9], 1) && !table.reserve(taken[9], 1));
-        let far = (home + REACH_MAX + 1) % 32 * 4;
-        assert!(!table.reserve(far, 1) && !table.reserve(128, 1));
+        assert_eq!((table.take(1), table.take_raised()), (Some(taken[9]), BTreeMap::new()));
     }
 
     #[test]
-    fn a_table_half_full_of_likely_addresses_has_room_for_all() {
-        let mut table = Table4::new(15);
-        for n in 0..65_536_u32 {
-            let address = keelson_ebpf_common::net::Address4::new((0x0a60_0000 + n / 2).into());
-            let port = keelson_ebpf_common::net::Port::new(80 + (n % 2) as u16);
-            let key = Frontend4 { address, port, protocol: 6, reach: 0 };
-            assert!(table.take(key.word()).is_some(), "{n}");
+    fn a_line_is_adopted_where_lookups_come_by() {
+        let mut table = Table4::new(1, 8);
+        let home = table.home(1);
+        table.found_reach(home, 2);
+        assert!(table.reserve(table.further(home, 2), 1));
+        let far = table.further(home, 3);
+        assert!(!table.reserve(far, 1));
+        assert_eq!(table.take(1), Some(home));
+        assert_eq!(table.take(1), Some(table.further(home, 1)));
+        assert_eq!(table.take(1), Some(table.further(home, 4)), "what is found is not given away");
+    }
+
+    #[test]
+    fn a_table_as_full_as_its_limit_has_room_for_all_likely_addresses() {
+        let sequence = |n: u32| (0x0a60_0000 + n / 2, 80 + (n % 2) as u16);
+        // As a random allocator of addresses gives them: an odd multiplier walks through all 2^20 of a /12.
+        let scattered = |n: u32| (0x0a60_0000 + (n.wrapping_mul(0x9_e375) & 0xf_ffff), 443);
+        for scale in 0..=SCALE_MAX {
+            for address in [sequence as fn(u32) -> (u32, u16), scattered] {
+                let mut table = Table4::new(shards4_log2(scale), SHARD_LINES);
+                for n in 0..frontends4(scale).min(FRONTENDS4_MAX) {
+                    let (address, port) = address(n);
+                    let (address, port) = (Address4::new(address.into()), Port::new(port));
+                    let word = Frontend4 { address, port, protocol: 6, pad: 0 }.word();
+                    assert!(table.take(word).is_some(), "{n} at scale {scale}");
+                }
+            }
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keelson_ebpf_common::value::Span;
+use keelson_ebpf_common::{key::Frontend4, value::Span};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::Protocol;
+use crate::{
+    encode::{KernelKey, frontend_key},
+    plan::Protocol,
+};
 
 const SMALL: Capacity = Capacity {
-    buckets4_log2: 1,
+    shards4_log2: 1,
+    shard_lines: 4,
     backends4: 16,
     backends6: 16,
     frontends4: 5,
@@ -18,53 +22,137 @@ const SMALL: Capacity = Capacity {
     members: 100,
 };
 
-/// The maps, and a program run that has read up to some point.
+/// The maps, and program runs that have read up to some point.
 #[derive(Clone, Debug, Default)]
 struct Kernel {
+    lines: BTreeMap<u32, Content>,
+    reaches: BTreeMap<u32, u8>,
     frontends: BTreeMap<FrontendKey, u32>,
     records: BTreeMap<u32, (Span, u32)>,
-    slots: BTreeMap<u32, Backend>,
+    slots: BTreeMap<(Family, u32), Backend>,
     members: BTreeSet<Member>,
     readers: Vec<Reader>,
+    /// Lookups on their way: key, next distance from its own line, and the reach that was read there.
+    lookups: BTreeSet<(FrontendKey, u32, u32)>,
     /// What each frontend was allowed to lead to since the oldest reader started.
     allowed: BTreeMap<FrontendKey, BTreeSet<Backend>>,
+    /// Frontends that are there before and after the change.
+    lasting: BTreeSet<FrontendKey>,
+}
+
+#[derive(Clone, Debug)]
+struct Content {
+    key: FrontendKey,
+    leads: Leads,
+    published: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Reader {
     key: FrontendKey,
-    record: u32,
-    span: Option<Span>,
+    at: At,
+}
+
+/// What a reader will read next.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Line(u32),
+    Record(u32),
+    Slots(Span),
 }
 
 impl Kernel {
-    /// Starts readers at every frontend and lets half of the running ones read their record: whatever such a reader
+    /// As a program looks up: from the key's own line as far as its reach says, or in the hash.
+    fn find(&self, key: FrontendKey) -> Option<At> {
+        if key.address.is_ipv6() {
+            return self.frontends.get(&key).map(|&record| At::Record(record));
+        }
+        (0..=self.reach(key)).find_map(|distance| self.at(key, distance))
+    }
+
+    fn place(key: FrontendKey, distance: u32) -> u32 {
+        let KernelKey::V4(key) = frontend_key(&key) else { panic!("of IPv4") };
+        let (shard, home) = Frontend4::home(key.word(), SMALL.shards4_log2, SMALL.shard_lines);
+        shard * SMALL.shard_lines + (home + distance) % SMALL.shard_lines
+    }
+
+    fn reach(&self, key: FrontendKey) -> u32 {
+        self.reaches.get(&Self::place(key, 0)).copied().unwrap_or_default().into()
+    }
+
+    fn at(&self, key: FrontendKey, distance: u32) -> Option<At> {
+        let place = Self::place(key, distance);
+        let line = self.lines.get(&place)?;
+        (line.published && line.key == key).then_some(At::Line(place))
+    }
+
+    /// Lets every lookup go on to its end, which must find something, and starts some that stop half-way: after any number
+    /// of lines that are not the key's.
+    fn look_up(&mut self) {
+        let arrived = self.lookups.iter().filter_map(|&(key, next, reach)| {
+            let at = (next..=reach).find_map(|distance| self.at(key, distance));
+            assert!(at.is_some(), "a lookup of {key} finds nothing from {next} to {reach}");
+            Some(Reader { key, at: at? })
+        });
+        let arrived: Vec<_> = arrived.collect();
+        self.readers.extend(arrived);
+        for &key in self.lasting.iter().filter(|key| key.address.is_ipv4()) {
+            let reach = self.reach(key);
+            let passed = (0..=reach).take_while(|&distance| self.at(key, distance).is_none());
+            let started: Vec<_> = passed.map(|distance| (key, distance + 1, reach)).collect();
+            self.lookups.extend(started);
+        }
+    }
+
+    /// One step of a reader, and all that it may choose among in the end.
+    fn leads(&self, key: FrontendKey, at: At) -> Vec<Option<Backend>> {
+        let span = match at {
+            At::Line(place) => match &self.lines[&place].leads {
+                Leads::Here(backends) => return backends.iter().copied().map(Some).collect(),
+                Leads::Slots { span, .. } => *span,
+            },
+            At::Record(record) => self.records.get(&record).copied().unwrap_or_default().0,
+            At::Slots(span) => span,
+        };
+        let slot = |index| self.slots.get(&(family_of(&key), index)).copied();
+        (span.first..span.first + span.count).map(slot).collect()
+    }
+
+    /// Starts readers at every frontend, of which some have read their line or record already: whatever such a reader
     /// finds, now or later, must be a backend that its frontend had or is about to have.
     fn observe(&mut self) {
-        for reader in self.readers.clone() {
-            let span = reader
-                .span
-                .unwrap_or_else(|| self.records.get(&reader.record).copied().unwrap_or_default().0);
-            for index in span.first..span.first + span.count {
-                let backend = self.slots.get(&index).copied();
+        for reader in &self.readers {
+            for backend in self.leads(reader.key, reader.at) {
                 let allowed = &self.allowed[&reader.key];
                 assert!(
                     backend.is_some_and(|b| allowed.contains(&b)),
-                    "{} reads slot {index}: {backend:?}, allowed {allowed:?}",
-                    reader.key
+                    "{reader:?} finds {backend:?}, allowed {allowed:?}"
                 );
             }
         }
-        for (&key, &record) in &self.frontends {
-            let span = self.records[&record].0;
-            self.readers.push(Reader { key, record, span: None });
-            self.readers.push(Reader { key, record, span: Some(span) });
+        for &key in &self.lasting {
+            assert!(self.find(key).is_some(), "{key} is never missing");
+        }
+        self.look_up();
+        for key in self.allowed.keys().copied().collect::<Vec<_>>() {
+            let Some(at) = self.find(key) else { continue };
+            self.readers.push(Reader { key, at });
+            let span = match at {
+                At::Line(place) => match self.lines[&place].leads {
+                    Leads::Slots { span, .. } => span,
+                    Leads::Here(_) => continue,
+                },
+                At::Record(record) => self.records[&record].0,
+                At::Slots(span) => span,
+            };
+            self.readers.push(Reader { key, at: At::Slots(span) });
         }
     }
 
     fn grace(&mut self, wanted: &BTreeMap<FrontendKey, Frontend>) {
         self.observe();
         self.readers.clear();
+        self.lookups.clear();
         self.allowed.clear();
         self.allow_present();
         self.allow(wanted);
@@ -77,58 +165,68 @@ impl Kernel {
     }
 
     fn allow_present(&mut self) {
-        for (&key, record) in &self.frontends {
-            let span = self.records[record].0;
-            let present = (span.first..span.first + span.count).map(|i| self.slots[&i]);
+        for (key, at) in self.present() {
+            let present: Vec<_> = self.leads(key, at).into_iter().flatten().collect();
             self.allowed.entry(key).or_default().extend(present);
         }
     }
 
-    fn take(&mut self, steps: &Steps, wanted: &BTreeMap<FrontendKey, Frontend>) {
+    /// Every frontend that is there, a changing one twice.
+    fn present(&self) -> Vec<(FrontendKey, At)> {
+        let lines = self.lines.iter().filter(|(_, line)| line.published);
+        let lines = lines.map(|(&place, line)| (line.key, At::Line(place)));
+        let records = self.frontends.iter().map(|(&key, &record)| (key, At::Record(record)));
+        lines.chain(records).collect()
+    }
+
+    /// Takes the steps, or as many as `limit` says: then the daemon is dead.
+    fn take(&mut self, steps: &Steps, wanted: &BTreeMap<FrontendKey, Frontend>, limit: usize) {
         self.allow(wanted);
+        let before: BTreeSet<_> = self.present().into_iter().map(|(key, _)| key).collect();
+        self.lasting = before.into_iter().filter(|key| wanted.contains_key(key)).collect();
+        let lasting = &self.lasting;
+        self.lookups.retain(|(key, ..)| lasting.contains(key));
+        let mut left = limit;
         for (i, round) in steps.rounds.iter().enumerate() {
             if i > 0 {
                 self.grace(wanted);
             }
-            for &(index, backend) in &round.slots {
-                self.slots.insert(index, backend);
+            for effect in effects(round) {
+                if left == 0 {
+                    return;
+                }
+                left -= 1;
+                effect(self);
                 self.observe();
-            }
-            self.members.extend(&round.members);
-            for record in &round.records {
-                self.records.insert(record.service, (record.span, record.affinity_s));
-                self.observe();
-            }
-            for &(key, record) in &round.frontends {
-                assert!(
-                    self.frontends.insert(key, record).is_none(),
-                    "a frontend never changes while it exists"
-                );
-                self.observe();
-            }
-            for (key, _) in &round.gone_frontends {
-                assert!(self.frontends.remove(key).is_some());
-                self.observe();
-            }
-            for member in &round.gone_members {
-                assert!(self.members.remove(member));
             }
         }
     }
 
-    fn read_back(&self) -> Vec<Found> {
-        let found = |(&key, &service): (&FrontendKey, &u32)| {
-            let (span, affinity_s) = self.records[&service];
-            let backends = (span.first..span.first + span.count).map(|i| self.slots[&i]).collect();
+    fn read_back(&self) -> FoundAll {
+        let found = |(key, at): (FrontendKey, At)| {
+            let backends = self.leads(key, at).into_iter().flatten().collect();
+            let (service, span, affinity_s) = match at {
+                At::Line(place) => match self.lines[&place].leads {
+                    Leads::Slots { span, affinity_s } => (place, span, affinity_s),
+                    Leads::Here(_) => (place, Span::default(), 0),
+                },
+                At::Record(record) => (record, self.records[&record].0, self.records[&record].1),
+                At::Slots(_) => unreachable!("nothing is present by its slots"),
+            };
             Found { key, service, span, affinity_s, backends }
         };
-        self.frontends.iter().map(found).collect()
+        FoundAll {
+            frontends: self.present().into_iter().map(found).collect(),
+            reaches: self.reaches.iter().map(|(&place, &reach)| (place, reach)).collect(),
+            members: self.members.clone(),
+        }
     }
 
     fn holds(&self, wanted: &BTreeMap<FrontendKey, Frontend>) {
         let mut members = BTreeSet::new();
-        let found: BTreeMap<_, _> = self
-            .read_back()
+        let all = self.read_back().frontends;
+        assert_eq!(all.len(), wanted.len(), "no frontend is there twice");
+        let found: BTreeMap<_, _> = all
             .into_iter()
             .map(|f| {
                 if f.affinity_s > 0 {
@@ -139,75 +237,233 @@ impl Kernel {
             .collect();
         assert_eq!(&found, wanted);
         assert_eq!(self.members, members);
+        assert!(wanted.keys().all(|&key| self.find(key).is_some()));
     }
+}
+
+type Effect<'a> = Box<dyn FnOnce(&mut Kernel) + 'a>;
+
+/// The stores of a round in their order, one after another.
+fn effects(round: &Round) -> Vec<Effect<'_>> {
+    let mut all: Vec<Effect<'_>> = Vec::new();
+    for &(index, backend) in &round.slots {
+        let family = if backend.is_ipv4() { Family::V4 } else { Family::V6 };
+        all.push(Box::new(move |k| {
+            k.slots.insert((family, index), backend);
+        }));
+    }
+    for member in &round.members {
+        all.push(Box::new(|k| {
+            k.members.insert(*member);
+        }));
+    }
+    for record in &round.records {
+        all.push(Box::new(|k| {
+            k.records.insert(record.service, (record.span, record.affinity_s));
+        }));
+    }
+    for line in &round.lines {
+        let content = Content { key: line.key, leads: line.leads.clone(), published: false };
+        all.push(Box::new(|k| {
+            let known = k.reaches.get(&line.place).copied().unwrap_or_default();
+            let raised = round.reaches.get(&line.place).is_some_and(|&r| r >= line.reach);
+            assert!(line.reach == known || raised, "what is written with a line is the reach that it has");
+            let old = k.lines.insert(line.place, content);
+            assert!(old.is_none_or(|old| !old.published), "a line never changes while it is published");
+        }));
+    }
+    for (&place, &reach) in &round.reaches {
+        all.push(Box::new(move |k| {
+            let old = k.reaches.insert(place, reach);
+            assert!(old.is_none_or(|old| old <= reach), "a reach never shrinks");
+        }));
+    }
+    for line in &round.lines {
+        all.push(Box::new(|k| k.lines.get_mut(&line.place).unwrap().published = true));
+    }
+    for &(key, record) in &round.frontends {
+        all.push(Box::new(move |k| {
+            let old = k.frontends.insert(key, record);
+            assert!(old.is_none(), "an element of the hash never changes while it exists");
+        }));
+    }
+    for place in &round.gone_lines {
+        all.push(Box::new(|k| k.lines.get_mut(place).unwrap().published = false));
+    }
+    for key in &round.gone_frontends {
+        all.push(Box::new(|k| assert!(k.frontends.remove(key).is_some())));
+    }
+    for member in &round.gone_members {
+        all.push(Box::new(|k| assert!(k.members.remove(member))));
+    }
+    all
+}
+
+/// Even numbers are of IPv4, odd ones of IPv6, in the properties; elsewhere [`key`] alone.
+fn either_key(n: u8) -> FrontendKey {
+    if n.is_multiple_of(2) { key(n) } else { key6(n.into()) }
 }
 
 fn key(n: u8) -> FrontendKey {
     FrontendKey { address: [10, 96, 0, n].into(), port: 80, protocol: Protocol::Tcp }
 }
 
+fn key6(n: u16) -> FrontendKey {
+    FrontendKey { address: [0xfd00, 0, 0, 0, 0, 0, 0, n].into(), port: 80, protocol: Protocol::Tcp }
+}
+
 /// Backends of Services are disjoint, so that a wrong one is seen.
 fn frontend(n: u8, backends: &BTreeSet<u8>, affinity_s: u32) -> Frontend {
-    let backends = backends.iter().map(|&b| Backend::new([10, 244, n, b].into(), 8080)).collect();
-    Frontend { key: key(n), backends, affinity_s }
+    of_key(key(n), n, backends, affinity_s)
+}
+
+fn of_key(key: FrontendKey, n: u8, backends: &BTreeSet<u8>, affinity_s: u32) -> Frontend {
+    let address = |b: u8| match family_of(&key) {
+        Family::V4 => [10, 244, n, b].into(),
+        Family::V6 => [0xfd01, 0, 0, 0, 0, 0, n.into(), b.into()].into(),
+    };
+    let backends = backends.iter().map(|&b| Backend::new(address(b), 8080)).collect();
+    Frontend { key, backends, affinity_s }
 }
 
 #[derive(Clone, Debug)]
 enum Act {
     Place(u8, BTreeSet<u8>, u32),
     Remove(u8),
+    /// The daemon dies after so many stores of the next change.
+    Die(usize),
     Restart,
 }
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (0_u8..5, prop::collection::btree_set(0_u8..6, 0..5), prop_oneof![Just(0_u32), Just(10)])
+        12 => (0_u8..8, prop::collection::btree_set(0_u8..9, 0..8), prop_oneof![3 => Just(0_u32), 1 => Just(10)])
             .prop_map(|(n, b, a)| Act::Place(n, b, a)),
-        3 => (0_u8..5).prop_map(Act::Remove),
+        5 => (0_u8..8).prop_map(Act::Remove),
+        1 => (0_usize..12).prop_map(Act::Die),
         1 => Just(Act::Restart),
     ]
 }
 
+/// A daemon, the kernel that it writes, and what it was asked for.
+struct World {
+    ledger: Ledger,
+    kernel: Kernel,
+    wanted: BTreeMap<FrontendKey, Frontend>,
+    dies_after: Option<usize>,
+}
+
+impl World {
+    fn change(&mut self, gone: &[FrontendKey], placed: Option<Frontend>) {
+        let steps = self.ledger.change(gone, placed.as_slice());
+        gone.iter().for_each(|key| drop(self.wanted.remove(key)));
+        if steps.full.is_empty() {
+            self.wanted.extend(placed.map(|frontend| (frontend.key, frontend)));
+        }
+        let limit = self.dies_after.unwrap_or(usize::MAX);
+        self.kernel.take(&steps, &self.wanted, limit);
+        if self.dies_after.take().is_some() {
+            self.restart();
+        }
+    }
+
+    /// Processes end and start again; the kernel's readers do not mind, but long runs have ended.
+    fn restart(&mut self) {
+        self.kernel.grace(&self.wanted);
+        let (adopted, steps) = Ledger::adopt(SMALL, self.kernel.read_back());
+        self.ledger = adopted;
+        self.kernel.take(&steps, &self.wanted, usize::MAX);
+        // What was not done is done now; what has no room any more is not wanted.
+        let all: Vec<_> = self.wanted.values().cloned().collect();
+        let steps = self.ledger.replace(&all);
+        self.kernel.take(&steps, &self.wanted, usize::MAX);
+        for full in steps.full {
+            let old = self.ledger.content().find(|frontend| frontend.key == full.frontend);
+            self.wanted.remove(&full.frontend);
+            self.wanted.extend(old.map(|old| (old.key, old)));
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn no_reader_ever_finds_a_backend_of_another_service(acts in prop::collection::vec(act(), 1..40)) {
-        let (mut ledger, mut kernel, mut wanted) = (Ledger::new(SMALL), Kernel::default(), BTreeMap::new());
+    fn no_reader_ever_finds_a_backend_of_another_service(acts in prop::collection::vec(act(), 1..60)) {
+        let mut world = World {
+            ledger: Ledger::new(SMALL),
+            kernel: Kernel::default(),
+            wanted: BTreeMap::new(),
+            dies_after: None,
+        };
         for act in acts {
-            let steps = match act {
+            match act {
                 Act::Place(n, backends, affinity_s) => {
-                    let frontend = frontend(n, &backends, affinity_s);
-                    let steps = ledger.change(&[], std::slice::from_ref(&frontend));
-                    if steps.full.is_empty() {
-                        wanted.insert(frontend.key, frontend);
-                    }
-                    steps
+                    world.change(&[], Some(of_key(either_key(n), n, &backends, affinity_s)));
                 }
-                Act::Remove(n) => {
-                    wanted.remove(&key(n));
-                    ledger.change(&[key(n)], &[])
+                Act::Remove(n) => world.change(&[either_key(n)], None),
+                Act::Die(stores) => {
+                    world.dies_after = Some(stores);
+                    continue;
                 }
-                Act::Restart => {
-                    // Processes end and start again; the kernel's readers do not mind, but long runs have ended.
-                    kernel.grace(&wanted);
-                    let (adopted, steps) = Ledger::adopt(SMALL, kernel.read_back(), &kernel.members);
-                    prop_assert!(steps.is_empty());
-                    ledger = adopted;
-                    steps
-                }
-            };
-            kernel.take(&steps, &wanted);
-            kernel.holds(&wanted);
-            let all: Vec<_> = wanted.values().cloned().collect();
-            prop_assert!(ledger.replace(&all).is_empty(), "nothing to do when all is as wanted");
+                Act::Restart => world.restart(),
+            }
+            world.kernel.holds(&world.wanted);
+            let all: Vec<_> = world.wanted.values().cloned().collect();
+            prop_assert!(world.ledger.replace(&all).is_empty(), "nothing to do when all is as wanted");
         }
     }
 }
 
 #[test]
-fn new_backends_are_in_place_before_the_switch_and_old_slots_rest() {
+fn a_changed_ipv4_frontend_gets_a_second_line_before_it_loses_the_first() {
     let mut ledger = Ledger::new(SMALL);
-    ledger.change(&[], &[frontend(1, &[1, 2].into(), 0)]);
+    let steps = ledger.change(&[], &[frontend(1, &[1, 2].into(), 0)]);
+    let first = steps.rounds[0].lines[0].place;
+    assert!(steps.rounds[0].slots.is_empty(), "few backends lie in the line");
     let steps = ledger.change(&[], &[frontend(1, &[2, 3].into(), 0)]);
+    let [round] = &steps.rounds[..] else { panic!("no grace period needed: {steps:?}") };
+    assert_ne!(round.lines[0].place, first, "the first line is still read");
+    assert_eq!(round.gone_lines, [first]);
+}
+
+#[test]
+fn a_grace_period_lies_between_two_lines_that_a_lookup_could_both_miss() {
+    let mut ledger = Ledger::new(Capacity { shard_lines: 100, ..SMALL });
+    let mut change = |backend: u8| {
+        let steps = ledger.change(&[], &[frontend(1, &[backend].into(), 0)]);
+        let mut places = steps.rounds.iter().flat_map(|r| &r.lines).map(|line| line.place);
+        (steps.rounds.len(), places.next_back().unwrap())
+    };
+    let (_, own) = change(0);
+    let distance = |place: u32| (place + 100 - own) % 100;
+    let moves: Vec<_> = (1..=100).map(&mut change).map(|(rounds, place)| (rounds, distance(place))).collect();
+    // Away without a wait, but for once after it was said how far to look; back with one, or two where all lines rest.
+    assert_eq!(moves[..5], [(1, 1), (2, 2), (1, 3), (1, 4), (2, 0)]);
+    let (one, next) = (&moves[5..], &moves[6..]);
+    assert!(one.iter().zip(next).all(|(one, next)| if next.0 == 1 {
+        next.1 > one.1
+    } else {
+        next.1 < one.1
+    }));
+    assert!(moves.iter().all(|&(_, distance)| distance <= 4), "it never goes far: {moves:?}");
+    assert!(moves.iter().filter(|&&(rounds, _)| rounds > 1).count() < 30, "most do not wait: {moves:?}");
+}
+
+#[test]
+fn many_that_change_at_once_wait_together() {
+    let mut ledger = Ledger::new(Capacity { shard_lines: 500, frontends4: 300, ..SMALL });
+    let all = |turn: u8| -> Vec<_> { (0..250).map(|n| frontend(n, &[turn].into(), 0)).collect() };
+    for turn in 0..40 {
+        let steps = ledger.change(&[], &all(turn));
+        assert!(steps.full.is_empty() && steps.rounds.len() <= 4, "{} rounds", steps.rounds.len());
+    }
+}
+
+#[test]
+fn new_backends_are_in_slots_before_the_switch_and_old_slots_rest() {
+    let two = |backends: [u8; 2]| of_key(key6(1), 1, &backends.into(), 0);
+    let mut ledger = Ledger::new(SMALL);
+    ledger.change(&[], &[two([1, 2])]);
+    let steps = ledger.change(&[], &[two([2, 3])]);
     let [round] = &steps.rounds[..] else { panic!("no grace period needed: {steps:?}") };
     let first = round.records[0].span.first;
     assert_eq!(round.slots.iter().map(|s| s.0).collect::<Vec<_>>(), [first, first + 1]);
@@ -216,40 +472,51 @@ fn new_backends_are_in_place_before_the_switch_and_old_slots_rest() {
 }
 
 #[test]
-fn an_ipv6_frontend_made_after_another_was_removed_waits_for_readers() {
-    let six = |n: u16| Frontend {
-        key: FrontendKey { address: [0xfd00, 0, 0, 0, 0, 0, 0, n].into(), port: 80, protocol: Protocol::Tcp },
-        backends: vec![],
-        affinity_s: 0,
+fn backends_move_between_line_and_slots_as_their_number_says() {
+    let mut ledger = Ledger::new(SMALL);
+    let mut slots = |count: u8, affinity_s| {
+        let steps = ledger.change(&[], &[frontend(1, &(0..count).collect(), affinity_s)]);
+        let round = steps.rounds.iter().find(|round| !round.lines.is_empty()).unwrap();
+        assert!(matches!(round.lines[0].leads, Leads::Here(_)) == round.slots.is_empty());
+        round.slots.len()
     };
+    assert_eq!([slots(5, 0), slots(6, 0), slots(4, 0), slots(4, 10), slots(0, 0)], [0, 6, 0, 4, 0]);
+}
+
+#[test]
+fn an_ipv6_frontend_made_after_another_was_removed_waits_for_readers() {
+    let six = |n| of_key(key6(n), 1, &[].into(), 0);
     let mut ledger = Ledger::new(SMALL);
     ledger.change(&[], &[six(1), frontend(1, &[1].into(), 0)]);
     ledger.change(&[six(1).key, key(1)], &[]);
     let rounds = |steps: Steps| steps.rounds.len();
-    assert_eq!(
-        rounds(ledger.change(&[], &[frontend(2, &[1].into(), 0)])),
-        1,
-        "its entry of the table is another"
-    );
+    assert_eq!(rounds(ledger.change(&[], &[frontend(2, &[1].into(), 0)])), 1, "its line is another");
     assert_eq!(rounds(ledger.change(&[], &[six(2)])), 2);
     assert_eq!(rounds(ledger.change(&[], &[six(3)])), 1);
 }
 
 #[test]
-fn an_entry_of_the_table_is_not_used_again_before_a_grace_period() {
+fn a_line_of_the_table_is_not_used_again_before_a_grace_period() {
     let mut ledger = Ledger::new(Capacity { frontends4: 100, ..SMALL });
     let place = |ledger: &mut Ledger, n| ledger.change(&[], &[frontend(n, &[].into(), 0)]);
-    let record = |steps: &Steps| steps.rounds.iter().flat_map(|r| &r.frontends).map(|f| f.1).next();
-    let records: Vec<_> = (0..8).map(|n| record(&place(&mut ledger, n)).unwrap()).collect();
-    assert_eq!(place(&mut ledger, 8).full[0].what, "frontends (its part of the table is full)");
-    ledger.change(&[key(5)], &[]);
-    let steps = place(&mut ledger, 8);
-    assert_eq!((steps.rounds.len(), record(&steps)), (2, Some(records[5])));
+    let line = |steps: &Steps| steps.rounds.iter().flat_map(|r| &r.lines).map(|l| l.place).next();
+    // Of one of the two shards, so that the first four fill it.
+    let alike: Vec<u8> = (0..40).filter(|&n| shard(n) == 0).collect();
+    let lines: Vec<_> = alike[..4].iter().map(|&n| line(&place(&mut ledger, n)).unwrap()).collect();
+    assert_eq!(place(&mut ledger, alike[4]).full[0].what, "frontends (its part of the table is full)");
+    ledger.change(&[key(alike[2])], &[]);
+    let steps = place(&mut ledger, alike[4]);
+    assert_eq!((steps.rounds.len(), line(&steps)), (2, Some(lines[2])));
+}
+
+fn shard(n: u8) -> u32 {
+    let KernelKey::V4(key) = frontend_key(&key(n)) else { panic!("of IPv4") };
+    Frontend4::home(key.word(), SMALL.shards4_log2, SMALL.shard_lines).0
 }
 
 #[test]
 fn every_limit_is_named_and_leaves_what_was_there() {
-    let mut ledger = Ledger::new(SMALL);
+    let mut ledger = Ledger::new(Capacity { shard_lines: 8, ..SMALL });
     let many: BTreeSet<u8> = (0..9).collect();
     let steps = ledger.change(&[], &[frontend(1, &many, 0)]);
     assert_eq!(steps.full[0].what, "backends of one Service");
@@ -260,37 +527,60 @@ fn every_limit_is_named_and_leaves_what_was_there() {
     assert_eq!((steps.full.len(), steps.full[0].what, steps.full[0].limit), (1, "frontends", 5));
 
     let eight: BTreeSet<u8> = (0..8).collect();
-    ledger.change(&[], &[frontend(1, &eight, 0)]);
-    let steps = ledger.change(&[], &[frontend(2, &eight, 0)]);
+    ledger.change(&[], &[frontend(1, &eight, 0), frontend(2, &eight, 0)]);
+    let steps = ledger.change(&[], &[frontend(3, &eight, 0)]);
     assert_eq!((steps.full[0].what, steps.full[0].wanted), ("backend slots", 8));
-    assert_eq!(ledger.backends(), 8 + 4);
+    assert_eq!(ledger.backends(), 8 + 8 + 3);
 }
 
 #[test]
 fn what_makes_no_sense_in_the_kernel_is_removed_or_written_anew() {
-    let good = frontend(1, &[1, 2].into(), 5);
+    let good = of_key(key6(1), 1, &[1, 2].into(), 5);
     let found = |n, service, first, backends: &[Backend]| Found {
-        key: key(n),
+        key: key6(n),
         service,
         span: Span { first, count: backends.len() as u32 },
         affinity_s: 5,
         backends: backends.to_vec(),
     };
     let stray = (key(4), Backend::new([10, 244, 9, 9].into(), 1));
-    let mut members: BTreeSet<_> = good.backends.iter().map(|&b| (key(1), b)).collect();
+    let mut members: BTreeSet<_> = good.backends.iter().map(|&b| (key6(1), b)).collect();
     members.insert(stray);
-    let (mut ledger, steps) = Ledger::adopt(
-        SMALL,
-        vec![
-            found(1, 1, 0, &good.backends),
-            found(2, 1, 4, &good.backends),  // the record of another
-            found(3, 99, 4, &good.backends), // no record
-            found(4, 2, 1, &good.backends),  // overlaps and is no block
-        ],
-        &members,
-    );
-    assert_eq!(steps.rounds[0].gone_frontends, [(key(2), 1), (key(3), 99)]);
+    let frontends = vec![
+        found(1, 1, 0, &good.backends),
+        found(2, 1, 4, &good.backends),  // the record of another
+        found(3, 99, 4, &good.backends), // no record
+        found(4, 2, 1, &good.backends),  // overlaps and is no block
+    ];
+    let (mut ledger, steps) = Ledger::adopt(SMALL, FoundAll { frontends, reaches: vec![], members });
+    assert_eq!(steps.rounds[0].gone_frontends, [key6(2), key6(3)]);
     assert_eq!(steps.rounds[0].gone_members, [stray]);
-    let steps = ledger.replace(&[good, frontend(4, &[].into(), 0)]);
+    let steps = ledger.replace(&[good, of_key(key6(4), 4, &[].into(), 0)]);
     assert_eq!(steps.rounds[0].records, [steps::Record { service: 2, span: Span::default(), affinity_s: 0 }]);
+}
+
+#[test]
+fn of_two_lines_of_a_frontend_the_second_goes_and_so_does_one_that_nobody_finds() {
+    let found = |n, service, backend| Found {
+        key: key(n),
+        service,
+        span: Span::default(),
+        affinity_s: 0,
+        backends: vec![Backend::new([10, 244, n, backend].into(), 8080)],
+    };
+    let mut first = Ledger::new(SMALL);
+    let steps = first.change(&[], &[frontend(1, &[1].into(), 0)]);
+    let home = steps.rounds[0].lines[0].place;
+    let next = home / 4 * 4 + (home + 1) % 4;
+    let (other, lost) = (key(2), (home + 4) % 8);
+    assert_eq!(shard(2), shard(1));
+    let all = FoundAll {
+        frontends: vec![found(1, home, 1), found(1, next, 2), found(2, lost, 1)],
+        reaches: vec![(home, 1)],
+        members: BTreeSet::new(),
+    };
+    let (mut ledger, steps) = Ledger::adopt(SMALL, all);
+    assert_eq!(steps.rounds[0].gone_lines, [next, lost], "{other} belongs to the other shard");
+    assert_eq!(ledger.frontends(), 1);
+    assert!(ledger.replace(&[frontend(1, &[1].into(), 0)]).is_empty());
 }

@@ -37,7 +37,8 @@ impl Generation {
         let programs = Programs::load(object, &pins)?;
         let tables = Tables::open(&pins)?;
         let ledger = Ledger::new(Capacity::at(pins.scale()));
-        let mut generation = Self { pins, programs, tables, ledger, torn: true };
+        let torn = !pins.fresh();
+        let mut generation = Self { pins, programs, tables, ledger, torn };
         generation.mend(grace)?;
         Ok(generation)
     }
@@ -94,8 +95,8 @@ impl Generation {
         }
         // Whoever wrote before us may have removed something that a program still reads.
         grace.wait()?;
-        let (found, members) = self.tables.read_back()?;
-        let (ledger, steps) = Ledger::adopt(Capacity::at(self.pins.scale()), found, &members);
+        let found = self.tables.read_back()?;
+        let (ledger, steps) = Ledger::adopt(Capacity::at(self.pins.scale()), found);
         self.ledger = ledger;
         self.take(steps, grace)?;
         Ok(())

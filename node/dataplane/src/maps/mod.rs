@@ -10,6 +10,7 @@
 
 mod attach;
 mod generation;
+mod lines;
 mod object;
 mod pins;
 mod programs;

@@ -13,6 +13,7 @@ use keelson_ebpf_common::{
 use keelson_sys::bpf::{self, BpfError, Map, MapInfo, SharedArray};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::lines::Lines;
 use crate::Error;
 
 /// Suffix of a state map of another size whose elements are being copied. bpffs allows no dots.
@@ -23,6 +24,8 @@ const OUTGROWN: &str = "-outgrown";
 pub(super) struct Pins {
     root: PathBuf,
     scale: u32,
+    /// There were no tables of this layout and scale: nobody has written them, and no program has read them.
+    fresh: bool,
 }
 
 impl Pins {
@@ -43,16 +46,26 @@ impl Pins {
     }
 
     fn at(root: PathBuf, scale: u32) -> Result<Self, Error> {
-        let pins = Self { root, scale };
+        let fresh = !root.join(config_name(scale)).exists();
+        let pins = Self { root, scale, fresh };
         for folder in [pins.links(), pins.config(), pins.state()] {
             fs::create_dir_all(&folder).map_err(file("making the folder", &folder))?;
         }
         pins.set_aside_misfits()?;
+        let frontends4 = layout::FRONTENDS4.at(scale);
+        if !pins.map(&frontends4).exists() {
+            Lines::make(&pins.map(&frontends4), &frontends4)?;
+        }
         Ok(pins)
     }
 
     pub(super) fn scale(&self) -> u32 {
         self.scale
+    }
+
+    /// Whether the tables made from the API's objects are empty and nobody's yet.
+    pub(super) fn fresh(&self) -> bool {
+        self.fresh
     }
 
     /// All maps, as they are at this scale.

@@ -1,6 +1,6 @@
 //! The maps by name: elements in and out, a round of steps at a time.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use keelson_ebpf_common::{
     drop::Reason,
@@ -8,23 +8,24 @@ use keelson_ebpf_common::{
     layout::{self, Shape},
     limits,
     net::{Address4, Address6, Port},
-    value::{self, BUCKET_ENTRIES, RECORD6, Target},
+    value::{self, IN_SLOTS, Line4, Target},
 };
 use keelson_sys::bpf::{Map, SharedArray};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::pins::Pins;
+use super::{lines::Lines, pins::Pins};
 use crate::{
     Error,
-    encode::{KernelKey, frontend_key, member_key, user_key, user_member},
-    ledger::{Found, Member, Round},
+    encode::{KernelKey, backend4, frontend_key, line, member_key, user_backend4, user_key, user_member},
+    ledger::{Found, FoundAll, Round},
     plan::{Backend, FrontendKey},
 };
 
 /// The open maps of the socket programs.
 #[derive(Debug)]
 pub(super) struct Tables {
-    frontends4: SharedArray,
+    frontends4: Lines,
+    prefixes4: SharedArray,
     frontends6: Map,
     records6: SharedArray,
     backends4: Map,
@@ -36,12 +37,6 @@ pub(super) struct Tables {
     state: Vec<(&'static str, Map)>,
 }
 
-/// What is in the kernel: frontends, and the members of Services with affinity.
-pub(super) type ReadBack = (Vec<Found>, BTreeSet<Member>);
-
-const ENTRY: usize = size_of::<value::Entry4>();
-const ENTRY_TARGET: usize = core::mem::offset_of!(value::Entry4, target);
-
 impl Tables {
     /// Opens the pins that loading the programs has made.
     pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
@@ -51,7 +46,8 @@ impl Tables {
         };
         let state = [layout::CONNECTIONS, layout::CONNECTIONS_SPILLED, layout::DATAGRAMS, layout::AFFINITY];
         Ok(Self {
-            frontends4: SharedArray::new(open(&layout::FRONTENDS4)?),
+            frontends4: Lines::open(open(&layout::FRONTENDS4)?)?,
+            prefixes4: SharedArray::new(open(&layout::PREFIXES4)?),
             frontends6: open(&layout::FRONTENDS6)?,
             records6: SharedArray::new(open(&layout::RECORDS6)?),
             backends4: open(&layout::BACKENDS4)?,
@@ -71,7 +67,9 @@ impl Tables {
         for record in &round.records {
             self.store_target(record.service, Target { span: record.span, affinity_s: record.affinity_s })?;
         }
+        self.add_lines(round)?;
         self.add_frontends(&round.frontends)?;
+        self.remove_lines(&round.gone_lines)?;
         self.remove_frontends(&round.gone_frontends)?;
         let gone: Vec<_> = round.gone_members.iter().map(member_key).collect();
         remove(&self.members, &layout::AFFINITY_MEMBERS, &gone)
@@ -85,7 +83,7 @@ impl Tables {
             match backend.ip() {
                 IpAddr::V4(v4) => {
                     keys4.push(slot);
-                    values4.push(value::Backend4 { address: Address4::new(v4), port, pad: 0 });
+                    values4.push(backend4(v4, port));
                 }
                 IpAddr::V6(v6) => {
                     keys6.push(slot);
@@ -97,91 +95,106 @@ impl Tables {
         write(&self.backends6, &layout::BACKENDS6, &keys6, &values6)
     }
 
-    fn store_target(&mut self, service: u32, target: Target) -> Result<(), Error> {
-        if service & RECORD6 == 0 {
-            self.frontends4.store_u64(service as usize * ENTRY + ENTRY_TARGET, target.pack())?;
-        } else {
-            self.records6.store_u64((service & !RECORD6) as usize * size_of::<u64>(), target.pack())?;
+    fn store_target(&mut self, record: u32, target: Target) -> Result<(), Error> {
+        Ok(self.records6.store_u64(record as usize * size_of::<u64>(), target.pack())?)
+    }
+
+    /// First lines that nobody reads and the ways there, then one byte each: lookups find a line from that on.
+    fn add_lines(&mut self, round: &Round) -> Result<(), Error> {
+        round.lines.iter().try_for_each(|line| self.add_prefix(line.key.address))?;
+        let mut lines: BTreeMap<u32, Line4> = round.lines.iter().map(|l| (l.place, line(l))).collect();
+        let mut others = BTreeMap::new();
+        for (&place, &reach) in &round.reaches {
+            match lines.get_mut(&place) {
+                Some(line) => line.head.reach = reach,
+                None => {
+                    let mut line = self.frontends4.read(place)?;
+                    line.head.reach = reach;
+                    others.insert(place, line);
+                }
+            }
+        }
+        self.frontends4.write(&lines)?;
+        self.frontends4.write(&others)?;
+        lines.values_mut().for_each(|line| line.head.published = 1);
+        self.frontends4.write(&lines)
+    }
+
+    fn add_prefix(&mut self, address: IpAddr) -> Result<(), Error> {
+        let IpAddr::V4(address) = address else { return Ok(()) };
+        let (word, bit) = Address4::new(address).prefix_bit(limits::prefix_bits4_log2(self.scale));
+        let at = word as usize * size_of::<u64>();
+        let word = self.prefixes4.load_u64(at)?;
+        if word & bit == 0 {
+            self.prefixes4.store_u64(at, word | bit)?;
         }
         Ok(())
     }
 
-    fn add_frontends(&mut self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
-        let (mut keys6, mut values6) = (Vec::new(), Vec::new());
-        for (key, service) in frontends {
-            match frontend_key(key) {
-                KernelKey::V4(key) => self.add_frontend4(key, *service)?,
-                KernelKey::V6(key) => {
-                    keys6.push(key);
-                    values6.push(value::Frontend6 { service: *service });
-                }
-            }
+    /// Takes lines back; what is in them stays.
+    fn remove_lines(&self, places: &[u32]) -> Result<(), Error> {
+        let mut lines = BTreeMap::new();
+        for &place in places {
+            let mut line = self.frontends4.read(place)?;
+            line.head.published = 0;
+            lines.insert(place, line);
         }
-        write(&self.frontends6, &layout::FRONTENDS6, &keys6, &values6)
+        self.frontends4.write(&lines)
     }
 
-    /// First the way there, then the key: a lookup finds it from the last store on.
-    fn add_frontend4(&mut self, key: key::Frontend4, service: u32) -> Result<(), Error> {
-        let buckets_log2 = limits::buckets4_log2(self.scale);
-        let home = key::Frontend4::bucket(key.word(), buckets_log2);
-        let distance = ((service / BUCKET_ENTRIES).wrapping_sub(home) & ((1 << buckets_log2) - 1)) as u8;
-        let head_at = (home * BUCKET_ENTRIES) as usize * ENTRY;
-        let head = key::Frontend4::from_word(self.frontends4.load_u64(head_at)?);
-        if distance > head.reach {
-            self.frontends4.store_u64(head_at, key::Frontend4 { reach: distance, ..head }.word())?;
-        }
-        self.store_key4(service, key.word())
+    fn add_frontends(&self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
+        let (keys, records): (Vec<_>, Vec<_>) = frontends
+            .iter()
+            .filter_map(|(key, service)| Some((frontend_key6(key)?, value::Frontend6 { service: *service })))
+            .unzip();
+        write(&self.frontends6, &layout::FRONTENDS6, &keys, &records)
     }
 
-    /// The first entry of a bucket keeps the bucket's reach.
-    fn store_key4(&mut self, service: u32, word: u64) -> Result<(), Error> {
-        let at = service as usize * ENTRY;
-        let first = service.is_multiple_of(BUCKET_ENTRIES);
-        let reach = if first { self.frontends4.load_u64(at)? & key::Frontend4::REACH } else { 0 };
-        Ok(self.frontends4.store_u64(at, word | reach)?)
-    }
-
-    fn remove_frontends(&mut self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {
-        let mut keys6 = Vec::new();
-        for (key, service) in frontends {
-            match frontend_key(key) {
-                KernelKey::V4(_) => {
-                    self.store_key4(*service, 0)?;
-                    self.store_target(*service, Target::default())?;
-                }
-                KernelKey::V6(key) => keys6.push(key),
-            }
-        }
-        remove(&self.frontends6, &layout::FRONTENDS6, &keys6)
+    fn remove_frontends(&self, frontends: &[FrontendKey]) -> Result<(), Error> {
+        let keys: Vec<_> = frontends.iter().filter_map(frontend_key6).collect();
+        remove(&self.frontends6, &layout::FRONTENDS6, &keys)
     }
 
     /// Everything that is in the kernel, for a ledger.
-    pub(super) fn read_back(&mut self) -> Result<ReadBack, Error> {
-        let mut found = Vec::new();
-        for (bucket, content) in read::<u32, value::Bucket4>(self.frontends4.map())? {
-            for (entry, service) in content.entries.iter().zip(bucket * BUCKET_ENTRIES..) {
-                let key = key::Frontend4::from_word(entry.key);
-                if let Some(key) = user_key(key.address.to_ip().into(), key.port, key.protocol) {
-                    found.push(self.read_frontend(key, service, Target::unpack(entry.target))?);
-                }
+    pub(super) fn read_back(&mut self) -> Result<FoundAll, Error> {
+        let mut all = FoundAll::default();
+        for (place, line) in self.frontends4.read_all()? {
+            if line.head.reach > 0 {
+                all.reaches.push((place, line.head.reach));
+            }
+            let key = key::Frontend4::from_word(line.key);
+            let key = user_key(key.address.to_ip().into(), key.port, key.protocol);
+            if let Some(key) = key.filter(|_| line.head.published != 0) {
+                all.frontends.push(self.read_line(key, place, &line)?);
             }
         }
         for (key, value) in read::<key::Frontend6, value::Frontend6>(&self.frontends6)? {
             if let Some(key) = user_key(key.address.to_ip(), key.port, key.protocol) {
-                let index = value.service & !RECORD6;
-                let target = if index < layout::RECORDS6.at(self.scale).max_entries {
-                    Target::unpack(self.records6.load_u64(index as usize * size_of::<u64>())?)
+                let target = if value.service < layout::RECORDS6.at(self.scale).max_entries {
+                    Target::unpack(self.records6.load_u64(value.service as usize * size_of::<u64>())?)
                 } else {
                     Target::default()
                 };
-                found.push(self.read_frontend(key, value.service, target)?);
+                all.frontends.push(self.read_frontend(key, value.service, target)?);
             }
         }
-        let members = read::<key::AffinityMember, u8>(&self.members)?
-            .into_iter()
-            .filter_map(|(member, _)| user_member(&member))
-            .collect();
-        Ok((found, members))
+        let members = read::<key::AffinityMember, u8>(&self.members)?;
+        all.members = members.into_iter().filter_map(|(member, _)| user_member(&member)).collect();
+        Ok(all)
+    }
+
+    fn read_line(&self, key: FrontendKey, place: u32, line: &Line4) -> Result<Found, Error> {
+        if line.head.count == IN_SLOTS {
+            return self.read_frontend(key, place, Target::unpack(line.leads[0]));
+        }
+        let backends = line.leads.iter().take(line.head.count.into()).map(|&word| user_backend4(word));
+        Ok(Found {
+            key,
+            service: place,
+            span: value::Span::default(),
+            affinity_s: 0,
+            backends: backends.collect(),
+        })
     }
 
     fn read_frontend(&self, key: FrontendKey, service: u32, target: Target) -> Result<Found, Error> {
@@ -205,7 +218,7 @@ impl Tables {
     /// Kernel memory by map.
     pub(super) fn memory_bytes(&self) -> Result<Vec<(&'static str, u64)>, Error> {
         let own = [
-            (layout::FRONTENDS4.name, self.frontends4.map()),
+            (layout::PREFIXES4.name, self.prefixes4.map()),
             (layout::FRONTENDS6.name, &self.frontends6),
             (layout::RECORDS6.name, self.records6.map()),
             (layout::BACKENDS4.name, &self.backends4),
@@ -214,7 +227,11 @@ impl Tables {
             (layout::DROPS.name, &self.drops),
         ];
         let state = self.state.iter().map(|(name, map)| (*name, map));
-        own.into_iter().chain(state).map(|(name, map)| Ok((name, map.memory_bytes()?))).collect()
+        let mut bytes = vec![(layout::FRONTENDS4.name, self.frontends4.memory_bytes()?)];
+        for (name, map) in own.into_iter().chain(state) {
+            bytes.push((name, map.memory_bytes()?));
+        }
+        Ok(bytes)
     }
 
     /// Decisions against clients, summed over CPUs.
@@ -225,6 +242,13 @@ impl Tables {
             Ok((reason, cpus.iter().map(|bytes| u64::from_ne_bytes(*bytes)).sum()))
         };
         Reason::ALL.into_iter().map(count).collect()
+    }
+}
+
+fn frontend_key6(key: &FrontendKey) -> Option<key::Frontend6> {
+    match frontend_key(key) {
+        KernelKey::V4(_) => None,
+        KernelKey::V6(key) => Some(key),
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ServicePort {
 }
 
 /// The family of a slice's addresses.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Family {
     /// `addressType: IPv4`.
     V4,

@@ -12,7 +12,7 @@ use std::{
 use keelson_dataplane::{Dataplane, plan::Protocol};
 use keelson_ebpf_common::{
     key::Frontend4,
-    limits::buckets4_log2,
+    limits::{SHARD_LINES, shards4_log2},
     net::{Address4, Port},
 };
 
@@ -105,15 +105,16 @@ fn backends_change_under_load_without_a_failed_or_misled_connection() {
 fn services_that_crowd_in_one_part_of_the_table_are_all_found() {
     let Some(lab) = Lab::new("crowd") else { return };
     let servers = Servers::tcp("127.0.0.1", 2);
-    let bucket = |address: &SocketAddr| {
+    let home = |address: &SocketAddr| {
         let SocketAddr::V4(v4) = address else { panic!() };
         let (address, port) = (Address4::new(*v4.ip()), Port::new(v4.port()));
-        Frontend4::bucket(Frontend4 { address, port, protocol: 6, reach: 0 }.word(), buckets4_log2(0))
+        let word = Frontend4 { address, port, protocol: 6, pad: 0 }.word();
+        Frontend4::home(word, shards4_log2(0), SHARD_LINES)
     };
-    // Three times what fits one bucket, all of which belong there.
+    // Twelve that belong in one line, the last but two of a shard.
     let all = (0..4_000_000_u32)
         .map(|n| SocketAddr::new((0x0a60_0000_u32 | n >> 8).to_be_bytes().into(), n as u16 | 256));
-    let crowd: Vec<_> = all.filter(|address| bucket(address) == 471).take(12).collect();
+    let crowd: Vec<_> = all.filter(|address| home(address) == (5, SHARD_LINES - 3)).take(12).collect();
     assert_eq!(crowd.len(), 12);
     let services: Vec<_> =
         crowd.iter().map(|s| frontend(Protocol::Tcp, &s.to_string(), &servers.addresses[..1])).collect();

@@ -32,8 +32,8 @@ impl GracePeriod {
             key_size: 4,
             value_size: 4,
             max_entries: 1,
-            map_flags: 0,
             inner_map_fd: inner.as_raw_fd() as u32,
+            ..MapCreate::default()
         };
         // SAFETY: no address in the attribute.
         let outer = unsafe { bpf_fd(&mut outer) }.map_err(|e| BpfError::of("making a map of maps", e))?;

@@ -1,8 +1,10 @@
-//! `bpf(2)` where aya has no call for it: batches, cgroup links that are updated in place, shared arrays, grace periods.
+//! `bpf(2)` where aya has no call for it: batches, cgroup links that are updated in place, maps of maps, shared arrays,
+//! grace periods.
 //!
 //! Owns the system call, its attribute structures and the safety of the buffers given to it. Does not own what is in
 //! a map or which program is attached where: that is `node/dataplane`. Loading programs is aya's.
 
+mod create;
 mod grace;
 mod link;
 mod map;
@@ -10,6 +12,7 @@ mod pin;
 mod shared;
 mod syscall;
 
+pub use create::NewMap;
 pub use grace::GracePeriod;
 pub use link::{AttachType, CgroupLinkInfo, Link};
 pub use map::{BatchError, Entries, Map, MapInfo};

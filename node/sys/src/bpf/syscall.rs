@@ -47,6 +47,7 @@ pub(super) enum Command {
     MapUpdateElem = 2,
     ObjPin = 6,
     ObjGet = 7,
+    MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
@@ -73,6 +74,16 @@ pub(super) struct MapCreate {
     pub(super) max_entries: u32,
     pub(super) map_flags: u32,
     pub(super) inner_map_fd: u32,
+    pub(super) numa_node: u32,
+    pub(super) map_name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct GetById {
+    pub(super) id: u32,
+    pub(super) next_id: u32,
+    pub(super) open_flags: u32,
 }
 
 #[repr(C)]
@@ -153,6 +164,7 @@ macro_rules! attribute {
 }
 attribute! {
     MapCreate => MapCreate,
+    GetById => MapGetFdById,
     LookupElement => MapLookupElem,
     UpdateElement => MapUpdateElem,
     LookupBatch => MapLookupBatch,
