@@ -148,15 +148,16 @@ fn leased(journal: &str) -> Result<usize> {
 }
 
 fn frontends(node: &str) -> Result<usize> {
-    let occupied = |entry: &value::Entry4| entry.key & !key::Frontend4::REACH != 0;
-    let buckets = open(node, &layout::FRONTENDS4)?.entries()?.values;
-    let four = buckets
-        .chunks_exact(size_of::<value::Bucket4>())
-        .filter_map(|bytes| value::Bucket4::read_from_bytes(bytes).ok())
-        .map(|bucket| bucket.entries.iter().filter(|entry| occupied(entry)).count())
-        .sum::<usize>();
+    // While a frontend changes it has two lines.
+    let mut four = std::collections::BTreeSet::new();
+    for shard in open(node, &layout::FRONTENDS4)?.entries()?.values.as_chunks::<4>().0 {
+        let lines = Map::open_id(u32::from_ne_bytes(*shard))?.entries()?.values;
+        let lines = lines.chunks_exact(size_of::<value::Line4>());
+        let lines = lines.filter_map(|bytes| value::Line4::read_from_bytes(bytes).ok());
+        four.extend(lines.filter(|line| line.head.published != 0).map(|line| line.key));
+    }
     let six = open(node, &layout::FRONTENDS6)?.entries()?.keys.len() / size_of::<key::Frontend6>();
-    Ok(four + six)
+    Ok(four.len() + six)
 }
 
 fn connections(node: &str) -> Result<usize> {
