@@ -1,6 +1,7 @@
 //! Every effect on the kernel: netlink, mounts, cgroups, namespaces, bpf(2), behind traits that a test records.
 
 pub mod cgroups;
+pub mod clock;
 pub mod host;
 pub mod inotify;
 pub mod mounts;

@@ -1,4 +1,4 @@
-//! Links of programs to cgroups: created, pinned, updated in place without a moment unattached, detached.
+//! Links of programs to cgroups and network devices: created, pinned, updated in place without a moment unattached, detached.
 #![expect(unsafe_code, reason = "the system call takes raw pointers")]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use super::syscall::{self, BpfError, Info, LinkCreate, LinkDetach, LinkUpdate, bpf, bpf_fd};
 
-/// Hooks of `enum bpf_attach_type` that take a cgroup.
+/// Hooks of `enum bpf_attach_type`: those that take a cgroup, and the two of a network device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the kernel's own names")]
@@ -22,10 +22,14 @@ pub enum AttachType {
     Inet4Getpeername = 29,
     Inet6Getpeername = 30,
     InetSockRelease = 34,
+    TcxIngress = 46,
+    TcxEgress = 47,
 }
 
 /// `BPF_LINK_TYPE_CGROUP`.
 const LINK_TYPE_CGROUP: u32 = 3;
+/// `BPF_LINK_TYPE_TCX`.
+const LINK_TYPE_TCX: u32 = 11;
 
 /// A program attached somewhere. Closing it detaches, unless it is pinned.
 #[derive(Debug)]
@@ -42,7 +46,39 @@ pub struct CgroupLinkInfo {
     pub attach_type: u32,
 }
 
+/// What a link to a network device joins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeviceLinkInfo {
+    /// The program's number in the kernel.
+    pub program_id: u32,
+    /// The device's index; 0 once the device is gone.
+    pub ifindex: u32,
+    /// The hook, as the kernel numbers it.
+    pub attach_type: u32,
+}
+
 impl Link {
+    /// Attaches a program to a network device, behind those that others attached. `None` where the kernel cannot: it knows
+    /// no such links.
+    pub fn attach_device(
+        program: BorrowedFd<'_>,
+        ifindex: u32,
+        attach_type: AttachType,
+    ) -> Result<Option<Self>, BpfError> {
+        let mut attribute = LinkCreate {
+            prog_fd: program.as_raw_fd() as u32,
+            target_fd: ifindex,
+            attach_type: attach_type as u32,
+            flags: 0,
+        };
+        // SAFETY: no address in the attribute; for these hooks the second field is the device's index.
+        match unsafe { bpf_fd(&mut attribute) } {
+            Ok(fd) => Ok(Some(Self(fd))),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+            Err(e) => Err(BpfError::of(format!("attaching {attach_type:?} to device {ifindex}"), e)),
+        }
+    }
+
     /// Attaches a program to a cgroup, beside those that others attached (links always share the hook).
     pub fn attach_cgroup(
         program: BorrowedFd<'_>,
@@ -93,6 +129,25 @@ impl Link {
 
     /// What the link joins; `None` when it is not a link to a cgroup.
     pub fn cgroup_info(&self) -> Result<Option<CgroupLinkInfo>, BpfError> {
+        let info = self.info()?;
+        Ok((info.link_type == LINK_TYPE_CGROUP).then_some(CgroupLinkInfo {
+            program_id: info.program_id,
+            cgroup_id: native(info.target[0], info.target[1]),
+            attach_type: info.target[2],
+        }))
+    }
+
+    /// What the link joins; `None` when it is not a link to a network device.
+    pub fn device_info(&self) -> Result<Option<DeviceLinkInfo>, BpfError> {
+        let info = self.info()?;
+        Ok((info.link_type == LINK_TYPE_TCX).then_some(DeviceLinkInfo {
+            program_id: info.program_id,
+            ifindex: info.target[0],
+            attach_type: info.target[1],
+        }))
+    }
+
+    fn info(&self) -> Result<LinkInfo, BpfError> {
         let mut info = LinkInfo::default();
         let mut attribute = Info {
             fd: self.raw(),
@@ -101,11 +156,7 @@ impl Link {
         };
         // SAFETY: `info` is valid for `info_len` bytes, all of whose values are allowed, and outlives the call.
         unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("asking what a link joins", e))?;
-        Ok((info.link_type == LINK_TYPE_CGROUP).then_some(CgroupLinkInfo {
-            program_id: info.program_id,
-            cgroup_id: info.cgroup_id,
-            attach_type: info.attach_type,
-        }))
+        Ok(info)
     }
 
     fn raw(&self) -> u32 {
@@ -119,15 +170,20 @@ impl AsFd for Link {
     }
 }
 
-/// Head of `struct bpf_link_info` with the member `cgroup` of its union.
-#[repr(C)]
+/// Two words as the eight bytes that they are in memory.
+fn native(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Head of `struct bpf_link_info`, and of its union as much as the members `cgroup` (a number of eight bytes, the hook) and
+/// `tcx` (the device, the hook) take.
+#[repr(C, align(8))]
 #[derive(Default)]
 struct LinkInfo {
     link_type: u32,
     id: u32,
     program_id: u32,
     pad: u32,
-    cgroup_id: u64,
-    attach_type: u32,
-    tail: u32,
+    target: [u32; 4],
 }

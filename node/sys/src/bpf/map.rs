@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::syscall::{
-    self, BpfError, DeleteBatch, Info, LookupBatch, LookupElement, UpdateBatch, UpdateElement, bpf,
+    self, BpfError, DeleteBatch, DeleteElement, Info, LookupBatch, LookupElement, NextKey, UpdateBatch,
+    UpdateElement, bpf,
 };
 
 /// Elements asked for in one call at first; grows when one bucket of a hash holds more.
@@ -54,6 +55,10 @@ pub struct Entries {
     pub values: Vec<u8>,
 }
 
+/// How far a reading of a map's elements has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Position(u32);
+
 /// An open map.
 #[derive(Debug)]
 pub struct Map {
@@ -93,19 +98,38 @@ impl Map {
 
     /// All elements of a hash or array. Elements that others add or remove meanwhile may or may not be there.
     pub fn entries(&self) -> Result<Entries, BpfError> {
-        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
         let mut all = Entries::default();
-        let mut room = READ_BATCH.min(self.info.max_entries as usize).max(1);
-        let mut position: Option<u32> = None;
+        let mut room = READ_BATCH;
+        let mut position = None;
         loop {
-            let (mut keys, mut values) = (vec![0; room * key_size], vec![0; room * value_size]);
+            let (some, next) = self.entries_from(position, &mut room)?;
+            all.keys.extend_from_slice(&some.keys);
+            all.values.extend_from_slice(&some.values);
+            position = next;
+            if position.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Up to `room` elements from a position on, at first `None`, and the position behind them, `None` at the end. The room
+    /// grows when one bucket of a hash holds more.
+    pub fn entries_from(
+        &self,
+        position: Option<Position>,
+        room: &mut usize,
+    ) -> Result<(Entries, Option<Position>), BpfError> {
+        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
+        *room = (*room).min(self.info.max_entries as usize).max(1);
+        loop {
+            let (mut keys, mut values) = (vec![0; *room * key_size], vec![0; *room * value_size]);
             let mut next = 0_u32;
             let mut attribute = LookupBatch {
-                in_batch: position.as_ref().map_or(0, |p| std::ptr::from_ref(p).addr() as u64),
+                in_batch: position.as_ref().map_or(0, |p| std::ptr::from_ref(&p.0).addr() as u64),
                 out_batch: std::ptr::from_mut(&mut next).addr() as u64,
                 keys: keys.as_mut_ptr().addr() as u64,
                 values: values.as_mut_ptr().addr() as u64,
-                count: room as u32,
+                count: *room as u32,
                 map_fd: self.raw(),
                 ..LookupBatch::default()
             };
@@ -117,18 +141,15 @@ impl Map {
                 Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
                 // One bucket holds more than there is room for: nothing was read past `position`.
                 Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && attribute.count == 0 => {
-                    room *= 2;
+                    *room *= 2;
                     continue;
                 }
-                Err(e) => return Err(BpfError::of("reading all elements of a map", e)),
+                Err(e) => return Err(BpfError::of("reading elements of a map", e)),
             };
             let read = attribute.count as usize;
-            all.keys.extend_from_slice(&keys[..read * key_size]);
-            all.values.extend_from_slice(&values[..read * value_size]);
-            if last {
-                return Ok(all);
-            }
-            position = Some(next);
+            keys.truncate(read * key_size);
+            values.truncate(read * value_size);
+            return Ok((Entries { keys, values }, (!last).then_some(Position(next))));
         }
     }
 
@@ -242,6 +263,64 @@ impl Map {
             Ok(_) => Ok(Some(value)),
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(e) => Err(BpfError::of("looking up an element of a map", e)),
+        }
+    }
+
+    /// The first keys of a map, one after another: for maps without batches (a trie), and to see whether there is any.
+    pub fn keys(&self, keys_max: usize) -> Result<Vec<Vec<u8>>, BpfError> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        loop {
+            if keys.len() == keys_max {
+                return Ok(keys);
+            }
+            let mut next = vec![0; self.info.key_size as usize];
+            let mut attribute = NextKey {
+                map_fd: self.raw(),
+                key: keys.last().map_or(0, |key| key.as_ptr().addr() as u64),
+                next_key: next.as_mut_ptr().addr() as u64,
+                ..NextKey::default()
+            };
+            // SAFETY: both keys have the map's size, and outlive the call.
+            match unsafe { bpf(&mut attribute) } {
+                Ok(_) => keys.push(next),
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(keys),
+                Err(e) => return Err(BpfError::of("reading the keys of a map", e)),
+            }
+        }
+    }
+
+    /// Writes one element, for maps without batches.
+    ///
+    /// # Panics
+    /// When key or value has not the map's size.
+    pub fn update(&self, key: &[u8], value: &[u8]) -> Result<(), BpfError> {
+        let sizes = (self.info.key_size as usize, self.value_bytes);
+        assert_eq!((key.len(), value.len()), sizes, "a whole key and value");
+        let mut attribute = UpdateElement {
+            map_fd: self.raw(),
+            key: key.as_ptr().addr() as u64,
+            value: value.as_ptr().addr() as u64,
+            ..UpdateElement::default()
+        };
+        // SAFETY: key and value have the map's sizes (asserted above); only read.
+        unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("writing an element of a map", e))?;
+        Ok(())
+    }
+
+    /// Removes one element; absent is fine.
+    ///
+    /// # Panics
+    /// When the key has not the map's size.
+    pub fn delete(&self, key: &[u8]) -> Result<(), BpfError> {
+        assert_eq!(key.len(), self.info.key_size as usize, "a whole key");
+        let mut attribute =
+            DeleteElement { map_fd: self.raw(), key: key.as_ptr().addr() as u64, ..DeleteElement::default() };
+        // SAFETY: the key has the map's size (asserted above); only read.
+        match unsafe { bpf(&mut attribute) } {
+            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => {
+                Err(BpfError::of("removing an element of a map", e))
+            }
+            _ => Ok(()),
         }
     }
 

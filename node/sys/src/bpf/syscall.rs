@@ -45,8 +45,11 @@ pub(super) enum Command {
     MapCreate = 0,
     MapLookupElem = 1,
     MapUpdateElem = 2,
+    MapDeleteElem = 3,
+    MapGetNextKey = 4,
     ObjPin = 6,
     ObjGet = 7,
+    ProgTestRun = 10,
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     MapLookupBatch = 24,
@@ -97,6 +100,33 @@ pub(super) struct Element<const COMMAND: i32> {
 }
 pub(super) type LookupElement = Element<{ Command::MapLookupElem as i32 }>;
 pub(super) type UpdateElement = Element<{ Command::MapUpdateElem as i32 }>;
+pub(super) type DeleteElement = Element<{ Command::MapDeleteElem as i32 }>;
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct NextKey {
+    pub(super) map_fd: u32,
+    pub(super) pad: u32,
+    pub(super) key: u64,
+    pub(super) next_key: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct TestRun {
+    pub(super) prog_fd: u32,
+    pub(super) retval: u32,
+    pub(super) data_size_in: u32,
+    pub(super) data_size_out: u32,
+    pub(super) data_in: u64,
+    pub(super) data_out: u64,
+    pub(super) repeat: u32,
+    pub(super) duration: u32,
+    pub(super) ctx_size_in: u32,
+    pub(super) ctx_size_out: u32,
+    pub(super) ctx_in: u64,
+    pub(super) ctx_out: u64,
+}
 
 #[repr(C)]
 #[derive(Default)]
@@ -167,6 +197,9 @@ attribute! {
     GetById => MapGetFdById,
     LookupElement => MapLookupElem,
     UpdateElement => MapUpdateElem,
+    DeleteElement => MapDeleteElem,
+    NextKey => MapGetNextKey,
+    TestRun => ProgTestRun,
     LookupBatch => MapLookupBatch,
     UpdateBatch => MapUpdateBatch,
     DeleteBatch => MapDeleteBatch,

@@ -23,6 +23,15 @@ pub enum Netns {
     Path(PathBuf),
 }
 
+/// The index of a link of this thread's own namespace; `None` when there is none of that name.
+pub fn link_index(name: &str) -> std::io::Result<Option<u32>> {
+    match nix::net::if_::if_nametoindex(name) {
+        Ok(index) => Ok(Some(index)),
+        Err(nix::errno::Errno::ENODEV) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A link's hardware address.
 pub type Mac = [u8; 6];
 
