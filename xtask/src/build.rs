@@ -135,11 +135,15 @@ fn is_about_xtask(variable: &str) -> bool {
         .any(|p| variable.starts_with(p))
 }
 
-/// Builds the eBPF programs into target/ebpf; answers the object. Needs the linker, which is built once from crates.io.
+/// The object files of the eBPF programs: one of the socket hooks, one of the packets' way.
+const OBJECTS: [&str; 2] = ["sock", "tc"];
+
+/// Builds the eBPF programs into target/ebpf; answers the object of the socket programs, beside which the other lies. Needs the linker, which is built once from crates.io.
 pub(crate) fn ebpf() -> Result<PathBuf> {
-    let object = paths::root().join("target/ebpf/sock.o");
-    if newer_than_sources(&object)? {
-        return Ok(object);
+    let folder = paths::root().join("target/ebpf");
+    let object = |name: &str| folder.join(format!("{name}.o"));
+    if OBJECTS.iter().map(|name| newer_than_sources(&object(name))).all(|newer| matches!(newer, Ok(true))) {
+        return Ok(object(OBJECTS[0]));
     }
     let linker = bpf_linker()?;
     let mut command = if rust_src_of_rustup() {
@@ -159,9 +163,11 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         .env("CARGO_TARGET_DIR", paths::root().join("target/ebpf/build"))
         .args(["build", "--release", "--locked"]))?;
-    let built = paths::root().join("target/ebpf/build/bpfel-unknown-none/release/sock");
-    std::fs::copy(&built, &object).with_context(|| format!("copying {}", built.display()))?;
-    Ok(object)
+    for name in OBJECTS {
+        let built = folder.join("build/bpfel-unknown-none/release").join(name);
+        std::fs::copy(&built, object(name)).with_context(|| format!("copying {}", built.display()))?;
+    }
+    Ok(object(OBJECTS[0]))
 }
 
 /// Whether rustup's toolchain has the standard library's source.

@@ -14,15 +14,43 @@ pub enum Reason {
     ConnectionsFull = 2,
     /// The datagram was sent, but its answer will come from the backend: `DATAGRAMS` could not take the flow.
     DatagramsFull = 3,
+    /// A packet to a Service without a backend: answered by RST or ICMP "port unreachable".
+    Refused = 4,
+    /// A packet to a Service without a backend to which no answer could be made: dropped.
+    Unanswered = 5,
+    /// No room for a new flow, or no port for its source: dropped.
+    NoFlow = 6,
+    /// A flow was answered but stays half-open, where others may displace it: the table of established flows is full.
+    FlowsFull = 7,
+    /// The kernel refused to change a packet: dropped.
+    Unwritable = 8,
+    /// A translated packet has no way out by the uplink: dropped.
+    NoRoute = 9,
+    /// A client outside of the Service's `loadBalancerSourceRanges`: dropped.
+    SourceRange = 10,
+    /// `externalTrafficPolicy: Local`, and no backend on this node: dropped.
+    NoLocalBackend = 11,
 }
 
 /// How many reasons there are.
-pub const REASONS: u32 = 4;
+pub const REASONS: u32 = 12;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; REASONS as usize] =
-        [Self::NoBackend, Self::BadRecord, Self::ConnectionsFull, Self::DatagramsFull];
+    pub const ALL: [Self; REASONS as usize] = [
+        Self::NoBackend,
+        Self::BadRecord,
+        Self::ConnectionsFull,
+        Self::DatagramsFull,
+        Self::Refused,
+        Self::Unanswered,
+        Self::NoFlow,
+        Self::FlowsFull,
+        Self::Unwritable,
+        Self::NoRoute,
+        Self::SourceRange,
+        Self::NoLocalBackend,
+    ];
 
     /// The name in metrics and tools.
     pub const fn name(self) -> &'static str {
@@ -31,6 +59,14 @@ impl Reason {
             Self::BadRecord => "bad_record",
             Self::ConnectionsFull => "connections_full",
             Self::DatagramsFull => "datagrams_full",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+            Self::NoFlow => "no_flow",
+            Self::FlowsFull => "flows_full",
+            Self::Unwritable => "unwritable",
+            Self::NoRoute => "no_route",
+            Self::SourceRange => "source_range",
+            Self::NoLocalBackend => "no_local_backend",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, value};
+use crate::{drop, key, limits, net::Address6, packet, value};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -22,6 +22,8 @@ pub enum MapType {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`.
+    LpmTrie = 11,
     /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
     ArrayOfMaps = 12,
 }
@@ -154,6 +156,103 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     Keeping::State(2),
 );
 
+/// [`Address6`] to [`packet::Endpoint`].
+pub const ENDPOINTS: Shape = shape::<Address6, packet::Endpoint>(
+    "ENDPOINTS",
+    MapType::Hash,
+    limits::ENDPOINTS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`packet::Tuple`] to [`packet::Flow`]: flows that were answered.
+pub const FLOWS: Shape = shape::<packet::Tuple, packet::Flow>(
+    "FLOWS",
+    MapType::Hash,
+    limits::FLOWS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`packet::Tuple`] to [`packet::Flow`]: flows that were not answered yet.
+pub const FLOWS_NEW: Shape = shape::<packet::Tuple, packet::Flow>(
+    "FLOWS_NEW",
+    MapType::LruHash,
+    limits::FLOWS_NEW_MAX,
+    0,
+    Keeping::State(1),
+);
+/// One word, not 0 while there may be flows: packets of a node without any are not looked up.
+pub const FLOWS_GATE: Shape = shape::<u32, u32>("FLOWS_GATE", MapType::Array, 1, MMAPABLE, Keeping::State(1));
+/// [`packet::Fragments`] to [`packet::FragmentPorts`].
+pub const FRAGMENTS: Shape = shape::<packet::Fragments, packet::FragmentPorts>(
+    "FRAGMENTS",
+    MapType::LruHash,
+    limits::FRAGMENTS_MAX,
+    0,
+    Keeping::State(1),
+);
+/// [`Address6`] of a Service to nothing (one byte).
+pub const ADDRESSES: Shape =
+    shape::<Address6, u8>("ADDRESSES", MapType::Hash, limits::ADDRESSES_MAX, NO_PREALLOC, Keeping::State(1));
+/// [`packet::Client`] to [`value::Affinity`].
+pub const CLIENTS: Shape = shape::<packet::Client, value::Affinity>(
+    "CLIENTS",
+    MapType::LruHash,
+    limits::CLIENTS_MAX,
+    0,
+    Keeping::State(1),
+);
+/// [`key::Frontend6`] (IPv4 in mapped form) to [`packet::External`].
+pub const EXTERNALS: Shape = shape::<key::Frontend6, packet::External>(
+    "EXTERNALS",
+    MapType::Hash,
+    limits::EXTERNALS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// Index to a packed [`packet::ExternalTarget`], shared memory.
+pub const EXTERNAL_TARGETS: Shape =
+    shape::<u32, u64>("EXTERNAL_TARGETS", MapType::Array, limits::EXTERNALS_MAX, MMAPABLE, Keeping::State(1));
+/// Slot to [`value::Backend6`], IPv4 in mapped form.
+pub const EXTERNAL_BACKENDS: Shape = shape::<u32, value::Backend6>(
+    "EXTERNAL_BACKENDS",
+    MapType::Array,
+    limits::EXTERNAL_BACKENDS_MAX,
+    0,
+    Keeping::State(1),
+);
+/// [`key::AffinityMember`] to nothing (one byte).
+pub const EXTERNAL_MEMBERS: Shape = shape::<key::AffinityMember, u8>(
+    "EXTERNAL_MEMBERS",
+    MapType::Hash,
+    limits::EXTERNAL_MEMBERS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`packet::Range`] to nothing (one byte).
+pub const RANGES: Shape = shape::<packet::Range, u8>(
+    "RANGES",
+    MapType::LpmTrie,
+    limits::RANGES_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+
+/// The maps that only the per-packet programs have.
+pub const PACKET_MAPS: [Shape; 12] = [
+    ENDPOINTS,
+    FLOWS,
+    FLOWS_NEW,
+    FLOWS_GATE,
+    FRAGMENTS,
+    ADDRESSES,
+    CLIENTS,
+    EXTERNALS,
+    EXTERNAL_TARGETS,
+    EXTERNAL_BACKENDS,
+    EXTERNAL_MEMBERS,
+    RANGES,
+];
+
 /// All maps of the socket programs that have a pin.
 pub const MAPS: [Shape; 12] = [
     FRONTENDS4,
@@ -173,12 +272,13 @@ pub const MAPS: [Shape; 12] = [
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 6] = [
+    let sources: [&[u8]; 7] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
         include_bytes!("limits.rs"),
         include_bytes!("net.rs"),
+        include_bytes!("packet.rs"),
         include_bytes!("value.rs"),
     ];
     let mut hash = FNV_OFFSET;
@@ -232,8 +332,10 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_the_kernel() {
-        for (i, map) in MAPS.iter().enumerate() {
-            assert!(MAPS[..i].iter().all(|other| other.name != map.name));
+        let names: [&str; MAPS.len() + PACKET_MAPS.len()] =
+            core::array::from_fn(|i| MAPS.get(i).unwrap_or_else(|| &PACKET_MAPS[i - MAPS.len()]).name);
+        for (i, name) in names.iter().enumerate() {
+            assert!(!names[..i].contains(name), "{name}");
         }
     }
 }

@@ -67,6 +67,28 @@ pub const AFFINITY_MAX: u32 = 8_192;
 /// new ones come before the old ones go.
 pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
 
+/// Addresses of this node's pods, and of the node.
+pub const ENDPOINTS_MAX: u32 = 4_096;
+/// Entries of established flows of the per-packet programs, two a flow.
+pub const FLOWS_MAX: u32 = 262_144;
+/// Entries of flows without an answer, two a flow; the least recently used go first. Paid in full: 2 MiB.
+pub const FLOWS_NEW_MAX: u32 = 16_384;
+/// Datagrams in fragments at the same time; the least recently used goes first.
+pub const FRAGMENTS_MAX: u32 = 1_024;
+/// Addresses of Services, which answer to ICMP echo.
+pub const ADDRESSES_MAX: u32 = 65_536;
+/// Clients by address held to their backend; the least recently used goes first.
+pub const CLIENTS_MAX: u32 = 8_192;
+/// Frontends reached from outside: node ports on each address of the node, external and load balancer addresses.
+pub const EXTERNALS_MAX: u32 = 16_384;
+/// Backend slots of such frontends, over all of them.
+pub const EXTERNAL_BACKENDS_MAX: u32 = 65_536;
+/// Entries for backends of such frontends with session affinity.
+pub const EXTERNAL_MEMBERS_MAX: u32 = 16_384;
+/// Address ranges: `loadBalancerSourceRanges` of all such frontends, and those that are never masqueraded.
+pub const RANGES_MAX: u32 = 16_384;
+
+const _: () = assert!(EXTERNAL_BACKENDS_MAX <= 1 << 24, "they fit an external target's word");
 const _: () = assert!(SHARD_LINES > REACH_MAX, "a search does not come round to where it began");
 const _: () = assert!(REACH_MAX <= u8::MAX as u32, "it fits a byte of a line");
 const _: () = assert!(shards4_log2(0) > 0 && FRONTENDS4_MAX <= SHARDS4_MAX * SHARD_LINES / 8 * 3);

@@ -1,0 +1,310 @@
+//! What the per-packet programs keep: endpoints, flows, fragments; and how long a flow may be idle.
+//!
+//! A flow is two entries of one table, one for each direction, each keyed by the packets as they come and holding what
+//! they become: `A > Service` becomes `A > backend`, and `backend > A` becomes `Service > A`. Every translation (to a
+//! backend, to the node's address, both, a pod to itself) is such a pair, so no program asks which it is.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::net::{Address6, Port};
+
+/// IANA numbers of the protocols that are followed.
+pub mod protocol {
+    /// ICMP; only echo is a flow, its identifier takes the place of the client's port.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6.
+    pub const ICMP6: u8 = 58;
+}
+
+/// One direction of a flow, as a packet states it. IPv4 in mapped form.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Tuple {
+    /// Where it comes from.
+    pub source: Address6,
+    /// Where it goes.
+    pub destination: Address6,
+    /// Port of the source.
+    pub source_port: Port,
+    /// Port of the destination.
+    pub destination_port: Port,
+    /// Of [`protocol`].
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+}
+
+impl Tuple {
+    /// Of a packet whose ports are not known, or do not matter.
+    #[inline(always)]
+    pub const fn of_addresses(source: Address6, destination: Address6, protocol: u8) -> Self {
+        let (source_port, destination_port) = (Port(0), Port(0));
+        Self { source, destination, source_port, destination_port, protocol, pad: [0; 3] }
+    }
+
+    /// The other direction.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+            pad: [0; 3],
+        }
+    }
+}
+
+/// Facts about one direction of a flow, bits of [`Flow::marks`].
+pub mod mark {
+    /// The direction of the answers.
+    pub const REVERSE: u32 = 1;
+    /// An answer was seen; kept with the direction that asks, while the flow is half-open.
+    pub const ANSWERED: u32 = 1 << 1;
+    /// This direction has sent FIN.
+    pub const FIN: u32 = 1 << 2;
+    /// This direction has sent RST.
+    pub const RESET: u32 = 1 << 3;
+}
+
+/// State: what the packets of a [`Tuple`] become. The other direction's key is `becomes.reversed()`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Flow {
+    /// As they go on.
+    pub becomes: Tuple,
+    /// `CLOCK_MONOTONIC` of the last packet, seconds.
+    pub seen_s: u32,
+    /// Of [`mark`].
+    pub marks: u32,
+}
+
+impl Flow {
+    /// The other direction of the flow whose direction `key` is this.
+    #[inline(always)]
+    pub const fn counterpart(&self, key: &Tuple) -> (Tuple, Self) {
+        let marks = (self.marks ^ mark::REVERSE) & mark::REVERSE;
+        (self.becomes.reversed(), Self { becomes: key.reversed(), seen_s: self.seen_s, marks })
+    }
+
+    /// Seconds that an established flow may be idle, with the marks of both directions. The figures are those that users of
+    /// kube-proxy have: it sets the kernel's connection tracking to a day, and an hour for a half-closed connection.
+    pub const fn idle_max_s(protocol: u8, marks: u32, finished: Finished) -> u32 {
+        match (protocol, finished) {
+            (protocol::TCP, _) if marks & mark::RESET != 0 => 10,
+            (protocol::TCP, Finished::Both) => 60,
+            (protocol::TCP, Finished::One) => 3_600,
+            (protocol::TCP, Finished::Neither) => 86_400,
+            (protocol::UDP, _) => 180,
+            _ => HALF_OPEN_MAX_S,
+        }
+    }
+}
+
+/// Which directions of a TCP connection have sent FIN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Finished {
+    /// It goes on.
+    Neither,
+    /// It is half-closed.
+    One,
+    /// It is over.
+    Both,
+}
+
+/// Seconds that a flow without an answer may be idle.
+pub const HALF_OPEN_MAX_S: u32 = 60;
+
+/// Where packets to an address are delivered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Endpoint {
+    /// The pod's link on the host's side; [`Endpoint::NODE`] for an address of the node itself.
+    pub ifindex: u32,
+    /// Hardware address of the pod's end.
+    pub mac: [u8; 6],
+    /// Hardware address of the host's end.
+    pub host_mac: [u8; 6],
+}
+
+impl Endpoint {
+    /// Not a pod: the node's own stack.
+    pub const NODE: u32 = 0;
+}
+
+/// An IPv4 datagram in fragments, of which only the first has ports (RFC 791).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Fragments {
+    /// As the packet has them, before anything is translated; IPv4 in mapped form.
+    pub source: Address6,
+    /// As above.
+    pub destination: Address6,
+    /// The datagram's identification, network order.
+    pub id: u16,
+    /// The protocol.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+/// State: the ports of a datagram in fragments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct FragmentPorts {
+    /// Of the source.
+    pub source: Port,
+    /// Of the destination.
+    pub destination: Port,
+}
+
+/// A client that a Service keeps at one backend, where the client is known by its address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Client {
+    /// Its address; IPv4 in mapped form.
+    pub address: Address6,
+    /// What it asks for; IPv4 in mapped form.
+    pub frontend: crate::key::Frontend6,
+}
+
+/// Longest-prefix key of an address range. IPv4 in mapped form, so 96 bits longer than as written.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Range {
+    /// Bits of what follows that count, host order.
+    pub bits: u32,
+    /// Whose range it is: 0 for the cluster's own, else the number of an [`External`] frontend and one.
+    pub owner: u32,
+    /// The address.
+    pub address: Address6,
+}
+
+impl Range {
+    /// Bits before the address.
+    pub const OWNER_BITS: u32 = 32;
+    /// As a key to look a single address up.
+    #[inline(always)]
+    pub const fn of(owner: u32, address: Address6) -> Self {
+        Self { bits: Self::OWNER_BITS + 128, owner, address }
+    }
+}
+
+/// Number of the record of a frontend that is reached from outside.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct External {
+    /// Index into the records, host order.
+    pub number: u32,
+}
+
+/// Where such a frontend leads, as one word that is stored at once.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ExternalTarget {
+    /// Index of the first backend slot, below 2^24.
+    pub first: u32,
+    /// How many slots, below 2^16.
+    pub count: u32,
+    /// Session affinity in seconds, below 2^18 (the API allows a day); 0 for none.
+    pub affinity_s: u32,
+    /// `externalTrafficPolicy: Local`: without a backend here it is not answered at all.
+    pub local_only: bool,
+    /// Only clients in its ranges are let in.
+    pub ranged: bool,
+}
+
+impl ExternalTarget {
+    /// As one word.
+    pub const fn pack(self) -> u64 {
+        let affinity_s = if self.affinity_s >= 1 << 18 { (1 << 18) - 1 } else { self.affinity_s };
+        self.first as u64
+            | (self.count as u64) << 24
+            | (affinity_s as u64) << 40
+            | (self.local_only as u64) << 58
+            | (self.ranged as u64) << 59
+    }
+
+    /// From one word.
+    #[inline(always)]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            first: (word & 0xff_ffff) as u32,
+            count: (word >> 24 & 0xffff) as u32,
+            affinity_s: (word >> 40 & 0x3_ffff) as u32,
+            local_only: word >> 58 & 1 != 0,
+            ranged: word >> 59 & 1 != 0,
+        }
+    }
+}
+
+/// The globals of the programs that the loader writes, constants to the verifier.
+pub mod global {
+    /// The node's IPv4 address, network order; 0 without one.
+    pub const NODE4: &str = "NODE4";
+    /// The node's IPv6 address; zeros without one.
+    pub const NODE6: &str = "NODE6";
+    /// Index of the uplink; 0 without one.
+    pub const UPLINK: &str = "UPLINK";
+    /// The first port that translated sources get, host order.
+    pub const PORTS_FIRST: &str = "PORTS_FIRST";
+    /// How many there are.
+    pub const PORTS_COUNT: &str = "PORTS_COUNT";
+    /// Whether packets of pods that leave the cluster get the node's address: 0 or 1.
+    pub const MASQUERADE: &str = "MASQUERADE";
+}
+
+const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);
+const _: () = assert!(size_of::<Flow>() == 48);
+const _: () = assert!(size_of::<Endpoint>() == 16);
+const _: () = assert!(size_of::<Fragments>() == 36 && size_of::<FragmentPorts>() == 4);
+const _: () = assert!(size_of::<Client>() == 36 && size_of::<Range>() == 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple() -> Tuple {
+        let address = |n| Address6([0, 0, 0, n]);
+        Tuple {
+            source: address(1),
+            destination: address(2),
+            source_port: Port::new(1000),
+            destination_port: Port::new(80),
+            protocol: protocol::TCP,
+            pad: [0; 3],
+        }
+    }
+
+    #[test]
+    fn the_counterpart_of_the_counterpart_is_the_direction_itself() {
+        let key = tuple();
+        let becomes = Tuple { destination: Address6([0, 0, 0, 3]), destination_port: Port::new(8080), ..key };
+        let flow = Flow { becomes, seen_s: 7, marks: 0 };
+        let (back, reverse) = flow.counterpart(&key);
+        assert_eq!((back.source, back.destination), (becomes.destination, key.source));
+        assert_eq!(reverse.marks, mark::REVERSE);
+        assert_eq!(reverse.counterpart(&back), (key, flow));
+    }
+
+    #[test]
+    fn an_external_target_survives_packing() {
+        for (local_only, ranged) in [(false, false), (true, false), (false, true), (true, true)] {
+            let target =
+                ExternalTarget { first: 0xab_cdef, count: 16_384, affinity_s: 86_400, local_only, ranged };
+            assert_eq!(ExternalTarget::unpack(target.pack()), target);
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_sooner() {
+        let idle = |marks, finished| Flow::idle_max_s(protocol::TCP, marks, finished);
+        assert!(idle(mark::RESET, Finished::Neither) < idle(mark::FIN, Finished::Both));
+        assert!(idle(mark::FIN, Finished::Both) < idle(mark::FIN, Finished::One));
+        assert!(idle(mark::FIN, Finished::One) < idle(0, Finished::Neither));
+    }
+}

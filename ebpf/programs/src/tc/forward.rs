@@ -1,0 +1,139 @@
+//! The last step: a packet is written as it goes on, and sent the shortest way.
+//!
+//! To a pod of this node straight into its link (`bpf_redirect_peer`, past the host's end and its programs); elsewhere
+//! straight to the uplink, if that is where the route leads; else up to the node's own stack.
+
+use aya_ebpf::{
+    bindings::{bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour, bpf_redir_neigh__bindgen_ty_1},
+    helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer},
+};
+use keelson_ebpf_common::{
+    drop::Reason,
+    packet::{Endpoint, Tuple},
+};
+
+use crate::{
+    ip::{Hop, Ip},
+    skb::{self, PASS, Skb},
+    state::{endpoint, uplink},
+    transport::{self, Passage},
+};
+
+/// A packet, and its flow before and after.
+pub struct Packet<'a, I> {
+    pub skb: Skb,
+    pub ip: &'a mut I,
+    pub passage: &'a Passage,
+}
+
+/// Where a packet that goes elsewhere may go when the uplink is not its way.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Otherwise {
+    /// Up the node's own stack, which routes it.
+    Stack,
+    /// Nowhere: the stack would take its source for its own, or its destination for nobody's.
+    Nowhere,
+}
+
+impl<I: Ip> Packet<'_, I> {
+    /// Sends it on from where it came in.
+    #[inline(always)]
+    pub fn send(self, otherwise: Otherwise) -> i32 {
+        let hop_left = self.ip.hops() > 1;
+        if let Some(to) = endpoint(&self.passage.to.destination) {
+            if to.ifindex == Endpoint::NODE {
+                return self.stay();
+            }
+            // The stack answers what may go no further, but only packets of flows that it can know.
+            if !hop_left {
+                return PASS;
+            }
+            return self.into_pod(to);
+        }
+        if uplink() == 0 || !hop_left {
+            return if otherwise == Otherwise::Stack { self.stay() } else { skb::drop(Reason::NoRoute) };
+        }
+        match next_hop(self.skb, I::FAMILY, &self.passage.to) {
+            Some(next_hop) => self.out(next_hop),
+            None if otherwise == Otherwise::Stack => self.stay(),
+            None => skb::drop(Reason::NoRoute),
+        }
+    }
+
+    /// Writes it and leaves it on its way.
+    #[inline(always)]
+    pub fn stay(self) -> i32 {
+        if self.passage.from == self.passage.to {
+            return PASS;
+        }
+        match self.write(Hop::SAME) {
+            Ok(()) => PASS,
+            Err(reason) => skb::drop(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn into_pod(self, to: &Endpoint) -> i32 {
+        let (ifindex, mac, host_mac) = (to.ifindex, to.mac, to.host_mac);
+        match self.write(Hop { counted: true, macs: Some((mac, host_mac)) }) {
+            // SAFETY: takes no pointer.
+            Ok(()) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
+            Err(reason) => skb::drop(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn out(self, mut next_hop: Neighbour) -> i32 {
+        match self.write(Hop { counted: true, macs: None }) {
+            // SAFETY: the structure outlives the call, and its size is its own.
+            Ok(()) => unsafe {
+                bpf_redirect_neigh(uplink(), &raw mut next_hop, size_of::<Neighbour>() as i32, 0) as i32
+            },
+            Err(reason) => skb::drop(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn write(self, hop: Hop) -> Result<(), Reason> {
+        let Passage { from, to, kind, .. } = self.passage;
+        if from != to {
+            transport::write(self.skb, self.ip, *kind, from, to)?;
+        }
+        self.ip.store(self.skb, &to.source, &to.destination, hop)
+    }
+}
+
+/// The neighbour on the uplink that leads to a destination; `None` when the uplink does not, or the packet is too long for
+/// it, or the host does not forward.
+#[inline(never)]
+fn next_hop(skb: Skb, family: u8, to: &Tuple) -> Option<Neighbour> {
+    /// `BPF_FIB_LKUP_RET_SUCCESS` and `_NO_NEIGH`: a route was found; whether the neighbour's hardware address is known
+    /// is for the kernel, which asks for it.
+    const FOUND: [i64; 2] = [0, 7];
+    // SAFETY: integers and unions of integers.
+    let mut route: FibLookup = unsafe { core::mem::zeroed() };
+    route.family = family;
+    route.l4_protocol = to.protocol;
+    route.sport = to.source_port.0;
+    route.dport = to.destination_port.0;
+    route.ifindex = skb.ifindex();
+    if to.destination.mapped().is_some() {
+        route.__bindgen_anon_3.ipv4_src = to.source.0[3];
+        route.__bindgen_anon_4.ipv4_dst = to.destination.0[3];
+    } else {
+        route.__bindgen_anon_3.ipv6_src = to.source.0;
+        route.__bindgen_anon_4.ipv6_dst = to.destination.0;
+    }
+    // SAFETY: the kernel's context and a structure of the size stated.
+    let answer =
+        unsafe { bpf_fib_lookup(skb.0.cast(), &raw mut route, size_of::<FibLookup>() as i32, 0) } as i64;
+    if !FOUND.contains(&answer) || route.ifindex != uplink() {
+        return None;
+    }
+    // SAFETY: all bytes of the union are initialized, the first four are those of an IPv4 next hop.
+    let ipv6_nh = unsafe { route.__bindgen_anon_4.ipv6_dst };
+    Some(Neighbour {
+        nh_family: u32::from(route.family),
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh },
+    })
+}

@@ -1,0 +1,119 @@
+//! ICMP errors about a translated packet: what the sender is told is about the packet that it sent.
+//!
+//! IPv4 alone; an ICMPv6 error about a translated packet goes on unchanged. Accepted flaw: the checksum of a UDP packet
+//! inside the error stays that of the translated one; nobody looks at it.
+
+use aya_ebpf::helpers::bpf_csum_diff;
+use keelson_ebpf_common::{
+    drop::Reason,
+    net::{Address4, Address6, Port},
+    packet::{Tuple, protocol},
+};
+
+use crate::{
+    flows,
+    ip::{Ip, V4, fold},
+    skb::{Plain, Skb},
+    transport::{Passage, replace},
+};
+
+/// Types of RFC 792: unreachable, source quench, time exceeded, parameter problem.
+const ERRORS: [u8; 4] = [3, 4, 11, 12];
+
+/// What an error holds of the packet that it is about: the header without options, and eight bytes. Wire order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Inner {
+    version_and_length: u8,
+    service: u8,
+    length_id_fragment: [u16; 3],
+    hops: u8,
+    protocol: u8,
+    checksum: u16,
+    source: u32,
+    destination: u32,
+    /// Ports of TCP and UDP; type, code and checksum of ICMP.
+    first: [u16; 2],
+    /// Of ICMP echo the identifier, then its number.
+    second: [u16; 2],
+}
+
+const _: () = assert!(size_of::<Inner>() == 28);
+// SAFETY: integers without gaps (asserted).
+unsafe impl Plain for Inner {}
+
+/// Translates what is inside, and tells the addresses of the error itself. Whether it is an error about a flow of ours.
+#[inline(always)]
+pub fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Reason> {
+    if I::FAMILY != V4::FAMILY || ip.protocol() != I::ICMP || !flows::any() {
+        return Ok(false);
+    }
+    translate4(skb, ip.transport(), &passage.from, &mut passage.to)
+}
+
+#[inline(never)]
+fn translate4(skb: Skb, at: u32, from: &Tuple, to: &mut Tuple) -> Result<bool, Reason> {
+    let Some(icmp_type) = skb.load::<u8>(at) else { return Ok(false) };
+    if !ERRORS.contains(&icmp_type) {
+        return Ok(false);
+    }
+    let Some(mut old) = skb.load::<Inner>(at + 8) else { return Ok(false) };
+    // The error goes the way of the answers.
+    let mut back = Tuple::of_addresses(Address6([0; 4]), Address6([0; 4]), old.protocol);
+    if !read_reversed(&old, &mut back) || !flows::peek(&back, to) {
+        return Ok(false);
+    }
+    let mut new = old;
+    put_reversed(&mut new, to);
+    let size = size_of::<Inner>() as u32;
+    // SAFETY: both are memory of the size stated.
+    let difference = unsafe { bpf_csum_diff((&raw mut old).cast(), size, (&raw mut new).cast(), size, 0) };
+    replace(skb, at + 2, 0, difference as u64 & 0xffff_ffff, 0)?;
+    skb.store(at + 8, &new)?;
+    // Who sent it is a router, or the backend itself, which nobody knows.
+    if from.source != back.source {
+        to.source = from.source;
+    }
+    (to.source_port, to.destination_port, to.protocol) = (Port(0), Port(0), from.protocol);
+    Ok(true)
+}
+
+/// The flow of the packet inside, the other way round.
+#[inline(always)]
+fn read_reversed(inner: &Inner, back: &mut Tuple) -> bool {
+    let later = u16::from_be(inner.length_id_fragment[2]) & 0x1fff != 0;
+    if inner.version_and_length != 0x45 || later {
+        return false;
+    }
+    back.source = Address4(inner.destination).to_mapped();
+    back.destination = Address4(inner.source).to_mapped();
+    let icmp_type = (u16::from_be(inner.first[0]) >> 8) as u8;
+    match inner.protocol {
+        protocol::TCP | protocol::UDP => {
+            (back.destination_port, back.source_port) = (Port(inner.first[0]), Port(inner.first[1]));
+        }
+        protocol::ICMP if icmp_type == V4::ECHO.0 => back.destination_port = Port(inner.second[0]),
+        protocol::ICMP if icmp_type == V4::ECHO.1 => back.source_port = Port(inner.second[0]),
+        _ => return false,
+    }
+    true
+}
+
+/// Writes a flow into the packet inside, the other way round; the header's checksum stays right.
+#[inline(always)]
+fn put_reversed(inner: &mut Inner, back: &Tuple) {
+    let (source, destination) = (back.destination.0[3], back.source.0[3]);
+    let mut sum = u32::from(!inner.checksum);
+    for (from, to) in [(inner.source, source), (inner.destination, destination)] {
+        sum += u32::from(!(from as u16)) + u32::from(!((from >> 16) as u16)) + (to & 0xffff) + (to >> 16);
+    }
+    inner.checksum = !fold(sum);
+    (inner.source, inner.destination) = (source, destination);
+    if inner.protocol == protocol::ICMP {
+        let id = back.source_port.0 | back.destination_port.0;
+        inner.first[1] = !fold(u32::from(!inner.first[1]) + u32::from(!inner.second[0]) + u32::from(id));
+        inner.second[0] = id;
+    } else {
+        inner.first = [back.destination_port.0, back.source_port.0];
+    }
+}

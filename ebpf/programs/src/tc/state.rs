@@ -1,0 +1,111 @@
+//! The maps that only these programs have, and the globals that the loader writes.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{
+        Array, HashMap, LruHashMap,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use keelson_ebpf_common::{
+    key, layout,
+    net::Address6,
+    packet::{Client, Endpoint, External, Flow, FragmentPorts, Fragments, Range, Tuple},
+    value,
+};
+
+#[map]
+pub static ENDPOINTS: HashMap<Address6, Endpoint> =
+    HashMap::with_max_entries(layout::ENDPOINTS.max_entries, layout::ENDPOINTS.flags);
+
+#[map]
+pub static FLOWS: HashMap<Tuple, Flow> =
+    HashMap::with_max_entries(layout::FLOWS.max_entries, layout::FLOWS.flags);
+
+#[map]
+pub static FLOWS_NEW: LruHashMap<Tuple, Flow> =
+    LruHashMap::with_max_entries(layout::FLOWS_NEW.max_entries, layout::FLOWS_NEW.flags);
+
+#[map]
+pub static FLOWS_GATE: Array<u32> =
+    Array::with_max_entries(layout::FLOWS_GATE.max_entries, layout::FLOWS_GATE.flags);
+
+#[map]
+pub static FRAGMENTS: LruHashMap<Fragments, FragmentPorts> =
+    LruHashMap::with_max_entries(layout::FRAGMENTS.max_entries, layout::FRAGMENTS.flags);
+
+#[map]
+pub static ADDRESSES: HashMap<Address6, u8> =
+    HashMap::with_max_entries(layout::ADDRESSES.max_entries, layout::ADDRESSES.flags);
+
+#[map]
+pub static CLIENTS: LruHashMap<Client, value::Affinity> =
+    LruHashMap::with_max_entries(layout::CLIENTS.max_entries, layout::CLIENTS.flags);
+
+#[map]
+pub static EXTERNALS: HashMap<key::Frontend6, External> =
+    HashMap::with_max_entries(layout::EXTERNALS.max_entries, layout::EXTERNALS.flags);
+
+#[map]
+pub static EXTERNAL_TARGETS: Array<u64> =
+    Array::with_max_entries(layout::EXTERNAL_TARGETS.max_entries, layout::EXTERNAL_TARGETS.flags);
+
+#[map]
+pub static EXTERNAL_BACKENDS: Array<value::Backend6> =
+    Array::with_max_entries(layout::EXTERNAL_BACKENDS.max_entries, layout::EXTERNAL_BACKENDS.flags);
+
+#[map]
+pub static EXTERNAL_MEMBERS: HashMap<key::AffinityMember, u8> =
+    HashMap::with_max_entries(layout::EXTERNAL_MEMBERS.max_entries, layout::EXTERNAL_MEMBERS.flags);
+
+#[map]
+pub static RANGES: LpmTrie<[u32; 5], u8> =
+    LpmTrie::with_max_entries(layout::RANGES.max_entries, layout::RANGES.flags);
+
+/// Whether an address is in one of the owner's ranges.
+#[inline(always)]
+pub fn in_ranges(owner: u32, address: Address6) -> bool {
+    let Range { bits, owner, address: Address6([a, b, c, d]) } = Range::of(owner, address);
+    RANGES.get(Key::new(bits, [owner, a, b, c, d])).is_some()
+}
+
+/// The link or the node that an address is of.
+#[inline(always)]
+pub fn endpoint(address: &Address6) -> Option<&'static Endpoint> {
+    // SAFETY: an element is freed only after this program's end; the memory of a removed one may be given to another
+    // pod's meanwhile. The daemon removes a pod's element before its link, so such a packet was to be lost anyway.
+    unsafe { ENDPOINTS.get(address) }
+}
+
+macro_rules! global {
+    ($(#[$doc:meta])* $name:ident: $type:ty = $value:expr, $read:ident) => {
+        #[unsafe(no_mangle)]
+        static $name: $type = $value;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $read() -> $type {
+            // SAFETY: a static of this program. Volatile: what the compiler sees is not what the loader writes.
+            unsafe { (&raw const $name).read_volatile() }
+        }
+    };
+}
+
+global!(
+    /// The node's IPv4 address, 0 without one.
+    NODE4: u32 = 0, node4);
+global!(
+    /// The node's IPv6 address, zeros without one.
+    NODE6: [u32; 4] = [0; 4], node6);
+global!(
+    /// The uplink's index, 0 without one.
+    UPLINK: u32 = 0, uplink);
+global!(
+    /// The first port of translated sources, host order.
+    PORTS_FIRST: u32 = 0, ports_first);
+global!(
+    /// How many such ports there are.
+    PORTS_COUNT: u32 = 0, ports_count);
+global!(
+    /// Whether what leaves the cluster gets the node's address.
+    MASQUERADE: u32 = 0, masquerade);

@@ -1,0 +1,181 @@
+//! The transport header: which flow a packet is of, and the flow's translation written into it.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_csum_diff, bpf_l4_csum_replace},
+};
+use keelson_ebpf_common::{
+    drop::Reason,
+    net::{Address6, Port},
+    packet::{FragmentPorts, Fragments, Tuple, protocol},
+};
+
+use crate::{
+    ip::{Ip, Part},
+    skb::Skb,
+    state::FRAGMENTS,
+};
+
+/// Bits of the TCP header's flags (RFC 9293).
+pub mod tcp {
+    pub const FIN: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const RST: u8 = 4;
+    pub const ACK: u8 = 16;
+}
+
+/// What of the packet states its flow, and so has to be rewritten.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Kind {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP echo or an answer to it.
+    Echo,
+    /// Nothing beyond the addresses: a later fragment, or an ICMP error whose inner packet is rewritten already.
+    AddressesOnly,
+}
+
+/// A packet's flow before and after.
+///
+/// There is one for a run of a program, changed in place: a program has 512 bytes of stack. And none of its fields is a
+/// variant with something in it: what the others leave undefined may come to lie in a register that the verifier refuses to
+/// see stored.
+pub struct Passage {
+    pub from: Tuple,
+    pub to: Tuple,
+    pub kind: Kind,
+    /// Of TCP, else none.
+    pub flags: u8,
+}
+
+impl Passage {
+    /// A packet of which only the addresses count, unchanged so far.
+    #[inline(always)]
+    pub fn of<I: Ip>(ip: &I) -> Self {
+        let from = Tuple::of_addresses(ip.source(), ip.destination(), ip.protocol());
+        Self { from, to: from, kind: Kind::AddressesOnly, flags: 0 }
+    }
+
+    /// Reads the packet's flow, if that can be told.
+    #[inline(always)]
+    pub fn read<I: Ip>(&mut self, skb: Skb, ip: &I) -> bool {
+        let (tuple, protocol) = (&mut self.from, ip.protocol());
+        if let Part::Later(id) = ip.part() {
+            return recall(tuple, id);
+        }
+        if protocol == protocol::TCP {
+            let Some([source, destination, .., flags]) = skb.load::<[u16; 7]>(ip.transport()) else {
+                return false;
+            };
+            (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
+            (self.kind, self.flags) = (Kind::Tcp, u16::from_be(flags) as u8);
+        } else if protocol == protocol::UDP {
+            let Some([source, destination]) = skb.load::<[u16; 2]>(ip.transport()) else { return false };
+            (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
+            self.kind = Kind::Udp;
+        } else if protocol == I::ICMP {
+            let Some([type_and_code, _, id]) = skb.load::<[u16; 3]>(ip.transport()) else { return false };
+            let icmp_type = (u16::from_be(type_and_code) >> 8) as u8;
+            if icmp_type == I::ECHO.0 {
+                tuple.source_port = Port(id);
+            } else if icmp_type == I::ECHO.1 {
+                tuple.destination_port = Port(id);
+            } else {
+                return false;
+            }
+            self.kind = Kind::Echo;
+        } else {
+            return false;
+        }
+        if let Part::First(id) = ip.part() {
+            remember(tuple, id);
+        }
+        true
+    }
+}
+
+#[inline(always)]
+fn fragments(tuple: &Tuple, id: u16) -> Fragments {
+    let Tuple { source, destination, protocol, .. } = *tuple;
+    Fragments { source, destination, id, protocol, pad: 0 }
+}
+
+/// Whether the first fragment was seen: then its ports are this one's.
+///
+/// Not an `Option` of ports: the compiler would give it back in a register of which half is undefined, and the verifier
+/// refuses to see such a register moved.
+#[inline(never)]
+fn recall(tuple: &mut Tuple, id: u16) -> bool {
+    // SAFETY: an LRU element may be given away while it is read: when 1,024 younger datagrams come between.
+    let Some(ports) = (unsafe { FRAGMENTS.get(&fragments(tuple, id)) }) else { return false };
+    (tuple.source_port, tuple.destination_port) = (ports.source, ports.destination);
+    true
+}
+
+/// Without room the later fragments are not understood, and the datagram is lost as if one were.
+#[inline(never)]
+fn remember(tuple: &Tuple, id: u16) {
+    let ports = FragmentPorts { source: tuple.source_port, destination: tuple.destination_port };
+    let _ = FRAGMENTS.insert(&fragments(tuple, id), &ports, 0);
+}
+
+/// Makes the transport header of `from` that of `to`, with its checksum, which may be a partial one: the kernel's helper
+/// knows. The addresses themselves are not written here.
+#[inline(always)]
+pub fn write<I: Ip>(skb: Skb, ip: &I, kind: Kind, from: &Tuple, to: &Tuple) -> Result<(), Reason> {
+    let at = ip.transport();
+    match kind {
+        Kind::AddressesOnly => Ok(()),
+        Kind::Tcp => {
+            sum_addresses(skb, at + 16, from, to, 0)?;
+            write_ports(skb, at, at + 16, from, to, 0)
+        }
+        Kind::Udp => {
+            // No checksum (RFC 768) stays no checksum, and none becomes one.
+            sum_addresses(skb, at + 6, from, to, u64::from(BPF_F_MARK_MANGLED_0))?;
+            write_ports(skb, at, at + 6, from, to, u64::from(BPF_F_MARK_MANGLED_0))
+        }
+        Kind::Echo => {
+            if I::ICMP_HAS_PSEUDO_HEADER {
+                sum_addresses(skb, at + 2, from, to, 0)?;
+            }
+            let id = |tuple: &Tuple| tuple.source_port.0 | tuple.destination_port.0;
+            replace(skb, at + 2, u64::from(id(from)), u64::from(id(to)), 2)?;
+            skb.store(at + 4, &id(to))
+        }
+    }
+}
+
+#[inline(always)]
+fn write_ports(skb: Skb, at: u32, sum_at: u32, from: &Tuple, to: &Tuple, flags: u64) -> Result<(), Reason> {
+    let (old, new) = (ports(from), ports(to));
+    if old == new {
+        return Ok(());
+    }
+    replace(skb, sum_at, u64::from(old), u64::from(new), flags | 4)?;
+    skb.store(at, &new)
+}
+
+/// The difference of the addresses, which the checksum counts as a pseudo-header.
+#[inline(always)]
+fn sum_addresses(skb: Skb, sum_at: u32, from: &Tuple, to: &Tuple, flags: u64) -> Result<(), Reason> {
+    const BYTES: u32 = 2 * size_of::<Address6>() as u32;
+    let (old, new) = (core::ptr::from_ref(from).cast_mut(), core::ptr::from_ref(to).cast_mut());
+    // SAFETY: a tuple begins with its two addresses; they are only read.
+    let difference = unsafe { bpf_csum_diff(old.cast(), BYTES, new.cast(), BYTES, 0) };
+    replace(skb, sum_at, 0, difference as u64 & 0xffff_ffff, flags | u64::from(BPF_F_PSEUDO_HDR))
+}
+
+#[inline(always)]
+pub fn replace(skb: Skb, at: u32, from: u64, to: u64, flags: u64) -> Result<(), Reason> {
+    // SAFETY: the kernel's context.
+    let failed = unsafe { bpf_l4_csum_replace(skb.0, at, from, to, flags) };
+    if failed == 0 { Ok(()) } else { Err(Reason::Unwritable) }
+}
+
+#[inline(always)]
+fn ports(tuple: &Tuple) -> u32 {
+    u32::from(tuple.source_port.0) | u32::from(tuple.destination_port.0) << 16
+}
