@@ -1,14 +1,16 @@
 //! The command line of `keelson-node run`, and what follows from it.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
+use keelson_dataplane::PacketOptions;
 
 /// Parts of the daemon that can be left out, by name.
-const PARTS: [&str; 2] = ["cni", "dataplane"];
+const PARTS: [&str; 4] = ["cni", "dataplane", "packets", "tcx"];
 
 /// A node daemon's settings.
 #[derive(Args, Debug)]
@@ -79,12 +81,53 @@ pub(crate) struct RunArgs {
     /// The compiled programs of the data plane [default: those of this binary or its installation]
     #[arg(long)]
     pub(crate) ebpf_object: Option<PathBuf>,
-    /// Parts to leave out: cni, dataplane
+    /// Device by which the node reaches other nodes and the world; without it, Services are not answered from outside and
+    /// nothing is masqueraded
+    #[arg(long)]
+    pub(crate) uplink: Option<String>,
+    /// Addresses of all pods of the cluster; with it and --uplink, what pods send elsewhere gets the node's address
+    #[arg(long)]
+    pub(crate) cluster_cidr: Option<IpNet>,
+    /// Further addresses that pods reach as themselves, such as the nodes' network
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) non_masquerade_cidr: Vec<IpNet>,
+    /// Ports of Services on nodes, as the API server hands them out
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub(crate) service_node_port_range: RangeInclusive<u16>,
+    /// Parts to leave out: cni, dataplane, packets, tcx
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<String>,
 }
 
+/// Two ports with a dash between them.
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match ends {
+        Some((first, last)) if first <= last => Ok(first..=last),
+        _ => Err("give two ports, such as 30000-32767".into()),
+    }
+}
+
 impl RunArgs {
+    /// What the per-packet programs are told; `None` without them.
+    pub(crate) fn packets(&self, object: &keelson_dataplane::Object) -> Option<PacketOptions> {
+        if self.uplink.is_some() && self.cluster_cidr.is_none() {
+            tracing::info!(
+                "what pods send out of the cluster keeps their addresses: --cluster-cidr is not given"
+            );
+        }
+        let never_masqueraded = self.cluster_cidr.iter().chain(&self.non_masquerade_cidr).copied().collect();
+        self.has("packets").then(|| PacketOptions {
+            object: object.clone(),
+            uplink: self.uplink.clone(),
+            node_addresses: self.node_ip.clone(),
+            masquerade: self.cluster_cidr.is_some(),
+            never_masqueraded,
+            node_ports: self.service_node_port_range.clone(),
+            without_tcx: !self.has("tcx"),
+        })
+    }
+
     /// Path of the runtime's socket.
     pub(crate) fn runtime_socket(&self) -> anyhow::Result<PathBuf> {
         let path = self.runtime_endpoint.strip_prefix("unix://").unwrap_or(&self.runtime_endpoint);

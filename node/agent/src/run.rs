@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use keelson_cni::server::{EndpointError, Endpoints, NoEndpoints, PodEnd};
+use keelson_dataplane::PodEndpoint;
 use keelson_kubelet::{Drain, NoDrain, Parts};
 use keelson_runtime::{CriRuntime, Runtime};
 use keelson_sys::cgroups::Hierarchies;
@@ -62,6 +64,28 @@ impl Drain for DataplaneDrain {
     }
 }
 
+/// The data plane's programs at pods' links, for the network.
+struct DataplaneEndpoints(keelson_dataplane::Handle);
+
+fn endpoint(pod: PodEnd) -> PodEndpoint {
+    PodEndpoint { address: pod.address.into(), link: pod.link, mac: pod.mac, host_mac: pod.host_mac }
+}
+
+#[async_trait::async_trait]
+impl Endpoints for DataplaneEndpoints {
+    async fn add(&self, pod: PodEnd) -> Result<(), EndpointError> {
+        Ok(self.0.add_endpoint(endpoint(pod)).await?)
+    }
+
+    async fn remove(&self, pod: PodEnd) -> Result<(), EndpointError> {
+        Ok(self.0.remove_endpoint(endpoint(pod)).await?)
+    }
+
+    async fn replace(&self, pods: Vec<PodEnd>) -> Result<(), EndpointError> {
+        Ok(self.0.replace_endpoints(pods.into_iter().map(endpoint).collect()).await?)
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check()?;
@@ -72,10 +96,18 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::new(&socket));
     wait_for_runtime(runtime.as_ref()).await;
 
-    let drain = start_dataplane(&args, &client, &shutdown).await?;
+    let dataplane = start_dataplane(&args, &client, &shutdown).await?;
     if args.has("cni") {
-        start_network(&args, &client, runtime.as_ref(), &shutdown).await?;
+        let endpoints: Arc<dyn Endpoints> = match &dataplane {
+            Some(handle) => Arc::new(DataplaneEndpoints(handle.clone())),
+            None => Arc::new(NoEndpoints),
+        };
+        start_network(&args, &client, runtime.as_ref(), endpoints, &shutdown).await?;
     }
+    let drain: Arc<dyn Drain> = match dataplane {
+        Some(handle) => Arc::new(DataplaneDrain(handle)),
+        None => Arc::new(NoDrain),
+    };
     let (events_in, events) = mpsc::channel(RUNTIME_EVENTS_MAX);
     tokio::spawn(keelson_runtime::follow(socket, events_in));
     let parts = Parts {
@@ -109,9 +141,9 @@ async fn start_dataplane(
     args: &RunArgs,
     client: &kube::Client,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Arc<dyn Drain>> {
+) -> anyhow::Result<Option<keelson_dataplane::Handle>> {
     if !args.has("dataplane") {
-        return Ok(Arc::new(NoDrain));
+        return Ok(None);
     }
     let object = match &args.ebpf_object {
         Some(path) => keelson_dataplane::Object::File(path.clone()),
@@ -121,12 +153,13 @@ async fn start_dataplane(
         node_name: args.name.clone(),
         cgroup_root: args.cgroup_root.clone(),
         bpffs: args.bpffs.clone(),
+        packets: args.packets(&object),
         object,
     };
     let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
         .await
         .context("starting the data plane")?;
-    Ok(Arc::new(DataplaneDrain(handle)))
+    Ok(Some(handle))
 }
 
 /// The pods' network: what the host needs, the plugin's server, routes to the other nodes.
@@ -134,6 +167,7 @@ async fn start_network(
     args: &RunArgs,
     client: &kube::Client,
     runtime: &dyn Runtime,
+    endpoints: Arc<dyn Endpoints>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
@@ -148,7 +182,8 @@ async fn start_network(
         mtu: args.mtu,
     };
     // The maps follow the API within the rest that an address has; nothing holds it longer.
-    let server = keelson_cni::server::Server::open(config, Arc::clone(&network), Arc::new(|_| false))?;
+    let server =
+        keelson_cni::server::Server::open(config, Arc::clone(&network), endpoints, Arc::new(|_| false))?;
     let sandboxes: BTreeSet<String> =
         runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect();
     server.reconcile(&sandboxes).await.context("comparing addresses with sandboxes")?;

@@ -10,7 +10,7 @@ use keelson_cni_agent::{
     AddReply, Attachment, CheckReply, DeleteReply,
     cni_agent_server::{CniAgent, CniAgentServer},
 };
-use keelson_sys::net::{NetError, Netns, Network};
+use keelson_sys::net::{Mac, NetError, Netns, Network};
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, io, net::Ipv4Addr, path::PathBuf, sync::Arc};
 use tokio::net::UnixListener;
@@ -20,6 +20,58 @@ use tonic::{Request, Response, Status};
 
 /// Whether something in the kernel (a Service's map) still names an address; then it is not given out again yet.
 pub type Named = Arc<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
+
+/// Whoever takes the pods' packets from link to link is told of each pod: when its link is there, and before it goes.
+#[async_trait::async_trait]
+pub trait Endpoints: Send + Sync + 'static {
+    /// A pod has its link. Its network is not ready before this returns.
+    async fn add(&self, pod: PodEnd) -> Result<(), EndpointError>;
+    /// A pod's link is about to be removed; it may never have been added.
+    async fn remove(&self, pod: PodEnd) -> Result<(), EndpointError>;
+    /// After a start: exactly these pods have links.
+    async fn replace(&self, pods: Vec<PodEnd>) -> Result<(), EndpointError>;
+}
+
+/// Why it did not.
+pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A pod as its node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodEnd {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The host's end of its link.
+    pub link: String,
+    /// Hardware address of the pod's end.
+    pub mac: Mac,
+    /// Hardware address of the host's end.
+    pub host_mac: Mac,
+}
+
+impl PodEnd {
+    fn new(sandbox: &str, address: Ipv4Addr) -> PodEnd {
+        let (link, mac) = (link::host_interface(sandbox), link::pod_mac(address));
+        PodEnd { address, link, mac, host_mac: link::HOST_MAC }
+    }
+}
+
+/// Nobody: the host's own routes do it all.
+pub struct NoEndpoints;
+
+#[async_trait::async_trait]
+impl Endpoints for NoEndpoints {
+    async fn add(&self, _pod: PodEnd) -> Result<(), EndpointError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _pod: PodEnd) -> Result<(), EndpointError> {
+        Ok(())
+    }
+
+    async fn replace(&self, _pods: Vec<PodEnd>) -> Result<(), EndpointError> {
+        Ok(())
+    }
+}
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
@@ -45,6 +97,9 @@ pub enum CniServerError {
     /// The kernel.
     #[error("the pod's network")]
     Net(#[from] NetError),
+    /// The programs that take packets from link to link.
+    #[error("the short way of the pod's packets")]
+    Endpoint(#[source] EndpointError),
     /// The socket or the configuration's folder.
     #[error("{doing} {}", path.display())]
     Io {
@@ -63,6 +118,7 @@ pub struct Server {
     config: Config,
     ipam: Arc<Mutex<Ipam>>,
     network: Arc<dyn Network>,
+    endpoints: Arc<dyn Endpoints>,
     named: Named,
 }
 
@@ -71,16 +127,20 @@ impl Server {
     pub fn open(
         config: Config,
         network: Arc<dyn Network>,
+        endpoints: Arc<dyn Endpoints>,
         named: Named,
     ) -> Result<Arc<Server>, CniServerError> {
         let ipam = Ipam::open(&config.root.join("ipam.journal"), config.pod_cidr)?;
-        Ok(Arc::new(Server { config, ipam: Arc::new(Mutex::new(ipam)), network, named }))
+        Ok(Arc::new(Server { config, ipam: Arc::new(Mutex::new(ipam)), network, endpoints, named }))
     }
 
     /// Compares the leases with the sandboxes that the runtime has, after a start: what belongs to none is released, and
     /// its link, if it is still there, removed. Answers how many.
     pub async fn reconcile(&self, sandboxes: &BTreeSet<String>) -> Result<usize, CniServerError> {
         let gone = self.ipam.lock().retain(sandboxes)?;
+        let there: Vec<PodEnd> =
+            self.ipam.lock().leases().map(|lease| PodEnd::new(&lease.sandbox, lease.address)).collect();
+        self.endpoints.replace(there).await.map_err(CniServerError::Endpoint)?;
         for lease in &gone {
             tracing::info!(address = %lease.address, pod = lease.pod, "released the address of a sandbox that is gone");
             self.network.apply(&Netns::Own, &link::plan_delete(&lease.sandbox)).await?;
@@ -121,6 +181,8 @@ impl Server {
         let (host_ops, pod_ops) = link::plan_add(&link);
         self.network.apply(&Netns::Own, &host_ops).await?;
         self.network.apply(&Netns::Path(link.netns.clone()), &pod_ops).await?;
+        let end = PodEnd::new(&link.sandbox, link.address);
+        self.endpoints.add(end).await.map_err(CniServerError::Endpoint)?;
         Ok(AddReply {
             mac: link::mac_text(link::pod_mac(link.address)),
             address: format!("{}/32", link.address),
@@ -138,7 +200,12 @@ impl Server {
     }
 
     async fn detach(&self, attachment: &Attachment) -> Result<(), CniServerError> {
-        // The link first: an address that rests is on no link.
+        let lease = self.ipam.lock().lease_of(&attachment.container_id).cloned();
+        if let Some(lease) = lease {
+            let end = PodEnd::new(&lease.sandbox, lease.address);
+            self.endpoints.remove(end).await.map_err(CniServerError::Endpoint)?;
+        }
+        // Then the link: an address that rests is on no link.
         self.network.apply(&Netns::Own, &link::plan_delete(&attachment.container_id)).await?;
         let (ipam, sandbox) = (self.ipam.clone(), attachment.container_id.clone());
         on_disk(move || ipam.lock().release(&sandbox)).await?;
@@ -225,7 +292,10 @@ mod tests {
             pod_cidr: "10.244.1.0/29".parse().unwrap(),
             mtu: 1500,
         };
-        (Server::open(config, recorder.clone(), Arc::new(|_| false)).unwrap(), recorder)
+        (
+            Server::open(config, recorder.clone(), Arc::new(NoEndpoints), Arc::new(|_| false)).unwrap(),
+            recorder,
+        )
     }
 
     fn attachment(sandbox: &str) -> Request<Attachment> {

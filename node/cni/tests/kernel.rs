@@ -1,6 +1,6 @@
 //! The plan carried out by the real kernel: two pods on a node of their own reach each other over TCP.
 
-use keelson_cni::server::{Config, Server};
+use keelson_cni::server::{Config, NoEndpoints, Server};
 use keelson_cni_agent::{Attachment, cni_agent_server::CniAgent};
 use keelson_sys::{net::Netlink, sysctl};
 use nix::{
@@ -67,7 +67,9 @@ async fn attach(folder: PathBuf, one: Netns, two: Netns) -> (Netns, String, Netn
         pod_cidr: "10.244.1.0/24".parse().unwrap(),
         mtu: 1500,
     };
-    let server = Server::open(config, Arc::new(Netlink::open().unwrap()), Arc::new(|_| false)).unwrap();
+    let server =
+        Server::open(config, Arc::new(Netlink::open().unwrap()), Arc::new(NoEndpoints), Arc::new(|_| false))
+            .unwrap();
     let mut addresses = Vec::new();
     for (sandbox, netns) in [("one", &one), ("two", &two)] {
         let reply = server.add(attachment(sandbox, netns)).await.unwrap().into_inner();

@@ -81,6 +81,26 @@ pub enum Error {
         /// How far it came.
         source: BatchError,
     },
+    /// A device that is named is not there.
+    #[error("there is no network device {name} in the namespace of this process")]
+    NoDevice {
+        /// Its name.
+        name: String,
+    },
+    /// The kernel's range of local ports cannot be read.
+    #[error("net.ipv4.ip_local_port_range is {text:?}, not two ports")]
+    PortRange {
+        /// What it holds.
+        text: String,
+    },
+    /// A filter of a device could not be put or removed.
+    #[error("the filter of network device {device}")]
+    Filter {
+        /// The device.
+        device: String,
+        /// Why.
+        source: Box<aya::programs::ProgramError>,
+    },
     /// A name that cannot be a folder.
     #[error("node name {name:?} cannot name a folder of pins: it must be a DNS subdomain")]
     NodeName {

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Dataplane, Error, MapStatus};
+use crate::{
+    Dataplane, Error, MapStatus,
+    packet::{Packets, PodEndpoint},
+};
 
 /// The running data plane. Cheap to clone; dropping it stops nothing.
 #[derive(Clone, Debug)]
@@ -66,6 +69,28 @@ impl Handle {
             maps,
             unprogrammed: progress.unprogrammed.clone(),
         })
+    }
+
+    /// A pod has its link: its packets take the short way from now on. Nothing without per-packet programs.
+    pub async fn add_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
+        self.packets(move |packets| packets.add_endpoint(&pod)).await
+    }
+
+    /// A pod's link is about to be removed.
+    pub async fn remove_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
+        self.packets(move |packets| packets.remove_endpoint(&pod)).await
+    }
+
+    /// Exactly these pods have links.
+    pub async fn replace_endpoints(&self, pods: Vec<PodEndpoint>) -> Result<(), Error> {
+        self.packets(move |packets| packets.replace_endpoints(&pods)).await
+    }
+
+    async fn packets(
+        &self,
+        act: impl FnOnce(&mut Packets) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.shared.clone().blocking(|dataplane| dataplane.packets().map_or(Ok(()), act)).await
     }
 
     async fn wait(&self, reached: impl FnMut(&Progress) -> bool) {

@@ -8,6 +8,7 @@
 //! - [`plan`]: what a Service asks for, from the API's objects alone.
 //! - [`ledger`]: what the kernel holds, and the ordered steps from that to what is wanted. Pure.
 //! - [`maps`]: loads the programs, adopts what is pinned, takes the steps, attaches.
+//! - [`packet`]: the programs that see packets: what socket hooks missed, the way in from outside, the pods' own way.
 //! - [`run`]: the watches around it, for the node daemon.
 //!
 //! Owns the pins under `<bpffs>/keelson/<node>`. Does not own the programs' source (`ebpf/programs`) or the bytes in the
@@ -22,10 +23,12 @@ mod index;
 pub mod ledger;
 pub mod maps;
 mod objects;
+pub mod packet;
 pub mod plan;
 mod run;
 
 pub use error::Error;
 pub use handle::{Handle, Status};
 pub use maps::{Dataplane, MapStatus, Object, Options, remove_all};
+pub use packet::{PacketOptions, PodEndpoint};
 pub use run::{Config, run};

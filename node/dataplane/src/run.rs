@@ -22,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Dataplane, Error, Handle, Object, Options,
     handle::{Progress, Shared},
-    index::{Index, Seen},
+    index::{Changes, Index, Seen},
     maps::Applied,
     objects::{ServiceObject, SliceObject},
+    packet::{PacketOptions, Packets},
+    plan::ExternalFrontend,
 };
 
 /// Events applied in one go at most: bounds how long the first of them waits.
@@ -32,6 +34,8 @@ const EVENTS_TOGETHER_MAX: usize = 4096;
 /// Pause before everything is tried again after a failure; doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+/// Between two slices of the table of flows: a full table is gone through in about a minute.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
 /// Services that another proxy takes care of, and headless ones, are not ours; the same labels are on their slices.
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#servicekubernetesioservice-proxy-name>
@@ -48,6 +52,8 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// The compiled programs.
     pub object: Object,
+    /// What the per-packet programs are told; without it they are not there.
+    pub packets: Option<PacketOptions>,
 }
 
 /// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
@@ -58,6 +64,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         bpffs: config.bpffs,
         cgroup_root: config.cgroup_root,
         object: config.object,
+        packets: config.packets,
     };
     let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
     let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;
@@ -71,13 +78,28 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         losses: Vec::new(),
         pause: PAUSE_FIRST,
     };
+    let collector = shared.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
+            () = collect(collector) => {}
             () = follower.follow(events(&client)) => {}
         }
     });
     Ok(Handle { shared })
+}
+
+/// Takes idle flows out of the tables, slice by slice, for ever.
+async fn collect(shared: Arc<Shared>) {
+    let mut turns = tokio::time::interval(COLLECT_EVERY);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let step = |dataplane: &mut Dataplane| dataplane.packets().map(Packets::collect).transpose();
+        if let Err(error) = shared.clone().blocking(step).await {
+            tracing::warn!(error = %chain(&error), "idle flows were not looked for");
+        }
+    }
 }
 
 fn events(client: &Client) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
@@ -158,15 +180,23 @@ impl Follower {
         let shared = self.shared.clone();
         let applied = if self.whole {
             let changes = self.index.take_changes();
-            if changes.gone.is_empty() && changes.wanted.is_empty() {
+            if changes == Changes::default() {
                 return Ok(Applied::default());
             }
-            shared.blocking(move |dataplane| dataplane.change(&changes.gone, &changes.wanted)).await?
+            let change = move |dataplane: &mut Dataplane| {
+                let applied = dataplane.change(&changes.gone, &changes.wanted)?;
+                if let Some(external) = &changes.external {
+                    replace_external(dataplane, external)?;
+                }
+                Ok(applied)
+            };
+            shared.blocking(change).await?
         } else {
-            let all = self.index.take_all();
+            let (all, external) = self.index.take_all();
             let attach = !self.attached;
             let replace = move |dataplane: &mut Dataplane| {
                 let applied = dataplane.replace(&all)?;
+                replace_external(dataplane, &external)?;
                 if attach {
                     let attached = dataplane.attach()?;
                     tracing::info!(
@@ -212,6 +242,13 @@ impl Follower {
             count(&mut progress.ready_pods, losses);
         });
     }
+}
+
+fn replace_external(dataplane: &mut Dataplane, external: &[ExternalFrontend]) -> Result<(), Error> {
+    for frontend in dataplane.replace_external(external)? {
+        tracing::error!(%frontend, "there is no room for it among what is reached from outside");
+    }
+    Ok(())
 }
 
 fn count(ready_pods: &mut HashMap<Box<str>, i32>, deltas: Vec<(Box<str>, i32)>) {

@@ -110,6 +110,11 @@ impl Ipam {
         self.pool.lease_of(sandbox)
     }
 
+    /// All leases.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.pool.leases()
+    }
+
     /// Releases the leases of sandboxes that the runtime does not know; answers them.
     pub fn retain(&mut self, live: &BTreeSet<String>) -> Result<Vec<Lease>, IpamError> {
         let gone: Vec<Lease> =

@@ -36,6 +36,7 @@ impl Lab {
             cgroup_root: mount.join(&node),
             node,
             bpffs: BPFFS.into(),
+            packets: None,
             object: std::env::var_os("KEELSON_EBPF_OBJ")
                 .map_or(Object::File(object), |p| Object::File(p.into())),
         };

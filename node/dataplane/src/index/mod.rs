@@ -9,7 +9,7 @@ use kube::{Resource, runtime::watcher};
 
 use crate::{
     objects::{ServiceObject, Slice, SliceObject},
-    plan::{self, Frontend, FrontendKey, Plan, ServiceView, Unprogrammed},
+    plan::{self, ExternalFrontend, Frontend, FrontendKey, Plan, ServiceView, Unprogrammed},
 };
 
 /// Namespace and name.
@@ -27,6 +27,8 @@ pub(crate) enum Seen {
 pub(crate) struct Changes {
     pub(crate) gone: Vec<FrontendKey>,
     pub(crate) wanted: Vec<Frontend>,
+    /// All that is reached from outside, if any of it changed.
+    pub(crate) external: Option<Vec<ExternalFrontend>>,
 }
 
 /// Everything that is known of the API.
@@ -39,6 +41,8 @@ pub(crate) struct Index {
     /// The Service of each slice: a slice may be given to another.
     homes: BTreeMap<Key, Box<str>>,
     planned: BTreeMap<Key, Vec<FrontendKey>>,
+    /// What is reached from outside; of two Services with one frontend the first has it.
+    external: BTreeMap<Key, Vec<ExternalFrontend>>,
     /// Whose a frontend is: an address may pass from one Service to the next before the first is seen to go.
     owners: HashMap<FrontendKey, Key>,
     dirty: BTreeSet<Key>,
@@ -65,6 +69,7 @@ impl Index {
             slices: BTreeMap::new(),
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
+            external: BTreeMap::new(),
             owners: HashMap::new(),
             dirty: BTreeSet::new(),
             unprogrammed: BTreeMap::new(),
@@ -168,8 +173,12 @@ impl Index {
     /// Plans every Service that changed since.
     pub(crate) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
+        let mut external_changed = false;
         for key in std::mem::take(&mut self.dirty) {
-            self.plan_one(key, &mut changes);
+            external_changed |= self.plan_one(key, &mut changes);
+        }
+        if external_changed {
+            changes.external = Some(self.all_external());
         }
         let wanted: BTreeSet<_> = changes.wanted.iter().map(|frontend| frontend.key).collect();
         changes.gone.retain(|key| !wanted.contains(key));
@@ -177,9 +186,17 @@ impl Index {
     }
 
     /// Plans every Service: what the maps should hold, all told.
-    pub(crate) fn take_all(&mut self) -> Vec<Frontend> {
+    pub(crate) fn take_all(&mut self) -> (Vec<Frontend>, Vec<ExternalFrontend>) {
         self.dirty.extend(self.services.keys().cloned());
-        self.take_changes().wanted
+        (self.take_changes().wanted, self.all_external())
+    }
+
+    fn all_external(&self) -> Vec<ExternalFrontend> {
+        let mut all = BTreeMap::new();
+        for frontend in self.external.values().flatten() {
+            all.entry(frontend.key).or_insert(frontend);
+        }
+        all.into_values().cloned().collect()
     }
 
     /// Has these planned again with the next changes.
@@ -188,7 +205,8 @@ impl Index {
         self.dirty.extend(owners);
     }
 
-    fn plan_one(&mut self, key: Key, changes: &mut Changes) {
+    /// Whether what is reached from outside changed.
+    fn plan_one(&mut self, key: Key, changes: &mut Changes) -> bool {
         let plan = match self.services.get(&key) {
             Some(view) => plan::plan(
                 view,
@@ -206,9 +224,15 @@ impl Index {
         self.owners.extend(now.iter().map(|&frontend| (frontend, key.clone())));
         changes.wanted.extend(plan.frontends);
         self.note_unprogrammed(&key, plan.unprogrammed);
+        let before = if plan.external.is_empty() {
+            self.external.remove(&key).unwrap_or_default()
+        } else {
+            self.external.insert(key.clone(), plan.external.clone()).unwrap_or_default()
+        };
         if !now.is_empty() {
             self.planned.insert(key, now);
         }
+        before != plan.external
     }
 
     fn note_unprogrammed(&mut self, key: &Key, what: Vec<Unprogrammed>) {

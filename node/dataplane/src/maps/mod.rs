@@ -11,8 +11,8 @@
 mod attach;
 mod generation;
 mod lines;
-mod object;
-mod pins;
+pub(crate) mod object;
+pub(crate) mod pins;
 mod programs;
 mod remove;
 mod tables;
@@ -25,13 +25,15 @@ use keelson_sys::bpf::GracePeriod;
 pub use attach::Attached;
 use generation::Generation;
 pub use object::Object;
+use object::Part;
 use pins::Pins;
 pub use remove::remove_all;
 
 use crate::{
     Error,
     ledger::{Capacity, Full},
-    plan::{Frontend, FrontendKey},
+    packet::{PacketOptions, Packets},
+    plan::{ExternalFrontend, Frontend, FrontendKey},
 };
 
 /// Where the data plane of a node lives.
@@ -45,6 +47,8 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// The compiled programs.
     pub object: Object,
+    /// What the per-packet programs are told; without it they are not there.
+    pub packets: Option<PacketOptions>,
 }
 
 /// What a change did.
@@ -77,6 +81,7 @@ pub struct Dataplane {
     options: Options,
     grace: GracePeriod,
     generation: Generation,
+    packets: Option<Packets>,
     attached: bool,
 }
 
@@ -86,13 +91,21 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<Self, Error> {
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
         let grace = GracePeriod::new()?;
-        let generation = Generation::open(&options.object.read()?, pins, &grace)?;
-        Ok(Self { options: options.clone(), grace, generation, attached: false })
+        let generation = Generation::open(&options.object.read(Part::Sockets)?, pins, &grace)?;
+        let packets = options.packets.as_ref().map(|packets| Packets::open(packets, generation.pins()));
+        Ok(Self {
+            options: options.clone(),
+            grace,
+            generation,
+            packets: packets.transpose()?,
+            attached: false,
+        })
     }
 
     /// Makes the kernel hold exactly `wanted`.
     pub fn replace(&mut self, wanted: &[Frontend]) -> Result<Applied, Error> {
         let applied = self.generation.replace(wanted, &self.grace)?;
+        self.packets.as_mut().map_or(Ok(()), |packets| packets.replace(wanted))?;
         self.grow_for(applied, wanted)
     }
 
@@ -100,6 +113,7 @@ impl Dataplane {
     /// frontend whole: call [`Self::replace`].
     pub fn change(&mut self, gone: &[FrontendKey], wanted: &[Frontend]) -> Result<Applied, Error> {
         let applied = self.generation.change(gone, wanted, &self.grace)?;
+        self.packets.as_mut().map_or(Ok(()), |packets| packets.change(gone, wanted))?;
         self.grow_for(applied, wanted)
     }
 
@@ -107,13 +121,31 @@ impl Dataplane {
     /// layouts and scales are dropped. Call it when the maps hold what they should.
     pub fn attach(&mut self) -> Result<Attached, Error> {
         let attached = self.generation.attach(&self.options.cgroup_root)?;
+        if let Some(packets) = &mut self.packets {
+            packets.attach()?;
+        }
         self.attached = true;
         Ok(attached)
     }
 
+    /// The per-packet programs, if there are any.
+    pub fn packets(&mut self) -> Option<&mut Packets> {
+        self.packets.as_mut()
+    }
+
+    /// Exactly these frontends are reached from outside; what has no room is answered. Nothing without packets' programs.
+    pub fn replace_external(&mut self, wanted: &[ExternalFrontend]) -> Result<Vec<FrontendKey>, Error> {
+        let Some(packets) = &mut self.packets else { return Ok(Vec::new()) };
+        packets.replace_external(wanted, &self.grace)
+    }
+
     /// Sizes, memory and counters, read from the kernel.
     pub fn status(&self) -> Result<MapStatus, Error> {
-        self.generation.status()
+        let mut status = self.generation.status()?;
+        if let Some(packets) = &self.packets {
+            status.memory_bytes.extend(packets.memory_bytes(self.generation.pins())?);
+        }
+        Ok(status)
     }
 
     /// Goes over to larger tables when what was left out has room there. Tables never shrink: a cluster that had so many
@@ -128,10 +160,13 @@ impl Dataplane {
         let all: Vec<_> = all.into_values().collect();
         let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
         tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
-        let mut next = Generation::open(&self.options.object.read()?, pins, &self.grace)?;
+        let mut next = Generation::open(&self.options.object.read(Part::Sockets)?, pins, &self.grace)?;
         let full = next.replace(&all, &self.grace)?.full;
         if self.attached {
             next.attach(&self.options.cgroup_root)?;
+        }
+        if let Some(packets) = &mut self.packets {
+            packets.follow(next.pins())?;
         }
         self.generation = next;
         Ok(Applied { changed: true, full })

@@ -18,10 +18,12 @@ use crate::Error;
 
 /// Suffix of a state map of another size whose elements are being copied. bpffs allows no dots.
 const OUTGROWN: &str = "-outgrown";
+/// Name of the folder of the pins of devices' programs.
+pub(crate) const DEVICES: &str = "devices";
 
 /// The pins of one node, with the tables at one scale.
 #[derive(Debug)]
-pub(super) struct Pins {
+pub(crate) struct Pins {
     root: PathBuf,
     scale: u32,
     /// There were no tables of this layout and scale: nobody has written them, and no program has read them.
@@ -31,7 +33,7 @@ pub(super) struct Pins {
 impl Pins {
     /// Makes the folders, and puts out of the way what cannot be adopted as it is. The scale is that of the tables
     /// that are there: of two, which a daemon leaves that dies while it makes them anew, the larger.
-    pub(super) fn prepare(bpffs: &Path, node: &str) -> Result<Self, Error> {
+    pub(crate) fn prepare(bpffs: &Path, node: &str) -> Result<Self, Error> {
         if !bpf::is_bpffs(bpffs)? {
             return Err(Error::NoBpffs { path: bpffs.into() });
         }
@@ -41,7 +43,7 @@ impl Pins {
     }
 
     /// As [`Self::prepare`], for tables of another scale.
-    pub(super) fn at_scale(&self, scale: u32) -> Result<Self, Error> {
+    pub(crate) fn at_scale(&self, scale: u32) -> Result<Self, Error> {
         Self::at(self.root.clone(), scale)
     }
 
@@ -59,21 +61,31 @@ impl Pins {
         Ok(pins)
     }
 
-    pub(super) fn scale(&self) -> u32 {
+    pub(crate) fn scale(&self) -> u32 {
         self.scale
     }
 
     /// Whether the tables made from the API's objects are empty and nobody's yet.
-    pub(super) fn fresh(&self) -> bool {
+    pub(crate) fn fresh(&self) -> bool {
         self.fresh
     }
 
-    /// All maps, as they are at this scale.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> {
+    /// The maps of the socket programs, as they are at this scale.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = Shape> {
         layout::MAPS.into_iter().map(|shape| shape.at(self.scale))
     }
 
-    pub(super) fn links(&self) -> PathBuf {
+    /// Those of the per-packet programs too, whether those run or not: their state outlives a daemon without them.
+    fn all_shapes(&self) -> impl Iterator<Item = Shape> {
+        self.shapes().chain(layout::PACKET_MAPS)
+    }
+
+    /// The folder of the pins of devices' programs.
+    pub(crate) fn devices(&self) -> PathBuf {
+        self.root.join(DEVICES)
+    }
+
+    pub(crate) fn links(&self) -> PathBuf {
         self.root.join("links")
     }
 
@@ -86,7 +98,7 @@ impl Pins {
     }
 
     /// The pin of a map.
-    pub(super) fn map(&self, shape: &Shape) -> PathBuf {
+    pub(crate) fn map(&self, shape: &Shape) -> PathBuf {
         match shape.keeping {
             Keeping::Config => self.config().join(shape.name),
             Keeping::State(version) => self.state().join(format!("{}-{version}", shape.name)),
@@ -104,7 +116,7 @@ impl Pins {
     /// map of another size is renamed and copied later; one of another type has nothing that can be read.
     fn set_aside_misfits(&self) -> Result<(), Error> {
         let mut misfit = false;
-        for shape in self.shapes() {
+        for shape in self.all_shapes() {
             let path = self.map(&shape);
             let Some(found) = Map::open_pinned(&path)? else { continue };
             if fits(&shape, found.info()) {
@@ -130,8 +142,8 @@ impl Pins {
     }
 
     /// Copies what outgrown state maps hold; an element that the new map has already is younger and stays.
-    pub(super) fn migrate(&self) -> Result<(), Error> {
-        for shape in &layout::MAPS {
+    pub(crate) fn migrate(&self) -> Result<(), Error> {
+        for shape in &self.all_shapes().collect::<Vec<_>>() {
             let Some(old) = Map::open_pinned(&self.outgrown(shape))? else { continue };
             tracing::info!(map = shape.name, "copying state to a map of another size");
             let copied = if *shape == layout::CONNECTIONS {
@@ -170,16 +182,16 @@ impl Pins {
     }
 
     /// Copies once more, now that no program writes to the outgrown maps, and drops them.
-    pub(super) fn finish_migration(&self) -> Result<(), Error> {
+    pub(crate) fn finish_migration(&self) -> Result<(), Error> {
         self.migrate()?;
-        for shape in &layout::MAPS {
-            bpf::unpin(&self.outgrown(shape))?;
+        for shape in self.all_shapes() {
+            bpf::unpin(&self.outgrown(&shape))?;
         }
         Ok(())
     }
 
     /// Drops the maps of every other layout and scale, and state in versions that nobody reads any more.
-    pub(super) fn drop_others(&self) -> Result<(), Error> {
+    pub(crate) fn drop_others(&self) -> Result<(), Error> {
         for folder in subfolders(&self.root)? {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with("maps-") && name != config_name(self.scale) {
@@ -187,7 +199,7 @@ impl Pins {
                 remove_folder(&folder)?;
             }
         }
-        let ours: Vec<_> = self.shapes().map(|shape| self.map(&shape)).collect();
+        let ours: Vec<_> = self.all_shapes().map(|shape| self.map(&shape)).collect();
         for state in subfolders(&self.state())?.iter().filter(|path| !ours.contains(path)) {
             tracing::info!(path = %state.display(), "dropping state of another layout");
             bpf::unpin(state)?;
@@ -204,7 +216,7 @@ fn copy_elements(old: &Map, new: &Map) -> Result<(), BpfError> {
 }
 
 /// `<bpffs>/keelson/<node>`. bpffs allows no dots in names; no node's name has an underscore.
-pub(super) fn root(bpffs: &Path, node: &str) -> Result<PathBuf, Error> {
+pub(crate) fn root(bpffs: &Path, node: &str) -> Result<PathBuf, Error> {
     let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
     if node.is_empty() || node.len() > 253 || !node.bytes().all(valid) {
         return Err(Error::NodeName { name: node.into() });
@@ -216,7 +228,7 @@ fn config_name(scale: u32) -> String {
     format!("maps-{:016x}-{scale}", layout::CONFIG_HASH)
 }
 
-pub(super) fn fits(shape: &Shape, found: MapInfo) -> bool {
+pub(crate) fn fits(shape: &Shape, found: MapInfo) -> bool {
     found.map_type == shape.map_type as u32
         && found.key_size == shape.key_size
         && found.value_size == shape.value_size
@@ -224,7 +236,7 @@ pub(super) fn fits(shape: &Shape, found: MapInfo) -> bool {
         && found.flags == shape.flags
 }
 
-pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -234,7 +246,7 @@ pub(super) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Removes a folder of pins; absent is fine.
-pub(super) fn remove_folder(folder: &Path) -> Result<(), Error> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), Error> {
     for pin in subfolders(folder)? {
         bpf::unpin(&pin)?;
     }
@@ -244,7 +256,7 @@ pub(super) fn remove_folder(folder: &Path) -> Result<(), Error> {
     }
 }
 
-pub(super) fn file<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
+pub(crate) fn file<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
     move |source| Error::File { doing, path: path.into(), source }
 }
 

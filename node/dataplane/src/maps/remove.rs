@@ -8,7 +8,7 @@ use super::{
     pins::{self, file, remove_folder, subfolders},
     programs::HOOKS,
 };
-use crate::Error;
+use crate::{Error, packet};
 
 /// Detaches everything of a node and removes its pins; what is not there is fine. Needs no daemon, and none may run.
 ///
@@ -24,6 +24,7 @@ pub fn remove_all(bpffs: &Path, node: &str) -> Result<(), Error> {
         }
         bpf::unpin(&path)?;
     }
+    packet::detach_all(&root.join(pins::DEVICES))?;
     for folder in subfolders(&root)? {
         remove_folder(&folder)?;
     }

@@ -14,8 +14,8 @@ use std::net::IpAddr;
 
 use endpoints::backends;
 pub use types::{
-    Backend, Endpoint, Family, Frontend, FrontendKey, Plan, Protocol, ServicePort, ServiceView, SlicePort,
-    SliceView, Unprogrammed,
+    Backend, Endpoint, ExternalFrontend, Family, Frontend, FrontendKey, Plan, Protocol, ServicePort,
+    ServiceView, SlicePort, SliceView, Unprogrammed,
 };
 
 /// Seconds that `sessionAffinity: ClientIP` lasts unless the Service says otherwise (`v1.DefaultClientIPServiceAffinitySeconds`).
@@ -23,7 +23,7 @@ pub const AFFINITY_DEFAULT_S: u32 = 10_800;
 
 /// Everything that a Service asks of the kernel. Slices of other Services must not be among `slices`.
 pub fn plan<'a>(service: &ServiceView, slices: impl Iterator<Item = &'a SliceView> + Clone) -> Plan {
-    let mut plan = Plan { frontends: Vec::new(), unprogrammed: service.unprogrammed.clone() };
+    let mut plan = Plan { unprogrammed: service.unprogrammed.clone(), ..Plan::default() };
     for &address in &service.cluster_ips {
         for port in &service.ports {
             let Some(protocol) = port.protocol else {

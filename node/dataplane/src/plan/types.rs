@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use ipnet::IpNet;
 pub use keelson_ebpf_common::net::Protocol;
 
 /// A Service of the API, as far as the data plane cares. Headless and ExternalName Services have no `cluster_ips`.
@@ -114,11 +115,29 @@ pub struct Frontend {
     pub affinity_s: u32,
 }
 
+/// A frontend that is reached from outside of the cluster, and where it leads: a node port, an external address, a load
+/// balancer's address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExternalFrontend {
+    /// What clients connect to.
+    pub key: FrontendKey,
+    /// Sorted, without duplicates. With `externalTrafficPolicy: Local` those of this node alone.
+    pub backends: Vec<Backend>,
+    /// `externalTrafficPolicy: Local`: without backends, connections are dropped rather than refused.
+    pub local_backends_only: bool,
+    /// `loadBalancerSourceRanges`; empty for everybody.
+    pub source_ranges: Vec<IpNet>,
+    /// Session affinity in seconds, 0 for none.
+    pub affinity_s: u32,
+}
+
 /// All that a Service asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
     /// Its frontends.
     pub frontends: Vec<Frontend>,
+    /// Those that are reached from outside.
+    pub external: Vec<ExternalFrontend>,
     /// What it asks for and does not get.
     pub unprogrammed: Vec<Unprogrammed>,
 }

@@ -1,0 +1,208 @@
+//! The per-packet programs of a node: loaded beside the socket programs, on whose tables they look, and attached to devices.
+//!
+//! ```text
+//! <bpffs>/keelson/<node>/devices/<device>-<direction>   links of devices (tcx), or the programs of filters (clsact)
+//!                       /state/<map>-<version>          endpoints, flows and the like
+//! ```
+//! - [`settings`]: what the programs are told as constants; which ports translated sources get (pure).
+//! - [`load`]: programs and maps. [`attach`]: devices.
+//! - [`endpoints`], [`addresses`], [`external`]: what the tables are to hold, from pods, frontends, plans.
+//! - [`collect`]: idle flows out of the table, a slice at a time.
+//!
+//! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
+
+mod addresses;
+mod attach;
+mod collect;
+mod endpoints;
+mod external;
+mod load;
+mod settings;
+
+pub use attach::{Method, Side};
+pub use collect::FlowCount;
+pub use endpoints::PodEndpoint;
+pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
+
+pub(crate) use attach::detach_all;
+
+use std::{fs, net::IpAddr, path::PathBuf};
+
+use addresses::Addresses;
+use attach::{Devices, Present};
+use collect::Collector;
+use endpoints::Endpoints;
+use external::Externals;
+use keelson_ebpf_common::packet::{mark, protocol};
+use keelson_sys::bpf::{GracePeriod, Ran, run_once};
+use load::Loaded;
+use settings::Constants;
+
+use crate::{
+    Error,
+    maps::{
+        object::Part,
+        pins::{Pins, file},
+    },
+    plan::{Backend, ExternalFrontend, Frontend, FrontendKey, Protocol},
+};
+
+/// The per-packet programs, loaded, and their maps.
+#[derive(Debug)]
+pub struct Packets {
+    options: PacketOptions,
+    constants: Constants,
+    loaded: Loaded,
+    devices: Devices,
+    endpoints: Endpoints,
+    addresses: Addresses,
+    externals: Externals,
+    collector: Collector,
+    /// The tables are filled, and all programs are this daemon's.
+    attached: bool,
+}
+
+impl Packets {
+    /// Loads the programs onto the tables of the socket programs, which must be there, and adopts or makes their own.
+    /// Attaches nothing yet.
+    pub(crate) fn open(options: &PacketOptions, pins: &Pins) -> Result<Self, Error> {
+        let constants = Constants::from(options)?;
+        let loaded = Loaded::load(&options.object.read(Part::Packets)?, pins, &constants)?;
+        let endpoints = Endpoints::open(pins)?;
+        endpoints.put_node(&options.node_addresses)?;
+        let externals = Externals::open(pins)?;
+        externals.put_cluster_ranges(&options.never_masqueraded)?;
+        let folder = pins.devices();
+        fs::create_dir_all(&folder).map_err(file("making the folder", &folder))?;
+        Ok(Self {
+            options: options.clone(),
+            constants,
+            loaded,
+            devices: Devices::new(folder, options.without_tcx),
+            endpoints,
+            addresses: Addresses::open(pins)?,
+            externals,
+            collector: Collector::open(pins)?,
+            attached: false,
+        })
+    }
+
+    /// Loads the programs anew onto the tables of another generation, and puts them in the place of the old ones at every
+    /// device.
+    pub(crate) fn follow(&mut self, pins: &Pins) -> Result<(), Error> {
+        self.loaded = Loaded::load(&self.options.object.read(Part::Packets)?, pins, &self.constants)?;
+        self.devices.update_all(&mut self.loaded)
+    }
+
+    /// Attaches to the uplink, and puts the programs in the place of those that an earlier daemon left at pods' links.
+    pub(crate) fn attach(&mut self) -> Result<(), Error> {
+        self.devices.adopt(&mut self.loaded)?;
+        self.attached = true;
+        match &self.options.uplink {
+            Some(uplink) => {
+                self.devices.attach(&mut self.loaded, uplink, Side::Uplink, Present::Replaced)?;
+                let method = self.devices.method();
+                tracing::info!(
+                    %uplink, ?method, masquerade = self.constants.masquerade,
+                    "packets of the uplink are translated and redirected"
+                );
+            }
+            None => tracing::info!(
+                "no uplink is named (--uplink): Services are not answered from outside, nothing is masqueraded"
+            ),
+        }
+        Ok(())
+    }
+
+    /// How programs are attached; `None` before the first.
+    pub fn method(&self) -> Option<Method> {
+        self.devices.method()
+    }
+
+    /// A pod's link is there: packets to its address go straight into it from now on.
+    pub fn add_endpoint(&mut self, pod: &PodEndpoint) -> Result<(), Error> {
+        let ifindex = self.devices.index(&pod.link)?;
+        let present = if self.attached { Present::Replaced } else { Present::Stays };
+        self.devices.attach(&mut self.loaded, &pod.link, Side::Pod, present)?;
+        self.endpoints.put(pod, ifindex)
+    }
+
+    /// A pod's link is about to go.
+    pub fn remove_endpoint(&mut self, pod: &PodEndpoint) -> Result<(), Error> {
+        self.endpoints.remove(pod.address)?;
+        self.devices.forget(&pod.link, Side::Pod)
+    }
+
+    /// Exactly these pods are there. One whose link is gone is left out.
+    pub fn replace_endpoints(&mut self, pods: &[PodEndpoint]) -> Result<(), Error> {
+        let mut there = Vec::new();
+        for pod in pods {
+            match self.add_endpoint(pod) {
+                Ok(()) => there.push(pod.address),
+                Err(Error::NoDevice { name }) => {
+                    tracing::warn!(link = name, address = %pod.address, "a pod's link is gone; its address is left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let node = self.options.node_addresses.iter().copied();
+        self.endpoints.keep_only(there.into_iter().chain(node))
+    }
+
+    /// Frontends inside the cluster changed: their addresses answer to echo.
+    pub(crate) fn change(&mut self, gone: &[FrontendKey], wanted: &[Frontend]) -> Result<(), Error> {
+        self.addresses.change(gone, wanted)
+    }
+
+    /// Exactly these frontends are there.
+    pub(crate) fn replace(&mut self, wanted: &[Frontend]) -> Result<(), Error> {
+        self.addresses.replace(wanted)
+    }
+
+    /// Exactly these frontends are reached from outside. Answers those for which there was no room.
+    pub fn replace_external(
+        &mut self,
+        wanted: &[ExternalFrontend],
+        grace: &GracePeriod,
+    ) -> Result<Vec<FrontendKey>, Error> {
+        self.externals.replace(wanted, grace)
+    }
+
+    /// Removes idle and stale flows from a slice of the table. How many flows the last whole round found.
+    pub fn collect(&mut self) -> Result<FlowCount, Error> {
+        let (addresses, externals) = (&self.addresses, &self.externals);
+        self.collector.step(|key, flow| {
+            let translated = (key.destination, key.destination_port)
+                != (flow.becomes.destination, flow.becomes.destination_port);
+            if key.protocol != protocol::UDP || flow.marks & mark::REVERSE != 0 || !translated {
+                return false;
+            }
+            let (address, port) = (key.destination.to_ip(), key.destination_port.number());
+            let frontend = FrontendKey { address, port, protocol: Protocol::Udp };
+            let (address, port) = (flow.becomes.destination.to_ip(), flow.becomes.destination_port.number());
+            let backend = Backend::new(address, port);
+            let leads_there = |backends: &[Backend]| backends.contains(&backend);
+            !leads_there(addresses.udp_backends(&frontend)) && !leads_there(externals.backends(&frontend))
+        })
+    }
+
+    /// What a program does with a packet on a device, for tests and tools. Nothing is sent.
+    pub fn run(&self, program: &str, ifindex: u32, packet: &[u8]) -> Result<Ran, Error> {
+        Ok(run_once(self.loaded.program(program)?, ifindex, packet)?)
+    }
+
+    /// Kernel memory by map.
+    pub(crate) fn memory_bytes(&self, pins: &Pins) -> Result<Vec<(&'static str, u64)>, Error> {
+        load::memory_bytes(pins)
+    }
+
+    /// The node's own addresses.
+    pub fn node_addresses(&self) -> &[IpAddr] {
+        &self.options.node_addresses
+    }
+
+    /// The folder of the devices' pins.
+    pub fn pins(&self) -> &PathBuf {
+        self.devices.folder()
+    }
+}

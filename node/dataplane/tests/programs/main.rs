@@ -1,0 +1,13 @@
+//! The per-packet programs, each run once on a packet in the real kernel: verdict and bytes, for every branch that drops or
+//! rewrites. Nothing is sent.
+//!
+//! Needs root, a bpffs at /sys/fs/bpf and the compiled programs; else each test says why it was skipped.
+
+mod attach;
+mod errors;
+mod external;
+mod forward;
+mod lab;
+mod masquerade;
+mod packet;
+mod services;

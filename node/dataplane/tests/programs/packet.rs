@@ -1,0 +1,226 @@
+//! Packets made and told: bytes from a few words, and a line of words from bytes, whose checksums must be right.
+
+use std::net::{IpAddr, SocketAddr};
+
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
+
+/// Options of a SYN: segment size, selective acknowledgements, timestamps, window scale.
+const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+
+pub(crate) const POD_MAC: [u8; 6] = [10, 88, 10, 244, 1, 2];
+pub(crate) const HOST_MAC: [u8; 6] = [0xee, 0x4b, 0x4c, 0, 0, 1];
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+pub(crate) fn tcp(from: &str, to: &str, flags: u8) -> Vec<u8> {
+    tcp_with(from, to, flags, b"")
+}
+
+pub(crate) fn tcp_with(from: &str, to: &str, flags: u8, data: &[u8]) -> Vec<u8> {
+    let (from, to) = (socket(from), socket(to));
+    let options: &[u8] = if flags & SYN != 0 { &OPTIONS } else { &[] };
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&from.port().to_be_bytes());
+    bytes.extend_from_slice(&to.port().to_be_bytes());
+    bytes.extend_from_slice(&0xffff_ffff_u32.to_be_bytes());
+    bytes.extend_from_slice(&7_u32.to_be_bytes());
+    bytes.push((((20 + options.len()) / 4) << 4) as u8);
+    bytes.push(flags);
+    bytes.extend_from_slice(&[0xfa, 0xf0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(options);
+    bytes.extend_from_slice(data);
+    datagram(from.ip(), to.ip(), 6, Some(16), bytes)
+}
+
+pub(crate) fn udp(from: &str, to: &str, data: &[u8]) -> Vec<u8> {
+    let (from, to) = (socket(from), socket(to));
+    datagram(from.ip(), to.ip(), 17, Some(6), udp_bytes(from, to, data))
+}
+
+fn udp_bytes(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&from.port().to_be_bytes());
+    bytes.extend_from_slice(&to.port().to_be_bytes());
+    bytes.extend_from_slice(&(8 + data.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+/// UDP over IPv4 without a checksum.
+pub(crate) fn udp_unsummed(from: &str, to: &str, data: &[u8]) -> Vec<u8> {
+    let (from, to) = (socket(from), socket(to));
+    datagram(from.ip(), to.ip(), 17, None, udp_bytes(from, to, data))
+}
+
+pub(crate) fn echo(from: &str, to: &str, id: u16, is_answer: bool) -> Vec<u8> {
+    let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    let [request, answer, protocol] = if from.is_ipv4() { [8, 0, 1] } else { [128, 129, 58] };
+    let mut bytes = vec![if is_answer { answer } else { request }, 0, 0, 0];
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(&[0, 1]);
+    bytes.extend_from_slice(b"0123456789abcdef");
+    datagram(from, to, protocol, Some(2), bytes)
+}
+
+/// An ICMP error of IPv4 about a packet.
+pub(crate) fn icmp_error(from: &str, to: &str, kind: [u8; 2], about: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind[0], kind[1], 0, 0, 0, 0, 5, 120];
+    bytes.extend_from_slice(&about[14..14 + 28]);
+    datagram(from.parse().unwrap(), to.parse().unwrap(), 1, Some(2), bytes)
+}
+
+/// The pieces of an IPv4 packet, the first with so many bytes of transport (a multiple of 8).
+pub(crate) fn fragments(packet: &[u8], first: usize, id: u16) -> [Vec<u8>; 2] {
+    let head = |length: usize, field: u16| {
+        let mut head = packet[..34].to_vec();
+        head[16..18].copy_from_slice(&(20 + length as u16).to_be_bytes());
+        head[18..20].copy_from_slice(&id.to_be_bytes());
+        head[20..22].copy_from_slice(&field.to_be_bytes());
+        head[24..26].copy_from_slice(&[0, 0]);
+        let sum = !sum(&head[14..34]);
+        head[24..26].copy_from_slice(&sum.to_be_bytes());
+        head
+    };
+    let (one, two) = packet[34..].split_at(first);
+    [
+        [head(one.len(), 0x2000), one.to_vec()].concat(),
+        [head(two.len(), (first / 8) as u16), two.to_vec()].concat(),
+    ]
+}
+
+pub(crate) fn with_hops(mut packet: Vec<u8>, hops: u8) -> Vec<u8> {
+    packet[22] = hops;
+    packet[24..26].copy_from_slice(&[0, 0]);
+    let sum = !sum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+fn datagram(
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    sum_at: Option<usize>,
+    mut transport: Vec<u8>,
+) -> Vec<u8> {
+    if let Some(at) = sum_at {
+        let sum = !sum(&[pseudo(from, to, protocol, transport.len()), transport.clone()].concat());
+        transport[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    let mut bytes = [HOST_MAC, POD_MAC].concat();
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            bytes.extend_from_slice(&[8, 0]);
+            let mut head = vec![0x45, 0];
+            head.extend_from_slice(&(20 + transport.len() as u16).to_be_bytes());
+            head.extend_from_slice(&[0x12, 0x34, 0x40, 0, 64, protocol, 0, 0]);
+            head.extend_from_slice(&from.octets());
+            head.extend_from_slice(&to.octets());
+            let sum = !sum(&head);
+            head[10..12].copy_from_slice(&sum.to_be_bytes());
+            bytes.extend(head);
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            bytes.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0]);
+            bytes.extend_from_slice(&(transport.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(&[protocol, 64]);
+            bytes.extend_from_slice(&from.octets());
+            bytes.extend_from_slice(&to.octets());
+        }
+        _ => panic!("two families"),
+    }
+    bytes.extend(transport);
+    bytes
+}
+
+/// What transport checksums count besides the transport itself; nothing for ICMP of IPv4.
+fn pseudo(from: IpAddr, to: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
+    if protocol == 1 {
+        return Vec::new();
+    }
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let tail = [&(length as u32).to_be_bytes()[..], &[0, 0, 0, protocol]].concat();
+    [octets(from), octets(to), tail].concat()
+}
+
+/// RFC 1071, by the book.
+fn sum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = 0;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Ports that tests cannot know, as they are chosen at random.
+pub(crate) fn port_of(packet: &[u8]) -> u16 {
+    let at = if packet[12] == 8 { 34 } else { 54 };
+    word(packet, at)
+}
+
+/// A packet in words.
+///
+/// # Panics
+/// When a length or a checksum is wrong.
+pub(crate) fn tell(frame: &[u8]) -> String {
+    tell_ip(&frame[14..], true)
+}
+
+fn tell_ip(packet: &[u8], whole: bool) -> String {
+    let (from, to, protocol, hops, transport, later) = if packet[0] >> 4 == 4 {
+        assert_eq!(sum(&packet[..20]), 0xffff, "the header's checksum");
+        let octets = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+        assert!(!whole || usize::from(word(packet, 2)) == packet.len(), "the header's length");
+        (octets(12), octets(16), packet[9], packet[8], &packet[20..], word(packet, 6) & 0x3fff)
+    } else {
+        let octets = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
+        assert!(!whole || usize::from(word(packet, 4)) == packet.len() - 40, "the header's length");
+        (octets(8), octets(24), packet[6], packet[7], &packet[40..], 0)
+    };
+    let ports = |text: &str| {
+        let socket = |ip, at| SocketAddr::new(ip, word(transport, at));
+        format!("{text} {} > {}", socket(from, 0), socket(to, 2))
+    };
+    let unsummed = protocol == 17 && word(transport, 6) == 0;
+    if whole && later == 0 && !unsummed {
+        let summed = [pseudo(from, to, protocol, transport.len()), transport.to_vec()].concat();
+        assert_eq!(sum(&summed), 0xffff, "the transport's checksum");
+    }
+    let text = match protocol {
+        _ if later & 0x1fff != 0 => format!("later {from} > {to}"),
+        6 if !whole => ports("tcp"),
+        6 => format!("{} {}", ports("tcp"), flags(transport[13])),
+        17 => ports("udp"),
+        1 | 58 => match (protocol, transport[0]) {
+            (1, 8) | (58, 128) => format!("echo {from} > {to} id {}", word(transport, 4)),
+            (1, 0) | (58, 129) => format!("answer {from} > {to} id {}", word(transport, 4)),
+            (_, kind) => {
+                let about = tell_ip(&transport[8..], false);
+                format!("error {kind}.{} {from} > {to} about [{about}]", transport[1])
+            }
+        },
+        other => format!("protocol {other} {from} > {to}"),
+    };
+    if hops == 64 || !whole { text } else { format!("{text} hops {hops}") }
+}
+
+fn flags(flags: u8) -> String {
+    let names = [(SYN, 'S'), (ACK, 'A'), (FIN, 'F'), (RST, 'R')];
+    names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| name).collect()
+}

@@ -1,0 +1,363 @@
+//! Namespaces and wires, servers and clients in them.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use keelson_dataplane::{
+    Dataplane, Object, Options, PacketOptions, PodEndpoint,
+    plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
+    remove_all,
+};
+use keelson_sys::bpf::is_bpffs;
+use nix::sched::{CloneFlags, setns, unshare};
+
+const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const NODE1: &str = "172.31.0.11";
+pub(crate) const NODE2: &str = "172.31.0.12";
+pub(crate) const OUTSIDE: &str = "192.0.2.7";
+pub(crate) const POD1: &str = "10.245.1.2";
+pub(crate) const POD2: &str = "10.245.1.3";
+pub(crate) const POD3: &str = "10.245.2.2";
+const POD4: &str = "10.245.1.4";
+const HOST_MAC: [u8; 6] = [0xee, 0x4b, 0x4c, 0, 0, 1];
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Namespaces of the laboratory.
+const SPACES: [&str; 8] = ["fabric", "node1", "node2", "outside", "pod1", "pod2", "pod3", "pod4"];
+
+pub(crate) struct Lab {
+    options: Options,
+    dataplane: Dataplane,
+    spaces: Spaces,
+}
+
+/// Each namespace lives as long as a file of it is open, which a thread that was in it has opened.
+struct Spaces(BTreeMap<&'static str, Arc<File>>);
+
+impl Spaces {
+    fn new() -> Self {
+        let open = |name| {
+            let thread = thread::spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                File::open("/proc/thread-self/ns/net").unwrap()
+            });
+            (name, Arc::new(thread.join().unwrap()))
+        };
+        Self(SPACES.into_iter().map(open).collect())
+    }
+
+    fn within<T: Send + 'static>(&self, space: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+        let file = self.0[space].clone();
+        let thread = thread::spawn(move || {
+            setns(&*file, CloneFlags::CLONE_NEWNET).unwrap();
+            act()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn ip(&self, space: &str, words: &str) {
+        let words = words.to_owned();
+        self.within(space, move || {
+            let done = Command::new("ip").args(words.split(' ')).status().unwrap();
+            assert!(done.success(), "ip {words}");
+        });
+    }
+
+    /// A wire between two namespaces.
+    fn wire(&self, (one, name): (&str, &str), (other, peer): (&str, &str)) {
+        use std::os::fd::AsRawFd;
+        let file = self.0[other].clone();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        self.ip(one, &format!("link add {name} type veth peer name {peer} netns {path}"));
+        self.ip(one, &format!("link set {name} up"));
+        self.ip(other, &format!("link set {peer} up"));
+    }
+}
+
+impl Lab {
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        Self::with(name, |_| {})
+    }
+
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Option<Self> {
+        match Self::prepare(name, change) {
+            Ok(lab) => Some(lab),
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                None
+            }
+        }
+    }
+
+    fn prepare(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Result<Self, String> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err("not root".into());
+        }
+        let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
+        let object = std::env::var_os("KEELSON_EBPF_OBJ").map_or(object, Into::into);
+        if !object.with_file_name("tc.o").exists() {
+            return Err(format!("no tc.o beside {}: run `cargo xtask ebpf`", object.display()));
+        }
+        if !is_bpffs(Path::new(BPFFS)).unwrap_or(false) {
+            return Err(format!("no bpffs at {BPFFS}"));
+        }
+        let spaces = Spaces::new();
+        lay(&spaces);
+        // Whoever makes the data plane is on node1, as its daemon is.
+        setns(&*spaces.0["node1"], CloneFlags::CLONE_NEWNET).map_err(|e| e.to_string())?;
+        let object = Object::File(object);
+        let mut packets = PacketOptions {
+            object: object.clone(),
+            uplink: Some("eth0".into()),
+            node_addresses: vec![NODE1.parse().unwrap()],
+            masquerade: true,
+            never_masqueraded: ["10.245.0.0/16", "172.31.0.0/24"].map(|n| n.parse().unwrap()).into(),
+            ..PacketOptions::default()
+        };
+        change(&mut packets);
+        // A cgroup in which no process is: every socket here is one that the hooks miss.
+        let node = format!("wire-{name}-{}", std::process::id());
+        let cgroup_root = cgroup2().ok_or("no cgroup2 mount")?.join(&node);
+        std::fs::create_dir(&cgroup_root).map_err(|e| e.to_string())?;
+        let options = Options { node, bpffs: BPFFS.into(), cgroup_root, object, packets: Some(packets) };
+        let opened = Dataplane::open(&options).and_then(|mut dataplane| {
+            dataplane.attach()?;
+            let packets = dataplane.packets().expect("asked for");
+            packets.add_endpoint(&pod(POD1, "pod1"))?;
+            packets.add_endpoint(&pod(POD2, "pod2"))?;
+            Ok(dataplane)
+        });
+        match opened {
+            Ok(dataplane) => Ok(Self { options, dataplane, spaces }),
+            Err(error) => {
+                clean(&options);
+                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+                panic!("{}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+            }
+        }
+    }
+
+    pub(crate) fn frontends(&mut self, frontends: &[Frontend]) {
+        assert_eq!(self.dataplane.replace(frontends).unwrap().full, []);
+    }
+
+    pub(crate) fn external(&mut self, frontends: &[ExternalFrontend]) {
+        assert_eq!(self.dataplane.replace_external(frontends).unwrap(), []);
+    }
+
+    /// A server that tells each client the address that it sees.
+    pub(crate) fn serve(&self, space: &str, address: &str, port: u16) -> Server {
+        self.server(space, address, port, |mut stream, client| {
+            let _ = stream.write_all(client.ip().to_string().as_bytes());
+        })
+    }
+
+    /// A server that sends back what it gets, a byte at a time.
+    pub(crate) fn echo(&self, space: &str, address: &str, port: u16) -> Server {
+        self.server(space, address, port, |mut stream, _| {
+            stream.set_nodelay(true).unwrap();
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+        })
+    }
+
+    fn server(
+        &self,
+        space: &str,
+        address: &str,
+        port: u16,
+        serve: impl Fn(TcpStream, SocketAddr) + Send + Clone + 'static,
+    ) -> Server {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        let listener = self.spaces.within(space, move || TcpListener::bind(address).unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            while let Ok((stream, client)) = listener.accept() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let serve = serve.clone();
+                thread::spawn(move || serve(stream, client));
+            }
+        });
+        Server { stop, thread: Some(thread), space: self.spaces.0[space].clone(), address }
+    }
+
+    /// Who the server says that we are.
+    pub(crate) fn ask(&self, space: &str, address: &str, port: u16) -> io::Result<String> {
+        let server = SocketAddr::new(address.parse().unwrap(), port);
+        self.spaces.within(space, move || {
+            let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        })
+    }
+
+    /// A server of one client that counts what it is sent.
+    pub(crate) fn bulk(&self, space: &str, address: &str, port: u16) -> JoinHandle<usize> {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        let listener = self.spaces.within(space, move || TcpListener::bind(address).unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            io::copy(&mut stream, &mut io::sink()).unwrap() as usize
+        })
+    }
+
+    /// Sends so many bytes; how many went out.
+    pub(crate) fn send(&self, space: &str, address: &str, port: u16, bytes: usize) -> io::Result<usize> {
+        let server = SocketAddr::new(address.parse().unwrap(), port);
+        self.spaces.within(space, move || {
+            let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            let chunk = vec![7; 100_000];
+            (0..bytes / chunk.len()).try_for_each(|_| stream.write_all(&chunk))?;
+            Ok(bytes / chunk.len() * chunk.len())
+        })
+    }
+
+    /// Microseconds of a request of one byte and its answer.
+    pub(crate) fn round_trips(&self, space: &str, address: &str, port: u16, rounds: u32) -> f64 {
+        let server = SocketAddr::new(address.parse().unwrap(), port);
+        self.spaces.within(space, move || {
+            let mut stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut byte = [1];
+            let start = Instant::now();
+            for _ in 0..rounds {
+                stream.write_all(&byte).unwrap();
+                stream.read_exact(&mut byte).unwrap();
+            }
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        clean(&self.options);
+    }
+}
+
+fn clean(options: &Options) {
+    let removed = remove_all(&options.bpffs, &options.node);
+    let cgroup = std::fs::remove_dir(&options.cgroup_root);
+    if !thread::panicking() {
+        removed.unwrap();
+        cgroup.unwrap();
+    }
+}
+
+/// A server's thread; ends with the value.
+pub(crate) struct Server {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    space: Arc<File>,
+    address: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Its accept() is waiting: one more client lets it see that it is to end.
+        let (space, address) = (self.space.clone(), self.address);
+        let knock = thread::spawn(move || {
+            let _ = setns(&*space, CloneFlags::CLONE_NEWNET);
+            let _ = TcpStream::connect_timeout(&address, PATIENCE);
+        });
+        let _ = knock.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lay(spaces: &Spaces) {
+    for space in SPACES {
+        spaces.ip(space, "link set lo up");
+    }
+    spaces.ip("fabric", "link add bridge type bridge stp_state 0 forward_delay 0");
+    spaces.ip("fabric", "link set bridge up");
+    for (space, address) in
+        [("node1", "172.31.0.11/24"), ("node2", "172.31.0.12/24"), ("outside", "192.0.2.7/32")]
+    {
+        spaces.wire(("fabric", space), (space, "eth0"));
+        spaces.ip("fabric", &format!("link set {space} master bridge"));
+        spaces.ip(space, &format!("address add {address} dev eth0"));
+    }
+    for node in ["node1", "node2"] {
+        spaces.ip(node, &format!("route add {OUTSIDE} dev eth0"));
+        spaces.within(node, || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    }
+    spaces.ip("outside", "route add 172.31.0.0/24 dev eth0");
+    spaces.ip("node1", &format!("route add 10.245.2.0/24 via {NODE2}"));
+    spaces.ip("node2", &format!("route add 10.245.1.0/24 via {NODE1}"));
+    for (node, pod, address) in
+        [("node1", "pod1", POD1), ("node1", "pod2", POD2), ("node2", "pod3", POD3), ("node1", "pod4", POD4)]
+    {
+        spaces.wire((node, pod), (pod, "eth0"));
+        spaces.ip(node, &format!("link set {pod} address {}", text(HOST_MAC)));
+        spaces.ip(pod, &format!("link set eth0 address {}", text(mac(address))));
+        spaces.ip(node, &format!("route add {address} dev {pod}"));
+        spaces.ip(node, &format!("neigh add {address} dev {pod} lladdr {}", text(mac(address))));
+        spaces.ip(pod, &format!("address add {address}/32 dev eth0"));
+        spaces.ip(pod, &format!("neigh add 169.254.1.1 dev eth0 lladdr {}", text(HOST_MAC)));
+        spaces.ip(pod, "route add default via 169.254.1.1 dev eth0 onlink");
+    }
+}
+
+fn mac(address: &str) -> [u8; 6] {
+    let address: std::net::Ipv4Addr = address.parse().unwrap();
+    let [a, b, c, d] = address.octets();
+    [10, 88, a, b, c, d]
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn pod(address: &str, link: &str) -> PodEndpoint {
+    PodEndpoint {
+        address: address.parse().unwrap(),
+        link: link.into(),
+        mac: mac(address),
+        host_mac: HOST_MAC,
+    }
+}
+
+fn cgroup2() -> Option<std::path::PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    line.split(' ').nth(4).map(Into::into)
+}
+
+fn key(protocol: Protocol, service: &str) -> FrontendKey {
+    let service: SocketAddr = service.parse().unwrap();
+    FrontendKey { address: service.ip(), port: service.port(), protocol }
+}
+
+pub(crate) fn frontend(protocol: Protocol, service: &str, backends: &[&str]) -> Frontend {
+    let backends = backends.iter().map(|b| b.parse().unwrap()).collect();
+    Frontend { key: key(protocol, service), backends, affinity_s: 0 }
+}
+
+pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> ExternalFrontend {
+    ExternalFrontend {
+        key: key(protocol, service),
+        backends: backends.iter().map(|b| b.parse().unwrap()).collect(),
+        local_backends_only: false,
+        source_ranges: Vec::new(),
+        affinity_s: 0,
+    }
+}
