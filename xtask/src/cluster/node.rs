@@ -4,7 +4,7 @@ use super::{
     Spec, cgroup,
     control_plane::{kubeconfig_for, node_certificate},
     daemon::Daemon,
-    spec::{CLUSTER_DNS, CLUSTER_DOMAIN, Place, SERVICE_CIDR},
+    spec::{CLUSTER_CIDR, CLUSTER_DNS, CLUSTER_DOMAIN, NODES_CIDR, Place, SERVICE_CIDR},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -65,6 +65,12 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     flag("tls-cert", &place.root().join("pki/kubelet.crt"));
     flag("tls-key", &place.root().join("pki/kubelet.key"));
     flag("client-ca", &super::control_plane::data().join("pki/ca.crt"));
+    // Alone on a machine a node does not touch the machine's own device.
+    if spec.is_split() {
+        flag("uplink", &"eth0");
+        flag("cluster-cidr", &CLUSTER_CIDR);
+        flag("non-masquerade-cidr", &NODES_CIDR);
+    }
     flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));
     Ok(Daemon {
         name: format!("{}-node", place.name),

@@ -34,6 +34,10 @@ pub(crate) struct Spec {
 }
 
 pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// Addresses of all pods, a part of which each node has.
+pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// Addresses of several nodes.
+pub(crate) const NODES_CIDR: &str = "172.30.0.0/24";
 pub(crate) const CLUSTER_DNS: &str = "10.96.0.10";
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 pub(crate) const API_PORT: u16 = 6443;
