@@ -26,7 +26,7 @@ pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 
 pub(crate) use attach::detach_all;
 
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use addresses::Addresses;
 use attach::{Devices, Present};
@@ -194,11 +194,6 @@ impl Packets {
     /// Kernel memory by map.
     pub(crate) fn memory_bytes(&self, pins: &Pins) -> Result<Vec<(&'static str, u64)>, Error> {
         load::memory_bytes(pins)
-    }
-
-    /// The node's own addresses.
-    pub fn node_addresses(&self) -> &[IpAddr] {
-        &self.options.node_addresses
     }
 
     /// The folder of the devices' pins.
