@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, value};
+use crate::{drop, key, limits, node, value};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -154,8 +154,12 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     Keeping::State(2),
 );
 
+/// [`node::port_bit`]: ports of the node that no process of it may bind.
+pub const NODE_PORTS: Shape =
+    shape::<u32, u64>("NODE_PORTS", MapType::Array, node::PORT_WORDS, 0, Keeping::State(1));
+
 /// All maps of the socket programs that have a pin.
-pub const MAPS: [Shape; 12] = [
+pub const MAPS: [Shape; 13] = [
     FRONTENDS4,
     PREFIXES4,
     FRONTENDS6,
@@ -168,17 +172,19 @@ pub const MAPS: [Shape; 12] = [
     CONNECTIONS_SPILLED,
     DATAGRAMS,
     AFFINITY,
+    NODE_PORTS,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 6] = [
+    let sources: [&[u8]; 7] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
         include_bytes!("limits.rs"),
         include_bytes!("net.rs"),
+        include_bytes!("node.rs"),
         include_bytes!("value.rs"),
     ];
     let mut hash = FNV_OFFSET;

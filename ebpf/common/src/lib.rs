@@ -14,4 +14,5 @@ pub mod key;
 pub mod layout;
 pub mod limits;
 pub mod net;
+pub mod node;
 pub mod value;

@@ -1,11 +1,12 @@
 //! The command line of `keelson-node run`, and what follows from it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
+use keelson_dataplane::PortAddresses;
 
 /// Parts of the daemon that can be left out, by name.
 const PARTS: [&str; 2] = ["cni", "dataplane"];
@@ -46,6 +47,13 @@ pub(crate) struct RunArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
+    /// Where node ports are reached: networks of the node's addresses, or `primary` [default: --node-ip, and loopback for
+    /// the node's own processes]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) nodeport_addresses: PortAddresses,
+    /// Where kube-proxy's /healthz and /livez are answered
+    #[arg(long, default_value = "0.0.0.0:10256")]
+    pub(crate) proxy_healthz_address: SocketAddr,
     /// Name servers of pods
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
     pub(crate) cluster_dns: Vec<IpAddr>,

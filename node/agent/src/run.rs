@@ -119,6 +119,10 @@ async fn start_dataplane(
     };
     let config = keelson_dataplane::Config {
         node_name: args.name.clone(),
+        node_ips: args.node_ip.clone(),
+        pod_cidrs: vec![args.pod_cidr.into()],
+        port_addresses: args.nodeport_addresses.clone(),
+        healthz: Some(args.proxy_healthz_address),
         cgroup_root: args.cgroup_root.clone(),
         bpffs: args.bpffs.clone(),
         object,

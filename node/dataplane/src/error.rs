@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use keelson_sys::bpf::{BatchError, BpfError};
+use keelson_sys::{
+    bpf::{BatchError, BpfError},
+    net::NetError,
+};
 
 /// An error of the data plane. `Display` says what we were doing, the source says why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,30 @@ pub enum Error {
         doing: &'static str,
         /// The file.
         path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The node's network namespace, by which programs tell its own sockets.
+    #[error("asking for the cookie of the node's network namespace")]
+    Namespace {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The addresses of the node's links.
+    #[error("reading the addresses of the node's links")]
+    Addresses {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Word of their changes.
+    #[error("asking to be told when the addresses of the node's links change")]
+    AddressChanges {
+        /// Why it failed.
+        source: NetError,
+    },
+    /// The answers about the data plane's own health.
+    #[error("listening for /healthz")]
+    Healthz {
         /// Why it failed.
         source: io::Error,
     },

@@ -6,6 +6,7 @@
 //! | sendmsg4/6 | sendto() of an unconnected UDP socket | the same choice every time, remember the flow |
 //! | recvmsg4/6 | recvfrom() of UDP | the source becomes the Service again |
 //! | getpeername4/6 | getpeername() | the peer is the Service |
+//! | bind4/6 | bind() in the node's own namespace | a Service's node port is in use |
 //! | sock_release | the last close() | forget the socket |
 //!
 //! An IPv4 address on an AF_INET6 socket passes the v6 hooks in mapped form, except sendto(), which passes sendmsg4.
@@ -14,10 +15,12 @@
 #![no_main]
 
 mod affinity;
+mod bind;
 mod connect;
 mod context;
 mod datagram;
 mod frontend;
+mod local;
 mod maps;
 mod record;
 mod release;

@@ -53,6 +53,10 @@ pub static AFFINITY: LruHashMap<key::Affinity, value::Affinity> =
     LruHashMap::with_max_entries(layout::AFFINITY.max_entries, layout::AFFINITY.flags);
 
 #[map]
+pub static NODE_PORTS: Array<u64> =
+    Array::with_max_entries(layout::NODE_PORTS.max_entries, layout::NODE_PORTS.flags);
+
+#[map]
 static DROPS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(layout::DROPS.max_entries, layout::DROPS.flags);
 

@@ -14,6 +14,7 @@ use crate::{
     affinity,
     context::Hook,
     frontend::{self, Leads4},
+    local,
     maps::{self, BACKENDS4, BACKENDS6},
 };
 
@@ -44,6 +45,7 @@ pub enum Entropy {
 /// Looks up an IPv4 destination.
 #[inline(always)]
 pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Address4> {
+    let Some(address) = local::resolve4(hook, address) else { return Choice::NotService };
     let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
     let target = match frontend::find4(key) {
         None => return Choice::NotService,
@@ -70,6 +72,9 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
 /// Looks up an IPv6 destination that is not a mapped address.
 #[inline(always)]
 pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Address6> {
+    if !local::may_be6(hook, address) {
+        return Choice::NotService;
+    }
     let key = Frontend6 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
     let target = match frontend::find6(&key) {
         Ok(Some(target)) => target,

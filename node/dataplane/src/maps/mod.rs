@@ -13,7 +13,9 @@ mod generation;
 mod lines;
 mod object;
 mod pins;
+mod ports;
 mod programs;
+mod records;
 mod remove;
 mod tables;
 
@@ -26,6 +28,7 @@ pub use attach::Attached;
 use generation::Generation;
 pub use object::Object;
 use pins::Pins;
+pub use records::{ServingUdp, StaleUdp};
 pub use remove::remove_all;
 
 use crate::{

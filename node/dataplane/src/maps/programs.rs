@@ -9,8 +9,11 @@ use aya::{
     EbpfLoader,
     programs::{CgroupSock, CgroupSockAddr, ProgramError},
 };
-use keelson_ebpf_common::layout;
-use keelson_sys::bpf::{AttachType, Map};
+use keelson_ebpf_common::{layout, node};
+use keelson_sys::{
+    bpf::{AttachType, Map},
+    sockets,
+};
 
 use super::pins::{Pins, fits};
 use crate::Error;
@@ -26,7 +29,7 @@ const fn hook(name: &'static str, attach_type: AttachType) -> Hook {
 }
 
 /// In the order of attaching: whoever reverses a translation before whoever makes it.
-pub(super) const HOOKS: [Hook; 9] = [
+pub(super) const HOOKS: [Hook; 11] = [
     hook("sock_release", AttachType::InetSockRelease),
     hook("getpeername4", AttachType::Inet4Getpeername),
     hook("getpeername6", AttachType::Inet6Getpeername),
@@ -36,6 +39,8 @@ pub(super) const HOOKS: [Hook; 9] = [
     hook("sendmsg6", AttachType::Udp6Sendmsg),
     hook("connect4", AttachType::Inet4Connect),
     hook("connect6", AttachType::Inet6Connect),
+    hook("bind4", AttachType::Inet4Bind),
+    hook("bind6", AttachType::Inet6Bind),
 ];
 
 /// Loaded programs, in the order of [`HOOKS`].
@@ -52,6 +57,8 @@ impl Programs {
     pub(super) fn load(object: &[u8], pins: &Pins) -> Result<Self, Error> {
         let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
         loader.override_global(layout::SCALE, &scale, true);
+        let netns = sockets::own_cookie().map_err(|source| Error::Namespace { source })?;
+        loader.override_global(node::NETNS, &netns, true);
         for shape in pins.shapes() {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);

@@ -44,7 +44,13 @@ impl Tables {
             let map = Map::open_pinned(&pins.map(shape))?;
             map.ok_or(Error::Missing { what: "map", name: shape.name })
         };
-        let state = [layout::CONNECTIONS, layout::CONNECTIONS_SPILLED, layout::DATAGRAMS, layout::AFFINITY];
+        let state = [
+            layout::CONNECTIONS,
+            layout::CONNECTIONS_SPILLED,
+            layout::DATAGRAMS,
+            layout::AFFINITY,
+            layout::NODE_PORTS,
+        ];
         Ok(Self {
             frontends4: Lines::open(open(&layout::FRONTENDS4)?)?,
             prefixes4: SharedArray::new(open(&layout::PREFIXES4)?),

@@ -9,4 +9,6 @@ mod connect;
 mod datagram;
 mod follow;
 mod grow;
+mod node_ports;
+mod stale;
 mod support;
