@@ -91,12 +91,6 @@ pub enum Error {
         /// Why it failed.
         source: NetError,
     },
-    /// The answers about the data plane's own health.
-    #[error("listening for /healthz")]
-    Healthz {
-        /// Why it failed.
-        source: io::Error,
-    },
     /// A `bpf(2)` call.
     #[error(transparent)]
     Bpf(#[from] BpfError),

@@ -71,9 +71,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let addresses = config.resolve_ports()?;
     let state = Arc::new(health::State::default());
     let listen_at = if config.port_addresses == PortAddresses::Node { Vec::new() } else { addresses.clone() };
-    let health = HealthServers::start(state.clone(), config.healthz, listen_at)
-        .await
-        .map_err(|source| Error::Healthz { source })?;
+    let health = HealthServers::start(state.clone(), config.healthz, listen_at);
     let follower = Follower::new(Parts {
         shared: shared.clone(),
         index: Index::new(&config.node_name, config.clients(), addresses),

@@ -53,16 +53,9 @@ pub(crate) struct Refused {
 impl HealthServers {
     /// Answers about the data plane itself at `proxy`. Health checks of Services are at `addresses`, everywhere if there
     /// is none.
-    pub(crate) async fn start(
-        state: Arc<State>,
-        proxy: Option<SocketAddr>,
-        addresses: Vec<IpAddr>,
-    ) -> io::Result<Self> {
-        let proxy = match proxy {
-            Some(at) => Some(Listening::start(&[at], Site::Proxy, state.clone()).await?),
-            None => None,
-        };
-        Ok(Self { state, addresses, open: HashMap::new(), _proxy: proxy })
+    pub(crate) fn start(state: Arc<State>, proxy: Option<SocketAddr>, addresses: Vec<IpAddr>) -> Self {
+        let proxy = proxy.map(|at| Listening::when_free(at, Site::Proxy, state.clone()));
+        Self { state, addresses, open: HashMap::new(), _proxy: proxy }
     }
 
     /// Has exactly these answered. What could not be opened is tried again the next time.

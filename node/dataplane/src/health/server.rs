@@ -19,6 +19,8 @@ const CONNECTIONS_MAX: usize = 32;
 const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// For the head of a request.
 const HEAD_MAX: Duration = Duration::from_secs(5);
+/// Until an address that was another's is tried again, as kube-proxy does.
+const RETRY: Duration = Duration::from_secs(5);
 /// After accept(2) failed, which is for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,6 +48,33 @@ impl Listening {
             });
         }
         Ok(Self { _open: closed.drop_guard() })
+    }
+
+    /// Listens as soon as the address is nobody else's: another proxy may still run beside this one.
+    pub(super) fn when_free(at: SocketAddr, site: Site, state: Arc<State>) -> Self {
+        let closed = CancellationToken::new();
+        let open = closed.clone().drop_guard();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = accept_when_free(at, &site, &state) => {}
+            }
+        });
+        Self { _open: open }
+    }
+}
+
+async fn accept_when_free(at: SocketAddr, site: &Site, state: &Arc<State>) {
+    let mut told = false;
+    loop {
+        match TcpListener::bind(at).await {
+            Ok(listener) => return accept(listener, site, state).await,
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                tracing::warn!(%at, %error, "waiting to listen for health checks");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -193,6 +193,7 @@ async fn follow(lab: &Lab) {
     api.event("NotProgrammed", "neither TCP nor UDP").await;
     api.event("NodePortInUse", "30080/Tcp").await;
     assert!(get("127.0.0.1:31080", "/").starts_with("HTTP/1.1 503"), "no pod of this node");
+    awaited(|| TcpStream::connect("127.0.0.1:10256").ok()).await;
     assert!(get("127.0.0.1:10256", "/healthz").starts_with("HTTP/1.1 200"));
 
     // A second slice: both answer.
