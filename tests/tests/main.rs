@@ -15,5 +15,8 @@ mod refusals;
 mod rollouts;
 mod separate;
 mod services;
+mod services_choice;
+mod services_outside;
+mod services_udp;
 mod streams;
 mod volumes;
