@@ -13,5 +13,6 @@ pub mod drop;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod metrics;
 pub mod net;
 pub mod value;

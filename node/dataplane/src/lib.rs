@@ -8,6 +8,7 @@
 //! - [`plan`]: what a Service asks for, from the API's objects alone.
 //! - [`ledger`]: what the kernel holds, and the ordered steps from that to what is wanted. Pure.
 //! - [`maps`]: loads the programs, adopts what is pinned, takes the steps, attaches.
+//! - [`flows`]: what the programs measure, with names.
 //! - [`run`]: the watches around it, for the node daemon.
 //!
 //! Owns the pins under `<bpffs>/keelson/<node>`. Does not own the programs' source (`ebpf/programs`) or the bytes in the
@@ -17,6 +18,7 @@
 
 mod encode;
 mod error;
+pub mod flows;
 mod handle;
 mod index;
 pub mod ledger;
@@ -26,6 +28,6 @@ pub mod plan;
 mod run;
 
 pub use error::Error;
-pub use handle::{Handle, Status};
+pub use handle::{Handle, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, remove_all};
 pub use run::{Config, run};

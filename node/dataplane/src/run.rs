@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dataplane, Error, Handle, Object, Options,
+    flows::Reader,
     handle::{Progress, Shared},
     index::{Index, Seen},
     maps::Applied,
@@ -32,6 +33,10 @@ const EVENTS_TOGETHER_MAX: usize = 4096;
 /// Pause before everything is tried again after a failure; doubled up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+
+/// How often the totals are looked after. What a daemon that is killed has not written down is taken for that of whoever has
+/// the address when the next one comes.
+const TOTALS_KEPT_EVERY: Duration = Duration::from_secs(10);
 
 /// Services that another proxy takes care of, and headless ones, are not ours; the same labels are on their slices.
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#servicekubernetesioservice-proxy-name>
@@ -48,6 +53,8 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// The compiled programs.
     pub object: Object,
+    /// Whether connections are measured.
+    pub measure: bool,
 }
 
 /// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
@@ -58,26 +65,48 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         bpffs: config.bpffs,
         cgroup_root: config.cgroup_root,
         object: config.object,
+        measure: config.measure,
     };
     let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
     let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;
     let (progress, _) = watch::channel(Progress::default());
-    let shared = Arc::new(Shared { dataplane: Mutex::new(dataplane), progress });
+    let shared = Arc::new(Shared {
+        meter: Arc::new(Mutex::new(dataplane.meter()?)),
+        dataplane: Mutex::new(dataplane),
+        index: Mutex::new(Index::new(&config.node_name)),
+        reader: Reader::default(),
+        progress,
+    });
+    // Whoever listened to the stream is gone with his daemon.
+    shared.meter.lock().sample(0)?;
+    shared.recall()?;
     let follower = Follower {
         shared: shared.clone(),
-        index: Index::new(&config.node_name),
         whole: false,
         attached: false,
         losses: Vec::new(),
         pause: PAUSE_FIRST,
     };
+    let keeper = shared.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = follower.follow(events(&client)) => {}
+            () = keep_totals(keeper) => {}
         }
     });
     Ok(Handle { shared })
+}
+
+/// Whose totals they are is written down, and room made among them, whether anybody asks for them or not.
+async fn keep_totals(shared: Arc<Shared>) {
+    let handle = Handle { shared };
+    loop {
+        tokio::time::sleep(TOTALS_KEPT_EVERY).await;
+        if let Err(error) = handle.services().await {
+            tracing::warn!(error = chain(&error), "the totals of Services could not be read");
+        }
+    }
 }
 
 fn events(client: &Client) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
@@ -98,7 +127,6 @@ fn events(client: &Client) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
 
 struct Follower {
     shared: Arc<Shared>,
-    index: Index,
     /// The maps hold everything up to the last change: the next needs only what differs.
     whole: bool,
     attached: bool,
@@ -121,15 +149,19 @@ impl Follower {
                 }
             };
             let Some(event) = event else { return };
-            self.index.see(event);
+            self.shared.index.lock().see(event);
             for _ in 1..EVENTS_TOGETHER_MAX {
                 let Some(Some(event)) = events.next().now_or_never() else { break };
-                self.index.see(event);
+                self.shared.index.lock().see(event);
             }
-            if self.index.complete() {
+            if self.complete() {
                 failed = !self.bring_up_to_date().await;
             }
         }
+    }
+
+    fn complete(&self) -> bool {
+        self.shared.index.lock().complete()
     }
 
     /// Applies what changed; after a failure, everything. Whether it succeeded.
@@ -150,20 +182,22 @@ impl Follower {
         }
         self.publish(succeeded, error.or_else(|| full.first().map(ToString::to_string)));
         // They are tried again with the next change, which may make room.
-        self.index.touch(full.iter().map(|full| full.frontend));
+        self.shared.index.lock().touch(full.iter().map(|full| full.frontend));
         succeeded
     }
 
     async fn apply(&mut self) -> Result<Applied, Error> {
         let shared = self.shared.clone();
         let applied = if self.whole {
-            let changes = self.index.take_changes();
+            let changes = self.shared.index.lock().take_changes();
             if changes.gone.is_empty() && changes.wanted.is_empty() {
                 return Ok(Applied::default());
             }
+            shared.settle_epoch()?;
             shared.blocking(move |dataplane| dataplane.change(&changes.gone, &changes.wanted)).await?
         } else {
-            let all = self.index.take_all();
+            let all = self.shared.index.lock().take_all();
+            shared.settle_epoch()?;
             let attach = !self.attached;
             let replace = move |dataplane: &mut Dataplane| {
                 let applied = dataplane.replace(&all)?;
@@ -186,7 +220,7 @@ impl Follower {
     /// Tells the handles which pods connections may reach from now on, before the maps send any there.
     fn announce(&mut self) {
         let (gains, losses): (Vec<_>, Vec<_>) =
-            self.index.take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
+            self.shared.index.lock().take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
         self.losses.extend(losses);
         self.shared.progress.send_if_modified(|progress| {
             count(&mut progress.ready_pods, gains);
@@ -202,7 +236,7 @@ impl Follower {
             (namespace.to_string(), name.to_string(), what.iter().map(ToString::to_string).collect())
         };
         let unprogrammed: Option<Vec<_>> =
-            self.index.take_unprogrammed().map(|all| all.iter().map(words).collect());
+            self.shared.index.lock().take_unprogrammed().map(|all| all.iter().map(words).collect());
         self.shared.progress.send_modify(|progress| {
             progress.ready |= succeeded;
             progress.error = error;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kube::{Resource, runtime::watcher};
 
 use crate::{
+    flows::{PortName, Tenure, fingerprint},
     objects::{ServiceObject, Slice, SliceObject},
     plan::{self, Frontend, FrontendKey, Plan, ServiceView, Unprogrammed},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Index {
     planned: BTreeMap<Key, Vec<FrontendKey>>,
     /// Whose a frontend is: an address may pass from one Service to the next before the first is seen to go.
     owners: HashMap<FrontendKey, Key>,
+    /// Whose a frontend was before.
+    pub(crate) tenure: Tenure,
     dirty: BTreeSet<Key>,
     unprogrammed: BTreeMap<Key, Vec<Unprogrammed>>,
     unprogrammed_changed: bool,
@@ -66,6 +69,7 @@ impl Index {
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
             owners: HashMap::new(),
+            tenure: Tenure::default(),
             dirty: BTreeSet::new(),
             unprogrammed: BTreeMap::new(),
             unprogrammed_changed: false,
@@ -200,15 +204,45 @@ impl Index {
         for frontend in self.planned.remove(&key).unwrap_or_default() {
             if !now.contains(&frontend) && self.owners.get(&frontend) == Some(&key) {
                 self.owners.remove(&frontend);
+                self.tenure.release(frontend, fingerprint(&key.0, &key.1));
                 changes.gone.push(frontend);
             }
         }
-        self.owners.extend(now.iter().map(|&frontend| (frontend, key.clone())));
+        for &frontend in &now {
+            let before =
+                self.owners.insert(frontend, key.clone()).map(|before| fingerprint(&before.0, &before.1));
+            self.tenure.claim(frontend, fingerprint(&key.0, &key.1), before);
+        }
         changes.wanted.extend(plan.frontends);
         self.note_unprogrammed(&key, plan.unprogrammed);
         if !now.is_empty() {
             self.planned.insert(key, now);
         }
+    }
+
+    /// Whose a frontend is.
+    pub(crate) fn port_name(&self, frontend: &FrontendKey) -> Option<PortName> {
+        let key = self.owners.get(frontend)?;
+        let ports = self.services.get(key).map_or(&[][..], |service| &service.ports);
+        let port = ports.iter().find(|p| p.number == frontend.port && p.protocol == Some(frontend.protocol));
+        let port = port.map(|port| port.name.clone()).unwrap_or_default();
+        Some(PortName { namespace: key.0.clone(), service: key.1.clone(), port })
+    }
+
+    /// The fingerprint of whoever has a frontend, if he had it in an epoch already; see [`Tenure::is_current`].
+    pub(crate) fn owner_in(&self, frontend: &FrontendKey, epoch: u32, stamp: Option<u64>) -> Option<u64> {
+        let key = self.owners.get(frontend)?;
+        let owner = fingerprint(&key.0, &key.1);
+        self.tenure.is_current(frontend, epoch, owner, stamp).then_some(owner)
+    }
+
+    /// The frontends of a Service, as they were last planned, and what it asks for in vain.
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<(Vec<FrontendKey>, Vec<String>)> {
+        let key: Key = (namespace.into(), name.into());
+        self.services.contains_key(&key).then(|| {
+            let unprogrammed = self.unprogrammed.get(&key).into_iter().flatten().map(ToString::to_string);
+            (self.planned.get(&key).cloned().unwrap_or_default(), unprogrammed.collect())
+        })
     }
 
     fn note_unprogrammed(&mut self, key: &Key, what: Vec<Unprogrammed>) {

@@ -121,6 +121,7 @@ async fn follow(lab: &Lab) {
         cgroup_root: lab.options.cgroup_root.clone(),
         bpffs: lab.options.bpffs.clone(),
         object: lab.options.object.clone(),
+        measure: true,
     };
     // The slices above name the node "here"; readiness of local pods goes by the node's real name.
     let here = |mut slice: Value| {

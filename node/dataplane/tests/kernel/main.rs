@@ -9,4 +9,5 @@ mod connect;
 mod datagram;
 mod follow;
 mod grow;
+mod measure;
 mod support;
