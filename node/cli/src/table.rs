@@ -82,7 +82,7 @@ mod tests {
             Some("default     a-service-with-a-very-long-name   14.2us")
         );
         let narrow = table.render(Some(40));
-        assert_eq!(narrow.lines().nth(1), Some("default     a-service-with-…   14.2us"));
+        assert_eq!(narrow.lines().nth(1), Some("default     a-service-with-a-v…   14.2us"));
         assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
     }
 }

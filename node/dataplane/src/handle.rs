@@ -160,19 +160,24 @@ impl Shared {
 
     /// Begins an epoch if an address passes from one Service to another; before the maps follow.
     pub(crate) fn settle_epoch(&self) -> Result<(), Error> {
-        if !self.index.lock().tenure.needs_epoch() {
+        let mut index = self.index.lock();
+        if !index.tenure.needs_epoch() {
             return Ok(());
         }
-        let epoch = self.meter.lock().begin_epoch()?;
-        self.index.lock().tenure.begin(epoch);
+        let mut meter = self.meter.lock();
+        let ends = meter.epoch()?;
+        for (frontend, owner) in index.tenure.former_owners() {
+            meter.keep(frontend, ends, *owner)?;
+        }
+        let epoch = meter.begin_epoch()?;
+        index.tenure.begin(epoch);
         Ok(())
     }
 
     /// What an earlier daemon wrote of whose the frontends were; before the first list is planned.
     pub(crate) fn recall(&self) -> Result<(), Error> {
-        let mut meter = self.meter.lock();
+        let (mut index, mut meter) = (self.index.lock(), self.meter.lock());
         let (epoch, reading) = (meter.epoch()?, meter.read()?);
-        let mut index = self.index.lock();
         reading.stamps(epoch).for_each(|(frontend, owner)| index.tenure.recall(frontend, owner));
         Ok(())
     }

@@ -76,7 +76,7 @@ mod tests {
         let of = |buckets: &[_], percent| figures(buckets).connect_percentile_ns(percent);
         assert_eq!(of(&[], 50), None);
         assert_eq!(of(&[(100, 200, 1)], 50), Some(150));
-        assert_eq!(of(&[(100, 200, 99), (1000, 2000, 1)], 50), Some(149));
+        assert_eq!(of(&[(100, 200, 99), (1000, 2000, 1)], 50), Some(150));
         assert_eq!(of(&[(100, 200, 99), (1000, 2000, 1)], 99), Some(199));
         assert_eq!(of(&[(100, 200, 98), (1000, 2000, 2)], 99), Some(1250));
         assert_eq!(of(&[(100, 0, 4)], 99), Some(100));

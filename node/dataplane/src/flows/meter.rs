@@ -150,15 +150,22 @@ impl Meter {
                 continue;
             }
             let Some(owner) = owned(&frontend, epoch, None) else { continue };
-            let totals = Totals { owner, ..Totals::new_zeroed() };
-            match self.totals.insert_absent(kept(&frontend, epoch).as_bytes(), totals.as_bytes()) {
-                Ok(_) => {}
-                // Full: it is tried again when there is room, see `Self::tidy`.
-                Err(e) if is_full(&e) => break,
-                Err(e) => return Err(e.into()),
+            if !self.keep(&frontend, epoch, owner)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Writes down whose a frontend was in an epoch, unless that is known. Whether there was room; else it is tried again when
+    /// there is some, see [`Self::tidy`].
+    pub(crate) fn keep(&self, frontend: &FrontendKey, epoch: u32, owner: u64) -> Result<bool, Error> {
+        let totals = Totals { owner, ..Totals::new_zeroed() };
+        match self.totals.insert_absent(kept(frontend, epoch).as_bytes(), totals.as_bytes()) {
+            Ok(_) => Ok(true),
+            Err(e) if is_full(&e) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Makes room when half the rows are taken: those of frontends that are others' now go, those of backends that are

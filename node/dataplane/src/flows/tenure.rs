@@ -25,7 +25,8 @@ pub(crate) struct Tenure {
     former: HashMap<FrontendKey, u64>,
     /// Addresses that changed hands: the first epoch of whoever has them now.
     since: HashMap<FrontendKey, u32>,
-    changed_hands: Vec<FrontendKey>,
+    /// Addresses that pass on, with the fingerprints of who had them.
+    changed_hands: Vec<(FrontendKey, u64)>,
     overflown: bool,
 }
 
@@ -33,9 +34,7 @@ impl Tenure {
     /// Someone has an address, whoever had it a moment ago.
     pub(crate) fn claim(&mut self, frontend: FrontendKey, owner: u64, before: Option<u64>) {
         let before = before.or_else(|| self.former.remove(&frontend));
-        if before.is_some_and(|before| before != owner) {
-            self.changed_hands.push(frontend);
-        }
+        self.changed_hands.extend(before.filter(|before| *before != owner).map(|before| (frontend, before)));
     }
 
     /// Someone let an address go.
@@ -57,11 +56,20 @@ impl Tenure {
         self.overflown || !self.changed_hands.is_empty()
     }
 
+    /// Who had the addresses that pass on, in the epoch that ends.
+    pub(crate) fn former_owners(&self) -> &[(FrontendKey, u64)] {
+        &self.changed_hands
+    }
+
     /// A new epoch has begun.
     pub(crate) fn begin(&mut self, epoch: u32) {
         self.overflown = false;
         self.former.clear();
-        self.since.extend(self.changed_hands.drain(..).map(|frontend| (frontend, epoch)));
+        // What they were for is written down in the daemon's own rows by now.
+        if self.since.len() >= FORMER_MAX {
+            self.since.clear();
+        }
+        self.since.extend(self.changed_hands.drain(..).map(|(frontend, _)| (frontend, epoch)));
     }
 
     /// Whether what was counted under an epoch is of whoever has the address now; `stamp` is the daemon's own row of it.

@@ -26,6 +26,13 @@ const ONE: &str = "10.96.0.7:80";
 const TWO: &str = "10.96.0.8:80";
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many, one after another, each answered.
+fn connections(service: &str, count: usize) {
+    for _ in 0..count {
+        ask(service.parse().unwrap()).unwrap();
+    }
+}
+
 /// The sums of a Service over its backends, or of one backend.
 fn figures(dataplane: &Dataplane, service: &str, backend: Option<SocketAddr>) -> Figures {
     let service: SocketAddr = service.parse().unwrap();
@@ -71,8 +78,8 @@ fn two_services_with_one_backend_are_told_apart_and_so_are_backends() {
         frontend(Protocol::Tcp, ONE, &servers.addresses),
         frontend(Protocol::Tcp, TWO, &servers.addresses[..1]),
     ]);
-    (0..40).for_each(|_| drop(ask(ONE.parse().unwrap()).unwrap()));
-    (0..10).for_each(|_| drop(ask(TWO.parse().unwrap()).unwrap()));
+    connections(ONE, 40);
+    connections(TWO, 10);
     let one = eventually(&dataplane, ONE, |f| f.ended == 40);
     let two = eventually(&dataplane, TWO, |f| f.ended == 10);
     assert_eq!((one.histogram.iter().sum::<u64>(), two.histogram.iter().sum::<u64>()), (40, 10));
@@ -96,7 +103,7 @@ fn a_slow_backend_shows_in_its_own_histogram_alone() {
     let at = slow.local_addr().unwrap();
     let dataplane =
         lab.dataplane(&[frontend(Protocol::Tcp, ONE, &fast.addresses), frontend(Protocol::Tcp, TWO, &[at])]);
-    (0..5).for_each(|_| drop(ask(ONE.parse().unwrap()).unwrap()));
+    connections(ONE, 5);
     let took = connect_slowly(&slow, TWO.parse().unwrap());
     assert!(took >= Duration::from_millis(900), "{took:?}");
     let one = eventually(&dataplane, ONE, |f| f.ended == 5);
@@ -168,19 +175,19 @@ fn totals_outlive_the_daemon_and_an_epoch_keeps_them_apart() {
     let servers = Servers::tcp("127.0.0.1", 1);
     let service = frontend(Protocol::Tcp, ONE, &servers.addresses);
     let dataplane = lab.dataplane(std::slice::from_ref(&service));
-    (0..7).for_each(|_| drop(ask(ONE.parse().unwrap()).unwrap()));
+    connections(ONE, 7);
     eventually(&dataplane, ONE, |f| f.ended == 7);
     let held = TcpStream::connect(ONE).unwrap();
     drop(dataplane);
     // While no daemon is there, programs go on.
-    (0..3).for_each(|_| drop(ask(ONE.parse().unwrap()).unwrap()));
+    connections(ONE, 3);
     let again = lab.dataplane(std::slice::from_ref(&service));
     let now = eventually(&again, ONE, |f| f.ended == 10);
     assert_eq!((now.open, now.histogram.iter().sum::<u64>()), (1, 11));
 
     // A connection belongs to the epoch in which it was made, however late it ends.
     assert_eq!(again.begin_epoch().unwrap(), 1);
-    drop(ask(ONE.parse().unwrap()).unwrap());
+    connections(ONE, 1);
     drop(held);
     eventually(&again, ONE, |f| f.ended == 12);
     let ended = |epoch: u32| {
