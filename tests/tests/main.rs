@@ -8,6 +8,7 @@ mod kubectl;
 mod netfilter;
 mod nodes;
 mod objects;
+mod observe;
 mod pods;
 mod probes;
 mod pulls;

@@ -14,15 +14,25 @@ pub enum Reason {
     ConnectionsFull = 2,
     /// The datagram was sent, but its answer will come from the backend: `DATAGRAMS` could not take the flow.
     DatagramsFull = 3,
+    /// A connection was counted among all others: there was no row left for its Service and backend.
+    TotalsFull = 4,
+    /// An event of the flow stream was lost: nobody read fast enough.
+    FlowsFull = 5,
 }
 
 /// How many reasons there are.
-pub const REASONS: u32 = 4;
+pub const REASONS: u32 = 6;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; REASONS as usize] =
-        [Self::NoBackend, Self::BadRecord, Self::ConnectionsFull, Self::DatagramsFull];
+    pub const ALL: [Self; REASONS as usize] = [
+        Self::NoBackend,
+        Self::BadRecord,
+        Self::ConnectionsFull,
+        Self::DatagramsFull,
+        Self::TotalsFull,
+        Self::FlowsFull,
+    ];
 
     /// The name in metrics and tools.
     pub const fn name(self) -> &'static str {
@@ -31,6 +41,8 @@ impl Reason {
             Self::BadRecord => "bad_record",
             Self::ConnectionsFull => "connections_full",
             Self::DatagramsFull => "datagrams_full",
+            Self::TotalsFull => "totals_full",
+            Self::FlowsFull => "flows_full",
         }
     }
 }

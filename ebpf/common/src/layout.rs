@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, node, value};
+use crate::{drop, key, limits, metrics, node, value};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -24,6 +24,8 @@ pub enum MapType {
     LruHash = 9,
     /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
     ArrayOfMaps = 12,
+    /// `BPF_MAP_TYPE_RINGBUF`; its entries are bytes.
+    RingBuf = 27,
 }
 
 /// What becomes of a map when the layout changes.
@@ -127,7 +129,7 @@ pub const CONNECTIONS: Shape = shape::<u32, value::ConnectionSlot>(
     MapType::Array,
     limits::CONNECTIONS_MAX,
     MMAPABLE,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// Socket cookie to [`value::Connection`], for sockets whose slot is another's.
 pub const CONNECTIONS_SPILLED: Shape = shape::<u64, value::Connection>(
@@ -135,7 +137,7 @@ pub const CONNECTIONS_SPILLED: Shape = shape::<u64, value::Connection>(
     MapType::Hash,
     limits::CONNECTIONS_SPILLED_MAX,
     NO_PREALLOC,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// [`key::Datagram`] to [`value::Datagram`].
 pub const DATAGRAMS: Shape = shape::<key::Datagram, value::Datagram>(
@@ -158,8 +160,23 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
 pub const NODE_PORTS: Shape =
     shape::<u32, u64>("NODE_PORTS", MapType::Array, node::PORT_WORDS, 0, Keeping::State(1));
 
+/// [`metrics::Row`] to [`metrics::Totals`].
+pub const TOTALS: Shape = shape::<metrics::Row, metrics::Totals>(
+    "TOTALS",
+    MapType::Hash,
+    limits::TOTALS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// One [`metrics::Control`], shared memory.
+pub const CONTROL: Shape =
+    shape::<u32, metrics::Control>("CONTROL", MapType::Array, 1, MMAPABLE, Keeping::State(1));
+/// Ring of [`metrics::Flow`].
+pub const FLOWS: Shape =
+    shape::<(), ()>("FLOWS", MapType::RingBuf, limits::FLOWS_BYTES, 0, Keeping::State(1));
+
 /// All maps of the socket programs that have a pin.
-pub const MAPS: [Shape; 13] = [
+pub const MAPS: [Shape; 16] = [
     FRONTENDS4,
     PREFIXES4,
     FRONTENDS6,
@@ -172,17 +189,21 @@ pub const MAPS: [Shape; 13] = [
     CONNECTIONS_SPILLED,
     DATAGRAMS,
     AFFINITY,
+    TOTALS,
+    CONTROL,
+    FLOWS,
     NODE_PORTS,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 7] = [
+    let sources: [&[u8]; 8] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
         include_bytes!("limits.rs"),
+        include_bytes!("metrics.rs"),
         include_bytes!("net.rs"),
         include_bytes!("node.rs"),
         include_bytes!("value.rs"),
@@ -198,6 +219,8 @@ pub const CONFIG_HASH: u64 = {
 
 /// The programs' global that says at which scale the tables are; the loader writes it, the verifier takes it for a constant.
 pub const SCALE: &str = "SCALE";
+/// The programs' global that says whether connections are measured: 1, or 0 for those who do without. As [`SCALE`].
+pub const MEASURE: &str = "MEASURE";
 
 /// Section of an object file that states which layout its programs were compiled from: [`MARK`].
 pub const MARK_SECTION: &str = "keelson.layout";

@@ -13,6 +13,7 @@ pub mod drop;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod metrics;
 pub mod net;
 pub mod node;
 pub mod value;

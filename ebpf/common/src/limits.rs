@@ -66,6 +66,10 @@ pub const AFFINITY_MAX: u32 = 8_192;
 /// Entries for backends of Services with session affinity, over all such Services. Half of them are granted: in a change the
 /// new ones come before the old ones go.
 pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
+/// Rows of totals (frontend, backend, epoch) in use at the same time, 1 KiB each; elements are allocated when used (8 MiB at most).
+pub const TOTALS_MAX: u32 = 8_192;
+/// Bytes of the flow stream's ring. A power of two, and a multiple of the largest page (64 KiB).
+pub const FLOWS_BYTES: u32 = 262_144;
 
 const _: () = assert!(SHARD_LINES > REACH_MAX, "a search does not come round to where it began");
 const _: () = assert!(REACH_MAX <= u8::MAX as u32, "it fits a byte of a line");

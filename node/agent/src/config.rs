@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use keelson_dataplane::PortAddresses;
 
 /// Parts of the daemon that can be left out, by name.
-const PARTS: [&str; 2] = ["cni", "dataplane"];
+const PARTS: [&str; 3] = ["cni", "dataplane", "metrics"];
 
 /// A node daemon's settings.
 #[derive(Args, Debug)]
@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     /// The compiled programs of the data plane [default: those of this binary or its installation]
     #[arg(long)]
     pub(crate) ebpf_object: Option<PathBuf>,
-    /// Parts to leave out: cni, dataplane
+    /// Parts to leave out: cni, dataplane, metrics (of connections to Services)
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<String>,
 }

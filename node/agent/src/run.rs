@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RunArgs;
-use crate::{api, host};
+use crate::observe::Observer;
+use crate::{api, host, observe};
 
 /// Runtime events that wait for the kubelet at most; the stream waits when it is full.
 const RUNTIME_EVENTS_MAX: usize = 256;
@@ -72,7 +73,16 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::new(&socket));
     wait_for_runtime(runtime.as_ref()).await;
 
-    let drain = start_dataplane(&args, &client, &shutdown).await?;
+    let dataplane = start_dataplane(&args, &client, &shutdown).await?;
+    let observer = dataplane.clone().map(|handle| Observer::new(&args.name, handle));
+    if let Some(observer) = observer.clone() {
+        let socket = args.run_dir.as_ref().unwrap_or(&args.root).join(keelson_observer::SOCKET);
+        observe::serve(observer, socket, shutdown.clone())?;
+    }
+    let drain: Arc<dyn Drain> = match dataplane {
+        Some(handle) => Arc::new(DataplaneDrain(handle)),
+        None => Arc::new(NoDrain),
+    };
     if args.has("cni") {
         start_network(&args, &client, runtime.as_ref(), &shutdown).await?;
     }
@@ -87,7 +97,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         cgroups: Arc::new(Hierarchies::read().context("finding out the host's cgroups")?),
     };
     let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
-    let server = api::start(&args, kubelet, shutdown.clone()).await?;
+    let server = api::start(&args, kubelet, observer, shutdown.clone()).await?;
     asked_to_stop().await;
     tracing::info!("stopping; pods and Services go on");
     shutdown.cancel();
@@ -109,9 +119,9 @@ async fn start_dataplane(
     args: &RunArgs,
     client: &kube::Client,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Arc<dyn Drain>> {
+) -> anyhow::Result<Option<keelson_dataplane::Handle>> {
     if !args.has("dataplane") {
-        return Ok(Arc::new(NoDrain));
+        return Ok(None);
     }
     let object = match &args.ebpf_object {
         Some(path) => keelson_dataplane::Object::File(path.clone()),
@@ -126,11 +136,12 @@ async fn start_dataplane(
         cgroup_root: args.cgroup_root.clone(),
         bpffs: args.bpffs.clone(),
         object,
+        measure: args.has("metrics"),
     };
     let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
         .await
         .context("starting the data plane")?;
-    Ok(Arc::new(DataplaneDrain(handle)))
+    Ok(Some(handle))
 }
 
 /// The pods' network: what the host needs, the plugin's server, routes to the other nodes.

@@ -102,6 +102,12 @@ pub enum Error {
         /// How far it came.
         source: BatchError,
     },
+    /// The flow stream's ring.
+    #[error("opening the ring of the flow stream")]
+    Ring(#[source] Box<aya::maps::MapError>),
+    /// Options leave it out.
+    #[error("connections are not measured on this node: it runs with --without metrics")]
+    NotMeasured,
     /// A name that cannot be a folder.
     #[error("node name {name:?} cannot name a folder of pins: it must be a DNS subdomain")]
     NodeName {

@@ -22,7 +22,7 @@ use crate::{
     Dataplane, Error,
     handle::{Progress, Shared},
     health::{self, HealthServers},
-    index::{Changes, Index, Key, Notice, Seen},
+    index::{Changes, Key, Notice, Seen},
     maps::{Applied, StaleUdp},
     notices::Notices,
     plan::{NodePort, Protocol},
@@ -37,7 +37,6 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 /// What a follower works with.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) index: Index,
     pub(crate) notices: Notices,
     pub(crate) health: HealthServers,
     pub(crate) health_state: Arc<health::State>,
@@ -82,12 +81,12 @@ impl Follower {
                 }
             };
             let Some(event) = event else { return };
-            self.parts.index.see(event);
+            self.parts.shared.index.lock().see(event);
             for _ in 1..EVENTS_TOGETHER_MAX {
                 let Some(Some(event)) = events.next().now_or_never() else { break };
-                self.parts.index.see(event);
+                self.parts.shared.index.lock().see(event);
             }
-            if self.parts.index.complete() {
+            if self.parts.shared.index.lock().complete() {
                 failed = !self.bring_up_to_date().await;
             }
         }
@@ -114,16 +113,19 @@ impl Follower {
         self.publish(succeeded, error.or_else(|| full.first().map(ToString::to_string)));
         self.follow_up(done.new_ports, done.stale).await;
         // They are tried again with the next change, which may make room.
-        self.parts.index.touch(full.iter().map(|full| full.frontend));
+        self.parts.shared.index.lock().touch(full.iter().map(|full| full.frontend));
         succeeded
     }
 
     async fn apply(&mut self) -> Result<Done, Error> {
-        let index = &mut self.parts.index;
-        let changes = if self.whole { index.take_changes() } else { index.take_all() };
+        let changes = {
+            let mut index = self.parts.shared.index.lock();
+            if self.whole { index.take_changes() } else { index.take_all() }
+        };
         if self.whole && changes == Changes::default() {
             return Ok(Done::default());
         }
+        self.parts.shared.settle_epoch()?;
         let (whole, attach) = (self.whole, !self.attached);
         let act = move |dataplane: &mut Dataplane| {
             let ports = changes.node_ports;
@@ -150,7 +152,7 @@ impl Follower {
     /// Tells the handles which pods connections may reach from now on, before the maps send any there.
     fn announce(&mut self) {
         let (gains, losses): (Vec<_>, Vec<_>) =
-            self.parts.index.take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
+            self.parts.shared.index.lock().take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
         self.losses.extend(losses);
         self.parts.shared.progress.send_if_modified(|progress| {
             count(&mut progress.ready_pods, gains);
@@ -162,7 +164,7 @@ impl Follower {
     /// be told.
     fn publish(&mut self, succeeded: bool, error: Option<String>) {
         let losses = if succeeded { std::mem::take(&mut self.losses) } else { Vec::new() };
-        let unprogrammed = self.parts.index.take_unprogrammed().map(|all| {
+        let unprogrammed = self.parts.shared.index.lock().take_unprogrammed().map(|all| {
             let told = all.into_iter().map(|((namespace, name), what)| {
                 (namespace.to_string(), name.to_string(), what.iter().map(ToString::to_string).collect())
             });
@@ -180,13 +182,15 @@ impl Follower {
 
     /// What is due once the maps have changed.
     async fn follow_up(&mut self, new_ports: Vec<(NodePort, Key)>, stale: StaleUdp) {
-        self.parts.health_state.set_eligible(self.parts.index.eligible());
-        if let Some(checks) = self.parts.index.take_health_checks() {
+        self.parts.health_state.set_eligible(self.parts.shared.index.lock().eligible());
+        let checks = self.parts.shared.index.lock().take_health_checks();
+        if let Some(checks) = checks {
             for refused in self.parts.health.set(&checks).await {
                 self.tell(&refused.service, "FailedToStartServiceHealthcheck", refused.to_string());
             }
         }
-        for notice in self.parts.index.take_notices() {
+        let notices = self.parts.shared.index.lock().take_notices();
+        for notice in notices {
             self.parts.notices.tell(notice);
         }
         self.end_stale(stale).await;
@@ -245,7 +249,7 @@ impl Follower {
     }
 
     fn tell(&self, service: &Key, reason: &'static str, note: String) {
-        if let Some(about) = self.parts.index.subject(service) {
+        if let Some(about) = self.parts.shared.index.lock().subject(service) {
             self.parts.notices.tell(Notice { about, reason, note });
         }
     }
@@ -265,7 +269,7 @@ fn count(ready_pods: &mut HashMap<Box<str>, i32>, deltas: Vec<(Box<str>, i32)>) 
 }
 
 /// An error with its causes, one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -8,6 +8,7 @@
 //! - [`plan`]: what a Service asks for, from the API's objects alone.
 //! - [`ledger`]: what the kernel holds, and the ordered steps from that to what is wanted. Pure.
 //! - [`maps`]: loads the programs, adopts what is pinned, takes the steps, attaches.
+//! - [`flows`]: what the programs measure, with names.
 //! - [`run`]: the watches around it, for the node daemon, which also answers health checks, ends UDP sockets whose backend
 //!   is gone, and tells users what they do not get.
 //!
@@ -18,6 +19,7 @@
 
 mod encode;
 mod error;
+pub mod flows;
 mod follower;
 mod handle;
 mod health;
@@ -31,7 +33,7 @@ mod port_addresses;
 mod run;
 
 pub use error::Error;
-pub use handle::{Handle, Status};
+pub use handle::{Handle, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, remove_all};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt, stream};
@@ -20,13 +21,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dataplane, Error, Handle, Object, Options, PortAddresses,
-    follower::{Follower, Parts},
+    flows::Reader,
+    follower::{Follower, Parts, chain},
     handle::{Progress, Shared},
     health::{self, HealthServers},
     index::{Index, Seen},
     notices::Notices,
     objects::{NodeObject, ServiceObject, SliceObject},
 };
+
+/// How often the totals are looked after. What a daemon that is killed has not written down is taken for that of whoever has
+/// the address when the next one comes.
+const TOTALS_KEPT_EVERY: Duration = Duration::from_secs(10);
 
 /// Services that another proxy takes care of, and headless ones, are not ours; the same labels are on their slices.
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#servicekubernetesioservice-proxy-name>
@@ -51,6 +57,8 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// The compiled programs.
     pub object: Object,
+    /// Whether connections are measured.
+    pub measure: bool,
 }
 
 /// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
@@ -63,31 +71,53 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         bpffs: config.bpffs.clone(),
         cgroup_root: config.cgroup_root.clone(),
         object: config.object.clone(),
+        measure: config.measure,
     };
     let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
     let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;
     let (progress, _) = watch::channel(Progress::default());
-    let shared = Arc::new(Shared { dataplane: Mutex::new(dataplane), progress });
     let addresses = config.resolve_ports()?;
+    let shared = Arc::new(Shared {
+        meter: Arc::new(Mutex::new(dataplane.meter()?)),
+        dataplane: Mutex::new(dataplane),
+        index: Mutex::new(Index::new(&config.node_name, config.clients(), addresses.clone())),
+        reader: Reader::default(),
+        progress,
+    });
+    // Whoever listened to the stream is gone with his daemon.
+    shared.meter.lock().sample(0)?;
+    shared.recall()?;
     let state = Arc::new(health::State::default());
     let listen_at = if config.port_addresses == PortAddresses::Node { Vec::new() } else { addresses.clone() };
     let health = HealthServers::start(state.clone(), config.healthz, listen_at);
     let follower = Follower::new(Parts {
         shared: shared.clone(),
-        index: Index::new(&config.node_name, config.clients(), addresses),
         notices: Notices::start(client.clone(), &config.node_name),
         cgroup_root: config.cgroup_root.clone(),
         health_state: state,
         health,
     });
     let events = config.events(&client)?;
+    let keeper = shared.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = follower.follow(events) => {}
+            () = keep_totals(keeper) => {}
         }
     });
     Ok(Handle { shared })
+}
+
+/// Whose totals they are is written down, and room made among them, whether anybody asks for them or not.
+async fn keep_totals(shared: Arc<Shared>) {
+    let handle = Handle { shared };
+    loop {
+        tokio::time::sleep(TOTALS_KEPT_EVERY).await;
+        if let Err(error) = handle.services().await {
+            tracing::warn!(error = chain(&error), "the totals of Services could not be read");
+        }
+    }
 }
 
 impl Config {

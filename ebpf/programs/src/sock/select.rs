@@ -16,6 +16,7 @@ use crate::{
     frontend::{self, Leads4},
     local,
     maps::{self, BACKENDS4, BACKENDS6},
+    measure,
 };
 
 /// Where a call is sent.
@@ -57,8 +58,7 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
         Some(Leads4::Slots(target)) => target,
     };
     if target.span.count == 0 {
-        maps::count(Reason::NoBackend);
-        return Choice::Refuse;
+        return no_backend(key.to_mapped());
     }
     let index = target.span.slot(bits(&entropy));
     let Some(Backend4 { address, port, .. }) = slot(&BACKENDS4, index) else { return bad_record() };
@@ -82,8 +82,7 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
         Err(()) => return bad_record(),
     };
     if target.span.count == 0 {
-        maps::count(Reason::NoBackend);
-        return Choice::Refuse;
+        return no_backend(key);
     }
     let index = target.span.slot(bits(&entropy));
     let Some(Backend6 { address, port, .. }) = slot(&BACKENDS6, index) else { return bad_record() };
@@ -92,6 +91,13 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
     }
     let (address, port) = affinity::hold(hook, key, target.affinity_s, address, port);
     Choice::Backend(Chosen { address, port })
+}
+
+#[inline(always)]
+fn no_backend<A>(frontend: Frontend6) -> Choice<A> {
+    maps::count(Reason::NoBackend);
+    measure::refused(frontend);
+    Choice::Refuse
 }
 
 fn bad_record<A>() -> Choice<A> {

@@ -23,6 +23,7 @@ use kube::{Resource, runtime::watcher};
 use listing::Listing;
 
 use crate::{
+    flows::{PortName, Tenure, fingerprint},
     objects::{NodeObject, NodeView, Service, ServiceObject, Slice, SliceObject},
     plan::{self, FrontendKey, HealthCheck, Node, NodePort, Plan, Unprogrammed},
 };
@@ -54,6 +55,8 @@ pub(crate) struct Index {
     homes: BTreeMap<Key, Box<str>>,
     planned: BTreeMap<Key, Planned>,
     claims: Claims,
+    /// Whose a frontend was before.
+    pub(crate) tenure: Tenure,
     dirty: BTreeSet<Key>,
     node_ports_changed: bool,
     health_changed: bool,
@@ -78,6 +81,7 @@ impl Index {
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
             claims: Claims::default(),
+            tenure: Tenure::default(),
             dirty: BTreeSet::new(),
             node_ports_changed: true,
             health_changed: true,
@@ -276,6 +280,30 @@ impl Index {
         }
     }
 
+    /// Whose a frontend is.
+    pub(crate) fn port_name(&self, frontend: &FrontendKey) -> Option<PortName> {
+        let key = self.claims.owner(frontend)?;
+        let ports = self.services.get(key).map_or(&[][..], |service| &service.view.ports);
+        let asks = |p: &&plan::ServicePort| p.number == frontend.port || p.node_port == Some(frontend.port);
+        let port = ports.iter().filter(asks).find(|p| p.protocol == Some(frontend.protocol));
+        let port = port.map(|port| port.name.clone()).unwrap_or_default();
+        Some(PortName { namespace: key.0.clone(), service: key.1.clone(), port })
+    }
+
+    /// The fingerprint of whoever has a frontend, if he had it in an epoch already; see [`Tenure::is_current`].
+    pub(crate) fn owner_in(&self, frontend: &FrontendKey, epoch: u32, stamp: Option<u64>) -> Option<u64> {
+        let key = self.claims.owner(frontend)?;
+        let owner = fingerprint(&key.0, &key.1);
+        self.tenure.is_current(frontend, epoch, owner, stamp).then_some(owner)
+    }
+
+    /// The frontends of a Service, as they were last planned, and what it asks for in vain.
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<(Vec<FrontendKey>, Vec<String>)> {
+        let key: Key = (namespace.into(), name.into());
+        let planned = self.planned.get(&key)?;
+        Some((planned.frontends.clone(), planned.unprogrammed.iter().map(ToString::to_string).collect()))
+    }
+
     fn release<'a>(
         &mut self,
         key: &Key,
@@ -284,6 +312,7 @@ impl Index {
     ) {
         for frontend in frontends {
             if let Some(waiting) = self.claims.release(frontend, key) {
+                self.tenure.release(*frontend, fingerprint(&key.0, &key.1));
                 changes.gone.push(*frontend);
                 self.dirty.extend(waiting);
             }
@@ -301,14 +330,19 @@ impl Index {
         let mut lost = Vec::new();
         for plan::PlannedFrontend { kind, frontend } in planned {
             let claim = Claim { kind, created_s, service: key.clone() };
-            match self.claims.claim(frontend.key, claim) {
+            let before = match self.claims.claim(frontend.key, claim) {
                 Claimed::Lost => {
                     lost.push(frontend.key);
                     continue;
                 }
-                Claimed::WonFrom(other) => drop(self.dirty.insert(other)),
-                Claimed::Won => {}
-            }
+                Claimed::WonFrom(other) => {
+                    let before = fingerprint(&other.0, &other.1);
+                    self.dirty.insert(other);
+                    Some(before)
+                }
+                Claimed::Won => None,
+            };
+            self.tenure.claim(frontend.key, fingerprint(&key.0, &key.1), before);
             changes.wanted.push(frontend);
         }
         lost

@@ -21,7 +21,7 @@ mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use keelson_ebpf_common::{drop::Reason, limits::SCALE_MAX};
+use keelson_ebpf_common::{drop::Reason, layout, limits::SCALE_MAX};
 use keelson_sys::bpf::GracePeriod;
 
 pub use attach::Attached;
@@ -33,6 +33,7 @@ pub use remove::remove_all;
 
 use crate::{
     Error,
+    flows::{Meter, Snapshot},
     ledger::{Capacity, Full},
     plan::{Frontend, FrontendKey},
 };
@@ -48,6 +49,8 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// The compiled programs.
     pub object: Object,
+    /// Whether connections are measured.
+    pub measure: bool,
 }
 
 /// What a change did.
@@ -89,7 +92,7 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<Self, Error> {
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
         let grace = GracePeriod::new()?;
-        let generation = Generation::open(&options.object.read()?, pins, &grace)?;
+        let generation = Generation::open(&options.object.read()?, pins, options.measure, &grace)?;
         Ok(Self { options: options.clone(), grace, generation, attached: false })
     }
 
@@ -119,6 +122,34 @@ impl Dataplane {
         self.generation.status()
     }
 
+    /// What the programs measure. Its maps are state: they stay the same when tables grow.
+    pub(crate) fn meter(&self) -> Result<Meter, Error> {
+        Meter::open(|shape| self.generation.pins().map(shape))
+    }
+
+    /// Reads what is measured, of all frontends whosever they are: for those who drive the maps without an API.
+    pub fn measured(&self) -> Result<Snapshot, Error> {
+        Ok(self.meter()?.read()?.snapshot(|_, _, _| Some(0)))
+    }
+
+    /// Has what is measured from now on counted apart from what was before; see [`crate::flows`].
+    pub fn begin_epoch(&self) -> Result<u32, Error> {
+        self.meter()?.begin_epoch()
+    }
+
+    /// The pin of the flow stream's ring; an error when nothing is measured.
+    pub(crate) fn ring(&self) -> Result<PathBuf, Error> {
+        if !self.options.measure {
+            return Err(Error::NotMeasured);
+        }
+        Ok(self.generation.pins().map(&layout::FLOWS))
+    }
+
+    /// A frontend as the kernel has it; `None` for one that it has not.
+    pub fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
+        self.generation.ledger().frontend(key)
+    }
+
     /// Goes over to larger tables when what was left out has room there. Tables never shrink: a cluster that had so many
     /// Services may have them again, and a new daemon would still adopt what it finds.
     fn grow_for(&mut self, applied: Applied, wanted: &[Frontend]) -> Result<Applied, Error> {
@@ -131,7 +162,8 @@ impl Dataplane {
         let all: Vec<_> = all.into_values().collect();
         let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
         tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
-        let mut next = Generation::open(&self.options.object.read()?, pins, &self.grace)?;
+        let mut next =
+            Generation::open(&self.options.object.read()?, pins, self.options.measure, &self.grace)?;
         let full = next.replace(&all, &self.grace)?.full;
         if self.attached {
             next.attach(&self.options.cgroup_root)?;

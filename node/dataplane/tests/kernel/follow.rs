@@ -172,6 +172,7 @@ async fn follow(lab: &Lab) {
         cgroup_root: lab.options.cgroup_root.clone(),
         bpffs: lab.options.bpffs.clone(),
         object: lab.options.object.clone(),
+        measure: true,
     };
     // The slices above name the node "here"; readiness of local pods goes by the node's real name.
     let here = |mut slice: Value| {
@@ -226,4 +227,80 @@ async fn follow(lab: &Lab) {
     shutdown.cancel();
     drop(handle);
     assert_eq!(ask(address).unwrap(), 0);
+}
+
+#[test]
+fn an_address_that_passes_to_another_service_takes_no_figures_along() {
+    let Some(lab) = Lab::new("handover") else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(hand_over(&lab));
+}
+
+/// Connections of each Service that is there, once they are as many as wanted.
+async fn established(handle: &Handle, wanted: &[(&str, u64)]) {
+    let mut found = Vec::new();
+    for _ in 0..1_000 {
+        let rows = handle.services().await.unwrap().pairs;
+        found = rows.into_iter().map(|(name, _, figures)| (name.service, figures.established())).collect();
+        found.retain(|(_, count)| *count > 0);
+        if found.iter().map(|(name, count)| (&**name, *count)).eq(wanted.iter().copied()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{found:?}, not {wanted:?}");
+}
+
+async fn hand_over(lab: &Lab) {
+    let servers = Servers::tcp("127.0.0.1", 1);
+    let port = servers.addresses[0].port();
+    let address = SERVICE.parse().unwrap();
+    let successor = || {
+        let (mut service, mut slice) = (service(), slice("next-1", port, "u0", true));
+        service["metadata"]["name"] = "next".into();
+        slice["metadata"]["labels"]["kubernetes.io/service-name"] = "next".into();
+        (service, slice)
+    };
+    let api = Api::default();
+    api.0.lock().unwrap().lists.insert("services", vec![service()]);
+    api.0.lock().unwrap().lists.insert("endpointslices", vec![slice("web-1", port, "u0", true)]);
+    let config = Config {
+        node_name: lab.options.node.clone(),
+        node_ips: vec!["192.0.2.1".parse().unwrap()],
+        pod_cidrs: vec![],
+        port_addresses: PortAddresses::Node,
+        healthz: None,
+        cgroup_root: lab.options.cgroup_root.clone(),
+        bpffs: lab.options.bpffs.clone(),
+        object: lab.options.object.clone(),
+        measure: true,
+    };
+    let shutdown = CancellationToken::new();
+    let handle = run(api.client(), config.clone(), shutdown.clone()).await.unwrap();
+    handle.ready().await;
+    (0..5).for_each(|_| assert_eq!(ask(address).unwrap(), 0));
+    let held = std::net::TcpStream::connect(address).unwrap();
+    established(&handle, &[("web", 6)]).await;
+
+    api.send("services", "DELETED", service()).await;
+    reached(&handle, |status| status.maps.frontends == 0).await;
+    api.send("endpointslices", "ADDED", successor().1).await;
+    api.send("services", "ADDED", successor().0).await;
+    reached(&handle, |status| status.maps.backends > 0).await;
+    (0..3).for_each(|_| assert_eq!(ask(address).unwrap(), 0));
+    drop(held);
+    established(&handle, &[("next", 3)]).await;
+
+    // A later daemon knows it from what was written down.
+    shutdown.cancel();
+    drop(handle);
+    let api = Api::default();
+    api.0.lock().unwrap().lists.insert("services", vec![successor().0]);
+    api.0.lock().unwrap().lists.insert("endpointslices", vec![successor().1]);
+    let shutdown = CancellationToken::new();
+    let handle = run(api.client(), config, shutdown.clone()).await.unwrap();
+    handle.ready().await;
+    assert_eq!(ask(address).unwrap(), 0);
+    established(&handle, &[("next", 4)]).await;
+    shutdown.cancel();
 }

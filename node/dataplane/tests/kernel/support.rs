@@ -61,8 +61,13 @@ impl Lab {
         let home = mount.join(own_cgroup().ok_or("not in a v2 cgroup")?.trim_start_matches('/'));
         let cgroup = mount.join(&node);
         fs::create_dir(&cgroup).map_err(|e| format!("making {}: {e}", cgroup.display()))?;
-        let options =
-            Options { node, bpffs: BPFFS.into(), cgroup_root: cgroup, object: Object::File(object) };
+        let options = Options {
+            node,
+            bpffs: BPFFS.into(),
+            cgroup_root: cgroup,
+            object: Object::File(object),
+            measure: true,
+        };
         let lab = Self { options, home, _turn: turn };
         join(&lab.options.cgroup_root);
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| format!("a network namespace: {e}"))?;

@@ -93,8 +93,25 @@ impl Map {
 
     /// All elements of a hash or array. Elements that others add or remove meanwhile may or may not be there.
     pub fn entries(&self) -> Result<Entries, BpfError> {
-        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
         let mut all = Entries::default();
+        self.batches(|keys, values| {
+            all.keys.extend_from_slice(keys);
+            all.values.extend_from_slice(values);
+        })?;
+        Ok(all)
+    }
+
+    /// Shows every element's key and value, as [`Self::entries`] but without holding all of them at once.
+    pub fn visit(&self, mut see: impl FnMut(&[u8], &[u8])) -> Result<(), BpfError> {
+        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
+        self.batches(|keys, values| {
+            let pairs = keys.chunks_exact(key_size).zip(values.chunks_exact(value_size));
+            pairs.for_each(|(key, value)| see(key, value));
+        })
+    }
+
+    fn batches(&self, mut see: impl FnMut(&[u8], &[u8])) -> Result<(), BpfError> {
+        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
         let mut room = READ_BATCH.min(self.info.max_entries as usize).max(1);
         let mut position: Option<u32> = None;
         loop {
@@ -123,10 +140,9 @@ impl Map {
                 Err(e) => return Err(BpfError::of("reading all elements of a map", e)),
             };
             let read = attribute.count as usize;
-            all.keys.extend_from_slice(&keys[..read * key_size]);
-            all.values.extend_from_slice(&values[..read * value_size]);
+            see(&keys[..read * key_size], &values[..read * value_size]);
             if last {
-                return Ok(all);
+                return Ok(());
             }
             position = Some(next);
         }
