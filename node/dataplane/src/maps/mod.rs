@@ -157,14 +157,17 @@ impl Dataplane {
         if scale == SCALE_MAX || applied.full.iter().all(|full| full.at_any_scale) {
             return Ok(applied);
         }
-        let mut all: BTreeMap<_, _> = self.generation.ledger().content().map(|f| (f.key, f)).collect();
+        let held: Vec<_> = self.generation.ledger().content().collect();
+        let mut all: BTreeMap<_, _> = held.iter().map(|f| (f.key, f.clone())).collect();
         all.extend(wanted.iter().map(|frontend| (frontend.key, frontend.clone())));
         let all: Vec<_> = all.into_values().collect();
         let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
         tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
         let mut next =
             Generation::open(&self.options.object.read()?, pins, self.options.measure, &self.grace)?;
-        let full = next.replace(&all, &self.grace)?.full;
+        // What does not fit even there stays as it is here.
+        next.replace(&held, &self.grace)?;
+        let full = next.change(&[], wanted, &self.grace)?.full;
         if self.attached {
             next.attach(&self.options.cgroup_root)?;
         }
