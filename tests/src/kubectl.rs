@@ -65,6 +65,13 @@ pub fn command<W: Words + ?Sized>(words: &W) -> Result<Command> {
     Ok(command)
 }
 
+/// `kubectl keelson`, not yet started, for the cluster of KUBECONFIG: the plugin by its own name, as kubectl runs it.
+pub fn plugin<W: Words + ?Sized>(words: &W) -> Result<Command> {
+    let mut command = Command::new(cluster::sibling("kubectl-keelson", "kubectl-keelson")?);
+    command.env("KUBECONFIG", cluster::kubeconfig()?).args(words.words());
+    Ok(command)
+}
+
 /// Runs kubectl to its end, however it ends.
 pub fn answer<W: Words + ?Sized>(words: &W, stdin: Option<&str>) -> Result<Answer> {
     run(command(words)?, stdin)

@@ -104,6 +104,26 @@ pub fn udp_server(cluster: &Cluster, node: &str, port: u16) -> Result<Stream> {
     Ok(server)
 }
 
+/// A UDP client in a node's cgroup, in the namespace of a process if one is given, else in the node's. Prints `answer NAME`, and
+/// `ended KIND` when its server is dead, before it asks for the next.
+pub fn udp_hold(cluster: &Cluster, node: &str, namespace_of: Option<i32>, target: &str) -> Result<Stream> {
+    let mut command = cluster.within(node)?;
+    if let Some(pid) = namespace_of {
+        command.args(["nsenter", &format!("--net=/proc/{pid}/ns/net")]);
+    }
+    command.arg(sibling("keelson-load", "keelson-tests")?).args(["udp-hold", target]);
+    Stream::start(command)
+}
+
+/// What a process of a node gets that binds an address: `bound`, or the kind of error.
+pub fn bind_on_node(cluster: &Cluster, node: &str, protocol: &str, address: &str) -> Result<String> {
+    let mut command = cluster.within(node)?;
+    command.arg(sibling("keelson-load", "keelson-tests")?).args(["bind", protocol, address]);
+    let answer = run(command, None)?;
+    ensure!(answer.code == Some(0), "keelson-load said: {}{}", answer.stdout, answer.stderr);
+    Ok(answer.stdout.trim().to_string())
+}
+
 /// Requests from a node, one after another, until told to stop.
 pub struct NodeLoad {
     stream: Stream,

@@ -15,10 +15,10 @@ const CONNECTIONS: u32 = 3000;
 
 /// From the API's state to every node's maps: each node learns of it by a watch of its own, at once, but not at the same
 /// moment as this test.
-const PROGRAMMED_MAX: Duration = Duration::from_secs(2);
+pub(crate) const PROGRAMMED_MAX: Duration = Duration::from_secs(2);
 
 /// A Service `web` with `count` ready endpoints that answer with their pods' names.
-fn web(cluster: &Cluster, namespace: &Namespace, count: usize) -> Result<()> {
+pub(crate) fn web(cluster: &Cluster, namespace: &Namespace, count: usize) -> Result<()> {
     namespace.apply_all(&[
         manifest::deployment("web", count as u32, manifest::answering("$HOSTNAME")),
         manifest::service("web", "web"),
@@ -34,7 +34,7 @@ fn web(cluster: &Cluster, namespace: &Namespace, count: usize) -> Result<()> {
 }
 
 /// A client pod on each node, named after it.
-fn clients(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<String>> {
+pub(crate) fn clients(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<String>> {
     let nodes = cluster.nodes();
     let pods: Vec<Value> = nodes.iter().map(|node| manifest::on_node(manifest::shell(node), node)).collect();
     namespace.apply_all(&pods)?;

@@ -96,12 +96,12 @@ async fn upgraded(
     Ok(Answer::Streaming(response))
 }
 
-fn unreachable(error: &nodes::NodeError) -> Status {
+pub(crate) fn unreachable(error: &nodes::NodeError) -> Status {
     Status::new(500, Reason::InternalError, error.to_string())
 }
 
 /// The node's address: its InternalIP and the port that it has registered.
-async fn locate(call: &Call<'_>, name: &str) -> Result<NodeAddress, Status> {
+pub(crate) async fn locate(call: &Call<'_>, name: &str) -> Result<NodeAddress, Status> {
     let registry = &call.inner().registry;
     let kind = registry
         .table()

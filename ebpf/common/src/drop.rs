@@ -14,26 +14,30 @@ pub enum Reason {
     ConnectionsFull = 2,
     /// The datagram was sent, but its answer will come from the backend: `DATAGRAMS` could not take the flow.
     DatagramsFull = 3,
+    /// A connection was counted among all others: there was no row left for its Service and backend.
+    TotalsFull = 4,
+    /// An event of the flow stream was lost: nobody read fast enough.
+    FlowsFull = 5,
     /// A packet to a Service without a backend: answered by RST or ICMP "port unreachable".
-    Refused = 4,
+    Refused = 6,
     /// A packet to a Service without a backend to which no answer could be made: dropped.
-    Unanswered = 5,
-    /// No room for a new flow, or no port for its source: dropped.
-    NoFlow = 6,
-    /// A flow was answered but stays half-open, where others may displace it: the table of established flows is full.
-    FlowsFull = 7,
+    Unanswered = 7,
+    /// No room for a new connection, or no port for its source: dropped.
+    NoConntrack = 8,
+    /// A connection was answered but stays half-open, where others may displace it: the table of established ones is full.
+    ConntrackFull = 9,
     /// The kernel refused to change a packet: dropped.
-    Unwritable = 8,
+    Unwritable = 10,
     /// A translated packet has no way out by the uplink: dropped.
-    NoRoute = 9,
+    NoRoute = 11,
     /// A client outside of the Service's `loadBalancerSourceRanges`: dropped.
-    SourceRange = 10,
+    SourceRange = 12,
     /// `externalTrafficPolicy: Local`, and no backend on this node: dropped.
-    NoLocalBackend = 11,
+    NoLocalBackend = 13,
 }
 
 /// How many reasons there are.
-pub const REASONS: u32 = 12;
+pub const REASONS: u32 = 14;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -42,10 +46,12 @@ impl Reason {
         Self::BadRecord,
         Self::ConnectionsFull,
         Self::DatagramsFull,
+        Self::TotalsFull,
+        Self::FlowsFull,
         Self::Refused,
         Self::Unanswered,
-        Self::NoFlow,
-        Self::FlowsFull,
+        Self::NoConntrack,
+        Self::ConntrackFull,
         Self::Unwritable,
         Self::NoRoute,
         Self::SourceRange,
@@ -59,10 +65,12 @@ impl Reason {
             Self::BadRecord => "bad_record",
             Self::ConnectionsFull => "connections_full",
             Self::DatagramsFull => "datagrams_full",
+            Self::TotalsFull => "totals_full",
+            Self::FlowsFull => "flows_full",
             Self::Refused => "refused",
             Self::Unanswered => "unanswered",
-            Self::NoFlow => "no_flow",
-            Self::FlowsFull => "flows_full",
+            Self::NoConntrack => "no_conntrack",
+            Self::ConntrackFull => "conntrack_full",
             Self::Unwritable => "unwritable",
             Self::NoRoute => "no_route",
             Self::SourceRange => "source_range",

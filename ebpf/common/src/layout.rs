@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, net::Address6, packet, value};
+use crate::{drop, key, limits, metrics, net::Address6, node, packet, value};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -26,6 +26,8 @@ pub enum MapType {
     LpmTrie = 11,
     /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
     ArrayOfMaps = 12,
+    /// `BPF_MAP_TYPE_RINGBUF`; its entries are bytes.
+    RingBuf = 27,
 }
 
 /// What becomes of a map when the layout changes.
@@ -129,7 +131,7 @@ pub const CONNECTIONS: Shape = shape::<u32, value::ConnectionSlot>(
     MapType::Array,
     limits::CONNECTIONS_MAX,
     MMAPABLE,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// Socket cookie to [`value::Connection`], for sockets whose slot is another's.
 pub const CONNECTIONS_SPILLED: Shape = shape::<u64, value::Connection>(
@@ -137,7 +139,7 @@ pub const CONNECTIONS_SPILLED: Shape = shape::<u64, value::Connection>(
     MapType::Hash,
     limits::CONNECTIONS_SPILLED_MAX,
     NO_PREALLOC,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// [`key::Datagram`] to [`value::Datagram`].
 pub const DATAGRAMS: Shape = shape::<key::Datagram, value::Datagram>(
@@ -156,6 +158,45 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     Keeping::State(2),
 );
 
+/// [`node::port_bit`]: ports of the node that no process of it may bind.
+pub const NODE_PORTS: Shape =
+    shape::<u32, u64>("NODE_PORTS", MapType::Array, node::PORT_WORDS, 0, Keeping::State(1));
+
+/// [`metrics::Row`] to [`metrics::Totals`].
+pub const TOTALS: Shape = shape::<metrics::Row, metrics::Totals>(
+    "TOTALS",
+    MapType::Hash,
+    limits::TOTALS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// One [`metrics::Control`], shared memory.
+pub const CONTROL: Shape =
+    shape::<u32, metrics::Control>("CONTROL", MapType::Array, 1, MMAPABLE, Keeping::State(1));
+/// Ring of [`metrics::Flow`].
+pub const FLOWS: Shape =
+    shape::<(), ()>("FLOWS", MapType::RingBuf, limits::FLOWS_BYTES, 0, Keeping::State(1));
+
+/// All maps of the socket programs that have a pin.
+pub const MAPS: [Shape; 16] = [
+    FRONTENDS4,
+    PREFIXES4,
+    FRONTENDS6,
+    RECORDS6,
+    BACKENDS4,
+    BACKENDS6,
+    AFFINITY_MEMBERS,
+    DROPS,
+    CONNECTIONS,
+    CONNECTIONS_SPILLED,
+    DATAGRAMS,
+    AFFINITY,
+    TOTALS,
+    CONTROL,
+    FLOWS,
+    NODE_PORTS,
+];
+
 /// [`Address6`] to [`packet::Endpoint`].
 pub const ENDPOINTS: Shape = shape::<Address6, packet::Endpoint>(
     "ENDPOINTS",
@@ -164,24 +205,25 @@ pub const ENDPOINTS: Shape = shape::<Address6, packet::Endpoint>(
     NO_PREALLOC,
     Keeping::State(1),
 );
-/// [`packet::Tuple`] to [`packet::Flow`]: flows that were answered.
-pub const FLOWS: Shape = shape::<packet::Tuple, packet::Flow>(
-    "FLOWS",
+/// [`packet::Tuple`] to [`packet::Flow`]: connections that were answered.
+pub const CONNTRACK: Shape = shape::<packet::Tuple, packet::Flow>(
+    "CONNTRACK",
     MapType::Hash,
-    limits::FLOWS_MAX,
+    limits::CONNTRACK_MAX,
     NO_PREALLOC,
     Keeping::State(1),
 );
-/// [`packet::Tuple`] to [`packet::Flow`]: flows that were not answered yet.
-pub const FLOWS_NEW: Shape = shape::<packet::Tuple, packet::Flow>(
-    "FLOWS_NEW",
+/// [`packet::Tuple`] to [`packet::Flow`]: connections that were not answered yet.
+pub const CONNTRACK_NEW: Shape = shape::<packet::Tuple, packet::Flow>(
+    "CONNTRACK_NEW",
     MapType::LruHash,
-    limits::FLOWS_NEW_MAX,
+    limits::CONNTRACK_NEW_MAX,
     0,
     Keeping::State(1),
 );
-/// One word, not 0 while there may be flows: packets of a node without any are not looked up.
-pub const FLOWS_GATE: Shape = shape::<u32, u32>("FLOWS_GATE", MapType::Array, 1, MMAPABLE, Keeping::State(1));
+/// One word, not 0 while there may be connections: packets of a node without any are not looked up.
+pub const CONNTRACK_GATE: Shape =
+    shape::<u32, u32>("CONNTRACK_GATE", MapType::Array, 1, MMAPABLE, Keeping::State(1));
 /// [`packet::Fragments`] to [`packet::FragmentPorts`].
 pub const FRAGMENTS: Shape = shape::<packet::Fragments, packet::FragmentPorts>(
     "FRAGMENTS",
@@ -240,9 +282,9 @@ pub const RANGES: Shape = shape::<packet::Range, u8>(
 /// The maps that only the per-packet programs have.
 pub const PACKET_MAPS: [Shape; 12] = [
     ENDPOINTS,
-    FLOWS,
-    FLOWS_NEW,
-    FLOWS_GATE,
+    CONNTRACK,
+    CONNTRACK_NEW,
+    CONNTRACK_GATE,
     FRAGMENTS,
     ADDRESSES,
     CLIENTS,
@@ -253,31 +295,17 @@ pub const PACKET_MAPS: [Shape; 12] = [
     RANGES,
 ];
 
-/// All maps of the socket programs that have a pin.
-pub const MAPS: [Shape; 12] = [
-    FRONTENDS4,
-    PREFIXES4,
-    FRONTENDS6,
-    RECORDS6,
-    BACKENDS4,
-    BACKENDS6,
-    AFFINITY_MEMBERS,
-    DROPS,
-    CONNECTIONS,
-    CONNECTIONS_SPILLED,
-    DATAGRAMS,
-    AFFINITY,
-];
-
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 7] = [
+    let sources: [&[u8]; 9] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
         include_bytes!("limits.rs"),
+        include_bytes!("metrics.rs"),
         include_bytes!("net.rs"),
+        include_bytes!("node.rs"),
         include_bytes!("packet.rs"),
         include_bytes!("value.rs"),
     ];
@@ -292,6 +320,8 @@ pub const CONFIG_HASH: u64 = {
 
 /// The programs' global that says at which scale the tables are; the loader writes it, the verifier takes it for a constant.
 pub const SCALE: &str = "SCALE";
+/// The programs' global that says whether connections are measured: 1, or 0 for those who do without. As [`SCALE`].
+pub const MEASURE: &str = "MEASURE";
 
 /// Section of an object file that states which layout its programs were compiled from: [`MARK`].
 pub const MARK_SECTION: &str = "keelson.layout";

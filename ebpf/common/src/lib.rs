@@ -13,6 +13,8 @@ pub mod drop;
 pub mod key;
 pub mod layout;
 pub mod limits;
+pub mod metrics;
 pub mod net;
+pub mod node;
 pub mod packet;
 pub mod value;

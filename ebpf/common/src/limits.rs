@@ -66,13 +66,17 @@ pub const AFFINITY_MAX: u32 = 8_192;
 /// Entries for backends of Services with session affinity, over all such Services. Half of them are granted: in a change the
 /// new ones come before the old ones go.
 pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
+/// Rows of totals (frontend, backend, epoch) in use at the same time, 1 KiB each; elements are allocated when used (8 MiB at most).
+pub const TOTALS_MAX: u32 = 8_192;
+/// Bytes of the flow stream's ring. A power of two, and a multiple of the largest page (64 KiB).
+pub const FLOWS_BYTES: u32 = 262_144;
 
 /// Addresses of this node's pods, and of the node.
 pub const ENDPOINTS_MAX: u32 = 4_096;
 /// Entries of established flows of the per-packet programs, two a flow.
-pub const FLOWS_MAX: u32 = 262_144;
+pub const CONNTRACK_MAX: u32 = 262_144;
 /// Entries of flows without an answer, two a flow; the least recently used go first. Paid in full: 2 MiB.
-pub const FLOWS_NEW_MAX: u32 = 16_384;
+pub const CONNTRACK_NEW_MAX: u32 = 16_384;
 /// Datagrams in fragments at the same time; the least recently used goes first.
 pub const FRAGMENTS_MAX: u32 = 1_024;
 /// Addresses of Services, which answer to ICMP echo.

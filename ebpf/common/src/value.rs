@@ -158,7 +158,7 @@ impl Backend4 {
     }
 }
 
-/// State: how a connected socket (TCP, or UDP after connect()) was translated.
+/// State: how a connected socket (TCP, or UDP after connect()) was translated, and what is measured of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Connection {
@@ -170,8 +170,35 @@ pub struct Connection {
     pub frontend_port: Port,
     /// Port of the backend.
     pub backend_port: Port,
-    /// Always zero.
-    pub pad: u32,
+    /// [`crate::metrics::Control::epoch`] at connect().
+    pub epoch: u32,
+    /// Until established, the low bits of the clock at connect(), ticks; then how long it took, ticks. 0: not measured.
+    pub connect: u32,
+    /// The low bits of the clock when it was established, in units of 2^[`crate::metrics::SINCE_LOG2`] ns; 0 before.
+    pub established: u32,
+    /// The frontend's IANA protocol number, 24 bits up. Below it, of the two that end a measured connection (the last close()
+    /// and TCP's own end) how many came: the second one frees the record.
+    pub state: u32,
+}
+
+impl Connection {
+    /// The first [`Self::state`].
+    #[inline(always)]
+    pub const fn begin(protocol: u8) -> u32 {
+        (protocol as u32) << 24
+    }
+
+    /// The protocol in a [`Self::state`].
+    #[inline(always)]
+    pub const fn protocol(state: u32) -> u8 {
+        (state >> 24) as u8
+    }
+
+    /// How many ends came, in a [`Self::state`].
+    #[inline(always)]
+    pub const fn ends(state: u32) -> u32 {
+        state & 0xff
+    }
 }
 
 /// State: a slot for the socket whose cookie, masked, is the slot's index.
@@ -189,9 +216,7 @@ pub struct ConnectionSlot {
     pub cookie: u64,
     /// Not 0: a socket of this slot may be among the spilled.
     pub spilled: u32,
-    /// Fills the slot to a cache line; always zero.
-    pub pad: [u32; 3],
-    /// The socket's record.
+    /// The socket's record; fills the slot to a cache line.
     pub record: Connection,
 }
 
@@ -233,7 +258,7 @@ const _: () = assert!(size_of::<Line4>() == 64 && size_of::<Head4>() == 8 && INL
 const _: () = assert!(core::mem::offset_of!(Line4, leads) == 24);
 const _: () = assert!(size_of::<Backend4>() == 8);
 const _: () = assert!(size_of::<Backend6>() == 20);
-const _: () = assert!(size_of::<Connection>() == 40 && align_of::<Connection>() == 4);
+const _: () = assert!(size_of::<Connection>() == 52 && align_of::<Connection>() == 4);
 const _: () =
     assert!(size_of::<ConnectionSlot>() == 64 && core::mem::offset_of!(ConnectionSlot, spilled) == 8);
 const _: () = assert!(size_of::<Datagram>() == 24 && align_of::<Datagram>() == 4);

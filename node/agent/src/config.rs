@@ -1,16 +1,16 @@
 //! The command line of `keelson-node run`, and what follows from it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
-use keelson_dataplane::PacketOptions;
+use keelson_dataplane::{PacketOptions, PortAddresses};
 
 /// Parts of the daemon that can be left out, by name.
-const PARTS: [&str; 4] = ["cni", "dataplane", "packets", "tcx"];
+const PARTS: [&str; 5] = ["cni", "dataplane", "metrics", "packets", "tcx"];
 
 /// A node daemon's settings.
 #[derive(Args, Debug)]
@@ -48,6 +48,13 @@ pub(crate) struct RunArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
+    /// Where node ports are reached: networks of the node's addresses, or `primary` [default: --node-ip, and loopback for
+    /// the node's own processes]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) nodeport_addresses: PortAddresses,
+    /// Where kube-proxy's /healthz and /livez are answered
+    #[arg(long, default_value = "0.0.0.0:10256")]
+    pub(crate) proxy_healthz_address: SocketAddr,
     /// Name servers of pods
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
     pub(crate) cluster_dns: Vec<IpAddr>,
@@ -94,7 +101,7 @@ pub(crate) struct RunArgs {
     /// Ports of Services on nodes, as the API server hands them out
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
     pub(crate) service_node_port_range: RangeInclusive<u16>,
-    /// Parts to leave out: cni, dataplane, packets, tcx
+    /// Parts to leave out: cni, dataplane, metrics (of connections to Services), packets (the per-packet programs), tcx
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<String>,
 }

@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RunArgs;
-use crate::{api, host};
+use crate::observe::Observer;
+use crate::{api, host, observe};
 
 /// Runtime events that wait for the kubelet at most; the stream waits when it is full.
 const RUNTIME_EVENTS_MAX: usize = 256;
@@ -97,6 +98,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     wait_for_runtime(runtime.as_ref()).await;
 
     let dataplane = start_dataplane(&args, &client, &shutdown).await?;
+    let observer = dataplane.clone().map(|handle| Observer::new(&args.name, handle));
+    if let Some(observer) = observer.clone() {
+        let socket = args.run_dir.as_ref().unwrap_or(&args.root).join(keelson_observer::SOCKET);
+        observe::serve(observer, socket, shutdown.clone())?;
+    }
     if args.has("cni") {
         let endpoints: Arc<dyn Endpoints> = match &dataplane {
             Some(handle) => Arc::new(DataplaneEndpoints(handle.clone())),
@@ -119,7 +125,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         cgroups: Arc::new(Hierarchies::read().context("finding out the host's cgroups")?),
     };
     let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
-    let server = api::start(&args, kubelet, shutdown.clone()).await?;
+    let server = api::start(&args, kubelet, observer, shutdown.clone()).await?;
     asked_to_stop().await;
     tracing::info!("stopping; pods and Services go on");
     shutdown.cancel();
@@ -151,10 +157,15 @@ async fn start_dataplane(
     };
     let config = keelson_dataplane::Config {
         node_name: args.name.clone(),
+        node_ips: args.node_ip.clone(),
+        pod_cidrs: vec![args.pod_cidr.into()],
+        port_addresses: args.nodeport_addresses.clone(),
+        healthz: Some(args.proxy_healthz_address),
         cgroup_root: args.cgroup_root.clone(),
         bpffs: args.bpffs.clone(),
         packets: args.packets(&object),
         object,
+        measure: args.has("metrics"),
     };
     let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
         .await

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use keelson_sys::bpf::{BatchError, BpfError};
+use keelson_sys::{
+    bpf::{BatchError, BpfError},
+    net::NetError,
+};
 
 /// An error of the data plane. `Display` says what we were doing, the source says why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,24 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// The node's network namespace, by which programs tell its own sockets.
+    #[error("asking for the cookie of the node's network namespace")]
+    Namespace {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The addresses of the node's links.
+    #[error("reading the addresses of the node's links")]
+    Addresses {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Word of their changes.
+    #[error("asking to be told when the addresses of the node's links change")]
+    AddressChanges {
+        /// Why it failed.
+        source: NetError,
+    },
     /// A `bpf(2)` call.
     #[error(transparent)]
     Bpf(#[from] BpfError),
@@ -81,6 +102,12 @@ pub enum Error {
         /// How far it came.
         source: BatchError,
     },
+    /// The flow stream's ring.
+    #[error("opening the ring of the flow stream")]
+    Ring(#[source] Box<aya::maps::MapError>),
+    /// Options leave it out.
+    #[error("connections are not measured on this node: it runs with --without metrics")]
+    NotMeasured,
     /// A device that is named is not there.
     #[error("there is no network device {name} in the namespace of this process")]
     NoDevice {

@@ -7,7 +7,10 @@ use tokio::sync::watch;
 
 use crate::{
     Dataplane, Error, MapStatus,
+    flows::{Figures, Flows, Meter, Pair, PortName, Reader},
+    index::Index,
     packet::{Packets, PodEndpoint},
+    plan::{Frontend, FrontendKey},
 };
 
 /// The running data plane. Cheap to clone; dropping it stops nothing.
@@ -29,10 +32,34 @@ pub struct Status {
     pub unprogrammed: Vec<(String, String, Vec<String>)>,
 }
 
+/// What was measured of all Services.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceFigures {
+    /// Of each Service port that is there now, by frontend and backend.
+    pub pairs: Vec<(PortName, Pair, Figures)>,
+    /// Of connections for which the table of totals had no room.
+    pub other: Figures,
+    /// Rows of the table in use.
+    pub rows: usize,
+}
+
+/// What the kernel would do with a connection to a Service, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// Each frontend of the Service, with what the kernel holds for it; `None`: not programmed.
+    pub frontends: Vec<(FrontendKey, PortName, Option<Frontend>)>,
+    /// What it asks for and does not get, in words.
+    pub unprogrammed: Vec<String>,
+}
+
 /// What the follower tells its handles.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dataplane: Mutex<Dataplane>,
+    /// Locked before the data plane and the meter, where both are.
+    pub(crate) index: Mutex<Index>,
+    pub(crate) meter: Arc<Mutex<Meter>>,
+    pub(crate) reader: Reader,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -71,6 +98,36 @@ impl Handle {
         })
     }
 
+    /// Reads what was measured, from the kernel.
+    pub async fn services(&self) -> Result<ServiceFigures, Error> {
+        let shared = self.shared.clone();
+        let done = tokio::task::spawn_blocking(move || shared.measured()).await;
+        done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+    }
+
+    /// The stream of events from now on.
+    pub fn flows(&self) -> Result<Flows, Error> {
+        let ring = self.shared.dataplane.lock().ring()?;
+        self.shared.reader.join(&ring, &self.shared.meter)
+    }
+
+    /// Whose a frontend is; `None` when it is nobody's any more.
+    pub fn port_name(&self, frontend: &FrontendKey) -> Option<PortName> {
+        self.shared.index.lock().port_name(frontend)
+    }
+
+    /// What the kernel holds for a Service; `None` when this node knows of no such Service.
+    pub fn trace(&self, namespace: &str, name: &str) -> Option<Trace> {
+        let index = self.shared.index.lock();
+        let (keys, unprogrammed) = index.service(namespace, name)?;
+        let dataplane = self.shared.dataplane.lock();
+        let frontends = keys
+            .into_iter()
+            .map(|key| (key, index.port_name(&key).unwrap_or_default(), dataplane.frontend(&key)))
+            .collect();
+        Some(Trace { frontends, unprogrammed })
+    }
+
     /// A pod has its link: its packets take the short way from now on. Nothing without per-packet programs.
     pub async fn add_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
         self.packets(move |packets| packets.add_endpoint(&pod)).await
@@ -100,6 +157,54 @@ impl Handle {
 }
 
 impl Shared {
+    /// Reads the totals, writes down whose they are, and makes room among them.
+    pub(crate) fn measured(&self) -> Result<ServiceFigures, Error> {
+        let reading = self.meter.lock().read()?;
+        let index = self.index.lock();
+        let owned =
+            |frontend: &FrontendKey, epoch: u32, stamp: Option<u64>| index.owner_in(frontend, epoch, stamp);
+        let snapshot = reading.snapshot(owned);
+        {
+            let (dataplane, meter) = (self.dataplane.lock(), self.meter.lock());
+            meter.stamp(&reading, owned)?;
+            let is_backend = |frontend: &FrontendKey, backend: &std::net::SocketAddr| {
+                dataplane.frontend(frontend).is_some_and(|f| f.backends.contains(backend))
+            };
+            let gone = meter.tidy(&reading, owned, is_backend)?;
+            if gone > 0 {
+                tracing::info!(gone, "summed up the totals of backends that are gone");
+            }
+        }
+        let named =
+            |(pair, figures): (Pair, Figures)| Some((index.port_name(&pair.frontend)?, pair, figures));
+        let pairs = snapshot.pairs.into_iter().filter_map(named).collect();
+        Ok(ServiceFigures { pairs, other: snapshot.other, rows: snapshot.rows })
+    }
+
+    /// Begins an epoch if an address passes from one Service to another; before the maps follow.
+    pub(crate) fn settle_epoch(&self) -> Result<(), Error> {
+        let mut index = self.index.lock();
+        if !index.tenure.needs_epoch() {
+            return Ok(());
+        }
+        let mut meter = self.meter.lock();
+        let ends = meter.epoch()?;
+        for (frontend, owner) in index.tenure.former_owners() {
+            meter.keep(frontend, ends, *owner)?;
+        }
+        let epoch = meter.begin_epoch()?;
+        index.tenure.begin(epoch);
+        Ok(())
+    }
+
+    /// What an earlier daemon wrote of whose the frontends were; before the first list is planned.
+    pub(crate) fn recall(&self) -> Result<(), Error> {
+        let (mut index, mut meter) = (self.index.lock(), self.meter.lock());
+        let (epoch, reading) = (meter.epoch()?, meter.read()?);
+        reading.stamps(epoch).for_each(|(frontend, owner)| index.tenure.recall(frontend, owner));
+        Ok(())
+    }
+
     /// Does something to the maps on a thread that may block.
     pub(crate) async fn blocking<T: Send + 'static>(
         self: Arc<Self>,

@@ -1,15 +1,17 @@
 //! Services in the kernel: desired maps from API objects, and the maps themselves.
 //!
 //! ```text
-//!  Services, EndpointSlices ──watch──▶ index ──one Service──▶ plan ──frontends──▶ ledger ──steps──▶ maps ──▶ kernel
+//!  Services, slices, the node ──watch──▶ index ──one Service──▶ plan ──frontends──▶ ledger ──steps──▶ maps ──▶ kernel
 //!                                     (projections)          (pure)               (pure)           (executor)
 //! ```
 //!
 //! - [`plan`]: what a Service asks for, from the API's objects alone.
 //! - [`ledger`]: what the kernel holds, and the ordered steps from that to what is wanted. Pure.
 //! - [`maps`]: loads the programs, adopts what is pinned, takes the steps, attaches.
+//! - [`flows`]: what the programs measure, with names.
 //! - [`packet`]: the programs that see packets: what socket hooks missed, the way in from outside, the pods' own way.
-//! - [`run`]: the watches around it, for the node daemon.
+//! - [`run`]: the watches around it, for the node daemon, which also answers health checks, ends UDP sockets whose backend
+//!   is gone, and tells users what they do not get.
 //!
 //! Owns the pins under `<bpffs>/keelson/<node>`. Does not own the programs' source (`ebpf/programs`) or the bytes in the
 //! maps (`ebpf/common`). The kernel's state outlives this process: closing everything here detaches nothing, see
@@ -18,17 +20,23 @@
 
 mod encode;
 mod error;
+pub mod flows;
+mod follower;
 mod handle;
+mod health;
 mod index;
 pub mod ledger;
 pub mod maps;
+mod notices;
 mod objects;
 pub mod packet;
 pub mod plan;
+mod port_addresses;
 mod run;
 
 pub use error::Error;
-pub use handle::{Handle, Status};
+pub use handle::{Handle, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, remove_all};
 pub use packet::{PacketOptions, PodEndpoint};
+pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};

@@ -7,6 +7,7 @@ pub mod inotify;
 pub mod mounts;
 
 pub mod net;
+pub mod sockets;
 pub mod sysctl;
 
 pub mod bpf;

@@ -1,14 +1,15 @@
 //! keelson-load: connects like any program would, and says what it got. Run on a node by the tests (`cargo xtask enter`).
 //!
 //! `http HOST:PORT COUNT`, `constant HOST:PORT PAUSE_US` (until its input ends), `udp HOST:PORT COUNT`,
-//! `udp-server HOST:PORT ANSWER`. The clients print a [`Count`] as JSON.
+//! `udp-server HOST:PORT ANSWER`, `udp-hold HOST:PORT` (talks to one server until that is dead, then to the next), `bind tcp|udp
+//! ADDRESS:PORT`. The clients print a [`Count`] as JSON.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail, ensure};
 use keelson_tests::count::Count;
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +25,9 @@ fn main() -> Result<()> {
         ["constant", target, pause_us] => print(&constant(target, Duration::from_micros(pause_us.parse()?))),
         ["udp", target, count] => print(&udp(target, count.parse()?)?),
         ["udp-server", listen, answer] => udp_server(listen, answer),
-        _ => bail!("usage: keelson-load http|constant|udp|udp-server HOST:PORT ARGUMENT"),
+        ["udp-hold", target] => udp_hold(target),
+        ["bind", protocol, address] => bind(protocol, address),
+        _ => bail!("usage: keelson-load http|constant|udp|udp-server|udp-hold|bind ..."),
     }
 }
 
@@ -148,4 +151,33 @@ fn udp_server(listen: &str, answer: &str) -> Result<()> {
         let (_, from) = socket.recv_from(&mut buffer)?;
         socket.send_to(answer.as_bytes(), from)?;
     }
+}
+
+/// Says who answered, then waits for more, which comes only as an error; then begins anew.
+fn udp_hold(target: &str) -> Result<()> {
+    loop {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect(resolve(target)?)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.send(b"who").context("send")?;
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).context("recv")?;
+        println!("answer {}", String::from_utf8_lossy(&buffer[..length]));
+        socket.set_read_timeout(None)?;
+        match socket.recv(&mut buffer) {
+            Ok(_) => bail!("an answer to nothing"),
+            Err(error) => println!("ended {:?}", error.kind()),
+        }
+    }
+}
+
+/// Says `bound`, or why not.
+fn bind(protocol: &str, address: &str) -> Result<()> {
+    let done = match protocol {
+        "tcp" => TcpListener::bind(address).map(drop),
+        "udp" => UdpSocket::bind(address).map(drop),
+        other => bail!("{other} is neither tcp nor udp"),
+    };
+    println!("{}", done.map_or_else(|error| format!("{:?}", error.kind()), |()| "bound".into()));
+    Ok(())
 }

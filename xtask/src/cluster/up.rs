@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
 }
 
 /// What a cluster runs; each is the package of its name.
-const BINARIES: [&str; 3] = ["keelson", "keelson-node", "keelson-cni"];
+const BINARIES: [&str; 4] = ["keelson", "keelson-node", "keelson-cni", "kubectl-keelson"];
 
 /// The folder's full path, if all binaries are in it: daemons are started with another working directory.
 fn binaries_in(folder: &Path) -> Result<PathBuf> {
@@ -124,7 +124,25 @@ fn start(spec: &Spec, bin: &Path, archives: &[PathBuf]) -> Result<f64> {
     let seconds = progress.seconds();
     eprintln!("up in {seconds:.1} s after the build");
     println!("export KUBECONFIG={}", control_plane::kubeconfig_file().display());
+    println!("export PATH=$PATH:{}   # kubectl keelson", install_plugin(bin)?.display());
     Ok(seconds)
+}
+
+/// kubectl finds a plugin by its name in $PATH; the folder of the binaries holds too much to be there.
+fn install_plugin(bin: &Path) -> Result<PathBuf> {
+    const PLUGIN: &str = "kubectl-keelson";
+    let folder = paths::target().join("bin");
+    std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let link = folder.join(PLUGIN);
+    match std::fs::remove_file(&link) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("replacing {}", link.display()));
+        }
+        _ => {}
+    }
+    std::os::unix::fs::symlink(bin.join(PLUGIN), &link)
+        .with_context(|| format!("installing {}", link.display()))?;
+    Ok(folder)
 }
 
 fn start_containerd(place: &Place) -> Result<Daemon> {

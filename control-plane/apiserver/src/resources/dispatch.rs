@@ -2,7 +2,7 @@
 
 use super::{delete, read, watch, write};
 use crate::{
-    pods,
+    node_proxy, pods,
     request::{info::RequestInfo, query::Query},
     response::Answer,
     reviews,
@@ -100,6 +100,7 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
         ("pods", sub) if kind.group.is_empty() && NODE_STREAMS.contains(&sub) => {
             return pods::stream(&call, kind, request).await;
         }
+        ("nodes", "proxy") => return node_proxy::get(&call, request).await,
         ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
         _ => {}
     }

@@ -68,7 +68,7 @@ fn core_rows() -> Vec<Row> {
         row("", "v1", "namespaces", &core::Namespace)
             .with(&["finalize", "status"])
             .selectable(fields::NAMESPACES),
-        row("", "v1", "nodes", &core::Node).with(&["status"]).selectable(fields::NODES),
+        row("", "v1", "nodes", &core::Node).with(&["proxy", "status"]).selectable(fields::NODES),
         row("", "v1", "persistentvolumeclaims", &core::PersistentVolumeClaim).with(&["status"]),
         row("", "v1", "pods", &core::Pod).with(POD_SUBS).selectable(fields::PODS),
         row("", "v1", "secrets", &core::Secret).selectable(fields::SECRETS),

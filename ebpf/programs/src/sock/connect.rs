@@ -9,6 +9,7 @@ use keelson_ebpf_common::net::{Address6, Port};
 use crate::{
     context::{ALLOW, Hook},
     frontend::may_be4,
+    measure,
     record::Slot,
     select::{Choice, Entropy, choose4, choose6},
 };
@@ -25,7 +26,7 @@ pub fn connect4(context: SockAddrContext) -> i32 {
         Choice::NotService => ALLOW,
         Choice::Refuse => hook.refuse(),
         Choice::Backend(to) => {
-            remember(slot, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
+            remember(&hook, slot, (address.to_mapped(), port), (to.address.to_mapped(), to.port));
             hook.set_address4(to.address);
             hook.set_port(to.port);
             ALLOW
@@ -53,16 +54,16 @@ pub fn connect6(context: SockAddrContext) -> i32 {
             Choice::Backend(to) => (Slot::of(hook.cookie()), to.address, to.port),
         },
     };
-    remember(slot, (address, port), (backend, backend_port));
+    remember(&hook, slot, (address, port), (backend, backend_port));
     hook.set_address6(backend);
     hook.set_port(backend_port);
     ALLOW
 }
 
 #[inline(always)]
-fn remember(slot: Option<Slot>, frontend: (Address6, Port), backend: (Address6, Port)) {
+fn remember(hook: &Hook, slot: Option<Slot>, frontend: (Address6, Port), backend: (Address6, Port)) {
     // There is a slot for every cookie: only the verifier does not know.
     if let Some(slot) = slot {
-        slot.put(frontend, backend);
+        slot.put(measure::begin(hook.protocol()), frontend, backend);
     }
 }

@@ -16,6 +16,8 @@ pub const ALLOW: i32 = 1;
 const DENY: i32 = 0;
 /// Linux's number on every architecture that has this program type (asm-generic/errno.h).
 const ECONNREFUSED: i32 = 111;
+/// As above: another socket has the port.
+const EADDRINUSE: i32 = 98;
 /// `IPPROTO_MPTCP`: the socket asks for multipath, its first subflow is TCP to the same address.
 const IPPROTO_MPTCP: u32 = 262;
 /// `IPPROTO_TCP`.
@@ -120,8 +122,19 @@ impl Hook {
     /// Fails the call as a closed port would: at once, with ECONNREFUSED rather than the hooks' own EPERM.
     #[inline(always)]
     pub fn refuse(&self) -> i32 {
-        // SAFETY: takes no pointer; allowed in connect and sendmsg hooks since 5.18, and only they refuse.
-        unsafe { bpf_set_retval(-ECONNREFUSED) };
-        DENY
+        fail(ECONNREFUSED)
     }
+
+    /// Fails a bind() as if another socket had the port.
+    #[inline(always)]
+    pub fn in_use(&self) -> i32 {
+        fail(EADDRINUSE)
+    }
+}
+
+#[inline(always)]
+fn fail(errno: i32) -> i32 {
+    // SAFETY: takes no pointer; allowed in connect, sendmsg and bind hooks since 5.18, and only they fail a call.
+    unsafe { bpf_set_retval(-errno) };
+    DENY
 }

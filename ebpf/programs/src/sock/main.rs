@@ -6,23 +6,32 @@
 //! | sendmsg4/6 | sendto() of an unconnected UDP socket | the same choice every time, remember the flow |
 //! | recvmsg4/6 | recvfrom() of UDP | the source becomes the Service again |
 //! | getpeername4/6 | getpeername() | the peer is the Service |
+//! | bind4/6 | bind() in the node's own namespace | a Service's node port is in use |
 //! | sock_release | the last close() | forget the socket |
+//! | measure (sockops) | established, ended | how long connect() took; add the connection to its totals |
 //!
 //! An IPv4 address on an AF_INET6 socket passes the v6 hooks in mapped form, except sendto(), which passes sendmsg4.
 //! Kernel 6.1 and newer: no CO-RE, no kfuncs. Does not fill the tables: that is `node/dataplane`.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod affinity;
+mod atomic;
+mod bind;
 mod connect;
 mod context;
 mod datagram;
+mod flows;
 mod frontend;
+mod local;
 mod maps;
+mod measure;
 mod record;
 mod release;
 mod reverse;
 mod select;
+mod totals;
 
 /// The helpers used ask for a GPL-compatible licence.
 #[unsafe(link_section = "license")]

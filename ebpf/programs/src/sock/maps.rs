@@ -3,9 +3,9 @@
 use aya_ebpf::{
     btf_maps::ArrayOfMaps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use keelson_ebpf_common::{drop::Reason, key, layout, value};
+use keelson_ebpf_common::{drop::Reason, key, layout, metrics, value};
 
 use crate::frontend::Shard4;
 
@@ -51,6 +51,21 @@ pub static DATAGRAMS: LruHashMap<key::Datagram, value::Datagram> =
 #[map]
 pub static AFFINITY: LruHashMap<key::Affinity, value::Affinity> =
     LruHashMap::with_max_entries(layout::AFFINITY.max_entries, layout::AFFINITY.flags);
+
+#[map]
+pub static TOTALS: HashMap<metrics::Row, metrics::Totals> =
+    HashMap::with_max_entries(layout::TOTALS.max_entries, layout::TOTALS.flags);
+
+#[map]
+pub static CONTROL: Array<metrics::Control> =
+    Array::with_max_entries(layout::CONTROL.max_entries, layout::CONTROL.flags);
+
+#[map]
+pub static FLOWS: RingBuf = RingBuf::with_byte_size(layout::FLOWS.max_entries, layout::FLOWS.flags);
+
+#[map]
+pub static NODE_PORTS: Array<u64> =
+    Array::with_max_entries(layout::NODE_PORTS.max_entries, layout::NODE_PORTS.flags);
 
 #[map]
 static DROPS: PerCpuArray<u64> =

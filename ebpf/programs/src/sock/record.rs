@@ -1,4 +1,5 @@
-//! The record of a connected socket: put by connect(), asked for by getpeername() and recvmsg(), dropped at release.
+//! The record of a connected socket: put by connect(), asked for by getpeername(), recvmsg() and what measures, dropped at
+//! release, or, if the connection is measured, at TCP's end when that comes later.
 //!
 //! Slots first, the hash of spilled sockets only where a slot says so: see `value::ConnectionSlot`. Only the socket's
 //! own calls touch its record, under the socket's lock or as its last act.
@@ -9,7 +10,10 @@ use keelson_ebpf_common::{
     value::{Connection, ConnectionSlot},
 };
 
-use crate::maps::{self, CONNECTIONS, CONNECTIONS_SPILLED};
+use crate::{
+    maps::{self, CONNECTIONS, CONNECTIONS_SPILLED},
+    measure::Began,
+};
 
 /// The slot of a cookie, looked at: its line is on its way.
 pub struct Slot {
@@ -32,13 +36,16 @@ impl Slot {
     /// The record is made where it is stored: by way of the stack its ports would be stored one by one and loaded as one
     /// word, for which a processor waits until both are in the cache.
     #[inline(always)]
-    pub fn put(self, frontend: (Address6, Port), backend: (Address6, Port)) {
+    pub fn put(self, began: Began, frontend: (Address6, Port), backend: (Address6, Port)) {
         let record = || Connection {
             frontend: frontend.0,
             backend: backend.0,
             frontend_port: frontend.1,
             backend_port: backend.1,
-            pad: 0,
+            epoch: began.epoch,
+            connect: began.ticks,
+            established: 0,
+            state: Connection::begin(began.protocol),
         };
         let Self { slot, cookie, holder } = self;
         // SAFETY: a non-null pointer from the map. Others may look at the slot at the same time: the cookie is stored as
@@ -60,18 +67,25 @@ impl Slot {
 /// The record of a socket.
 #[inline(always)]
 pub fn get(cookie: u64) -> Option<&'static Connection> {
-    let slot = CONNECTIONS.get_ptr(ConnectionSlot::index(cookie))?;
-    // SAFETY: a non-null pointer from the map, which outlives the program run. While the cookie is ours, nobody else
-    // writes the record; a spilled record is removed only when the socket is released, which this call precedes.
+    // SAFETY: while the cookie is ours, nobody else writes what callers of this read; a spilled record is removed only
+    // when the socket is released, which this call precedes.
+    find(cookie).map(|record| unsafe { &*record })
+}
+
+/// The place of a socket's record.
+#[inline(always)]
+pub fn find(cookie: u64) -> Option<*mut Connection> {
+    let slot = CONNECTIONS.get_ptr_mut(ConnectionSlot::index(cookie))?;
+    // SAFETY: a non-null pointer from the map, which outlives the program run.
     unsafe {
         if (&raw const (*slot).cookie).read_volatile() == cookie {
-            return Some(&*(&raw const (*slot).record));
+            return Some(&raw mut (*slot).record);
         }
         if (&raw const (*slot).spilled).read_volatile() == 0 {
             return None;
         }
-        CONNECTIONS_SPILLED.get(&cookie)
     }
+    CONNECTIONS_SPILLED.get_ptr_mut(&cookie)
 }
 
 /// Forgets a socket.

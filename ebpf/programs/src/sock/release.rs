@@ -2,11 +2,18 @@
 
 use aya_ebpf::{EbpfContext, helpers::bpf_get_socket_cookie, macros::cgroup_sock, programs::SockContext};
 
-use crate::{context::ALLOW, record};
+use crate::{
+    context::ALLOW,
+    measure::{self, Leave},
+    record,
+};
 
 #[cgroup_sock(sock_release)]
 pub fn sock_release(context: SockContext) -> i32 {
     // SAFETY: the helper takes this context.
-    record::remove(unsafe { bpf_get_socket_cookie(context.as_ptr()) });
+    let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
+    if measure::released(cookie) == Leave::Remove {
+        record::remove(cookie);
+    }
     ALLOW
 }

@@ -14,7 +14,9 @@ use crate::{
     affinity,
     context::Hook,
     frontend::{self, Leads4},
+    local,
     maps::{self, BACKENDS4, BACKENDS6},
+    measure,
 };
 
 /// Where a call is sent.
@@ -44,6 +46,7 @@ pub enum Entropy {
 /// Looks up an IPv4 destination.
 #[inline(always)]
 pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Address4> {
+    let Some(address) = local::resolve4(hook, address) else { return Choice::NotService };
     let key = Frontend4 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
     let target = match frontend::find4(key) {
         None => return Choice::NotService,
@@ -55,8 +58,7 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
         Some(Leads4::Slots(target)) => target,
     };
     if target.span.count == 0 {
-        maps::count(Reason::NoBackend);
-        return Choice::Refuse;
+        return no_backend(key.to_mapped());
     }
     let index = target.span.slot(bits(&entropy));
     let Some(Backend4 { address, port, .. }) = slot(&BACKENDS4, index) else { return bad_record() };
@@ -70,6 +72,9 @@ pub fn choose4(hook: &Hook, address: Address4, entropy: Entropy) -> Choice<Addre
 /// Looks up an IPv6 destination that is not a mapped address.
 #[inline(always)]
 pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Address6> {
+    if !local::may_be6(hook, address) {
+        return Choice::NotService;
+    }
     let key = Frontend6 { address, port: hook.port(), protocol: hook.protocol(), pad: 0 };
     let target = match frontend::find6(&key) {
         Ok(Some(target)) => target,
@@ -77,8 +82,7 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
         Err(()) => return bad_record(),
     };
     if target.span.count == 0 {
-        maps::count(Reason::NoBackend);
-        return Choice::Refuse;
+        return no_backend(key);
     }
     let index = target.span.slot(bits(&entropy));
     let Some(Backend6 { address, port, .. }) = slot(&BACKENDS6, index) else { return bad_record() };
@@ -87,6 +91,13 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
     }
     let (address, port) = affinity::hold(hook, key, target.affinity_s, address, port);
     Choice::Backend(Chosen { address, port })
+}
+
+#[inline(always)]
+fn no_backend<A>(frontend: Frontend6) -> Choice<A> {
+    maps::count(Reason::NoBackend);
+    measure::refused(frontend);
+    Choice::Refuse
 }
 
 fn bad_record<A>() -> Choice<A> {

@@ -3,7 +3,7 @@
 //! ```text
 //!            first packet          TCP: answered, then acknowledged · else: answered
 //!  (nothing) ───────────▶ half-open ───────────────────────────────────────────────▶ established
-//!                         FLOWS_NEW (the least recently used goes)                    FLOWS (stays until it is idle)
+//!                         CONNTRACK_NEW (the least recently used goes)                    CONNTRACK (stays until it is idle)
 //! ```
 //! So a flood of new flows displaces only what nobody has answered or acknowledged. Removal of what is idle is the
 //! daemon's.
@@ -17,7 +17,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     maps,
-    state::{FLOWS, FLOWS_GATE, FLOWS_NEW, node4, node6, ports_count, ports_first},
+    state::{CONNTRACK, CONNTRACK_GATE, CONNTRACK_NEW, node4, node6, ports_count, ports_first},
     transport::tcp,
 };
 
@@ -40,7 +40,7 @@ pub enum Source {
 #[inline(always)]
 pub fn any() -> bool {
     // SAFETY: a pointer from the map, one load of an aligned word.
-    FLOWS_GATE.get_ptr(0).is_some_and(|gate| unsafe { gate.read_volatile() } != 0)
+    CONNTRACK_GATE.get_ptr(0).is_some_and(|gate| unsafe { gate.read_volatile() } != 0)
 }
 
 /// Writes what the packets of a flow become, if it is known.
@@ -49,7 +49,7 @@ pub fn find(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> bool {
     if !any() {
         return false;
     }
-    let Some(flow) = FLOWS.get_ptr_mut(tuple) else {
+    let Some(flow) = CONNTRACK.get_ptr_mut(tuple) else {
         let marks = find_half_open(tuple, tcp_flags, to);
         if marks & SETTLED != 0 {
             establish(tuple, to, marks);
@@ -71,7 +71,7 @@ pub fn find(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> bool {
 /// Like [`find`], but an onlooker: what an ICMP error is about is no packet of the flow.
 #[inline(always)]
 pub fn peek(tuple: &Tuple, to: &mut Tuple) -> bool {
-    let Some(flow) = FLOWS.get_ptr(tuple).or_else(|| FLOWS_NEW.get_ptr(tuple)) else { return false };
+    let Some(flow) = CONNTRACK.get_ptr(tuple).or_else(|| CONNTRACK_NEW.get_ptr(tuple)) else { return false };
     // SAFETY: as in `find`.
     *to = unsafe { (*flow).becomes };
     true
@@ -85,7 +85,7 @@ const SETTLED: u32 = 1 << 31;
 /// only those that call each other share the 512 bytes.
 #[inline(never)]
 fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
-    let Some(flow) = FLOWS_NEW.get_ptr_mut(tuple) else { return 0 };
+    let Some(flow) = CONNTRACK_NEW.get_ptr_mut(tuple) else { return 0 };
     // SAFETY: a pointer from the map; an LRU element may be given away while it is read: when thousands of younger ones
     // come between. Accepted.
     let marks = unsafe {
@@ -100,7 +100,7 @@ fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
     let settled = if tuple.protocol != protocol::TCP {
         is_answer
     } else if is_answer {
-        if let Some(asking) = FLOWS_NEW.get_ptr_mut(&to.reversed()) {
+        if let Some(asking) = CONNTRACK_NEW.get_ptr_mut(&to.reversed()) {
             // SAFETY: as above. A mark that is lost to a simultaneous one is made by the next packet.
             unsafe { (*asking).marks |= mark::ANSWERED };
         }
@@ -116,19 +116,19 @@ fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
 fn establish(tuple: &Tuple, becomes: &Tuple, marks: u32) {
     let marks = marks & (mark::REVERSE | mark::FIN | mark::RESET);
     let mut flow = Flow { becomes: *becomes, seen_s: now_s(), marks };
-    let mut moved = FLOWS.insert(tuple, &flow, 0).is_ok();
+    let mut moved = CONNTRACK.insert(tuple, &flow, 0).is_ok();
     // The same variable again, for the sake of the stack: see `Flow::counterpart`.
     let back = becomes.reversed();
     flow.becomes = tuple.reversed();
     flow.marks = (marks ^ mark::REVERSE) & mark::REVERSE;
-    moved = moved && FLOWS.insert(&back, &flow, 0).is_ok();
+    moved = moved && CONNTRACK.insert(&back, &flow, 0).is_ok();
     if !moved {
-        let _ = FLOWS.remove(tuple);
-        maps::count(Reason::FlowsFull);
+        let _ = CONNTRACK.remove(tuple);
+        maps::count(Reason::ConntrackFull);
         return;
     }
-    let _ = FLOWS_NEW.remove(tuple);
-    let _ = FLOWS_NEW.remove(&back);
+    let _ = CONNTRACK_NEW.remove(tuple);
+    let _ = CONNTRACK_NEW.remove(&back);
 }
 
 /// Makes room for a new connection whose client has taken the port of one that is over.
@@ -136,11 +136,11 @@ fn establish(tuple: &Tuple, becomes: &Tuple, marks: u32) {
 fn forget_if_over(tuple: &Tuple, flow: &Flow) -> bool {
     let back = flow.becomes.reversed();
     // SAFETY: as in `find`.
-    let other = FLOWS.get_ptr(&back).map_or(0, |other| unsafe { (*other).marks });
+    let other = CONNTRACK.get_ptr(&back).map_or(0, |other| unsafe { (*other).marks });
     let over = (flow.marks | other) & (mark::FIN | mark::RESET) != 0;
     if over {
-        let _ = FLOWS.remove(tuple);
-        let _ = FLOWS.remove(&back);
+        let _ = CONNTRACK.remove(tuple);
+        let _ = CONNTRACK.remove(&back);
     }
     over
 }
@@ -148,7 +148,7 @@ fn forget_if_over(tuple: &Tuple, flow: &Flow) -> bool {
 /// A new flow: `to`, which has the destination already, gets the source. Fails without room.
 #[inline(never)]
 pub fn make(tuple: &Tuple, to: &mut Tuple, source: Source) -> Result<(), Reason> {
-    if claim_source(tuple, to, source) { Ok(()) } else { Err(Reason::NoFlow) }
+    if claim_source(tuple, to, source) { Ok(()) } else { Err(Reason::NoConntrack) }
 }
 
 #[inline(always)]
@@ -171,7 +171,7 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
             break;
         }
     }
-    if !free || FLOWS_NEW.insert(tuple, &Flow { becomes: *becomes, seen_s, marks: 0 }, 0).is_err() {
+    if !free || CONNTRACK_NEW.insert(tuple, &Flow { becomes: *becomes, seen_s, marks: 0 }, 0).is_err() {
         return false;
     }
     open_gate();
@@ -182,19 +182,19 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
 #[inline(always)]
 fn claim(key: &Tuple, answers: &Flow) -> bool {
     // SAFETY: as in `find`.
-    if let Some(other) = FLOWS.get_ptr(key)
+    if let Some(other) = CONNTRACK.get_ptr(key)
         && unsafe { (*other).becomes } != answers.becomes
     {
         return false;
     }
-    if FLOWS_NEW.insert(key, answers, NOEXIST).is_ok() {
+    if CONNTRACK_NEW.insert(key, answers, NOEXIST).is_ok() {
         return true;
     }
     // SAFETY: as in `find_half_open`.
-    let ours = FLOWS_NEW.get_ptr(key).is_some_and(|other| unsafe {
+    let ours = CONNTRACK_NEW.get_ptr(key).is_some_and(|other| unsafe {
         (*other).becomes == answers.becomes || answers.seen_s.wrapping_sub((*other).seen_s) > HALF_OPEN_MAX_S
     });
-    ours && FLOWS_NEW.insert(key, answers, 0).is_ok()
+    ours && CONNTRACK_NEW.insert(key, answers, 0).is_ok()
 }
 
 /// The node's address in the family of another.
@@ -222,7 +222,7 @@ fn any_port() -> Option<Port> {
 /// After the flow is in the table: the daemon shuts the gate, and then looks once more whether the table is empty.
 #[inline(always)]
 fn open_gate() {
-    if let Some(gate) = FLOWS_GATE.get_ptr_mut(0) {
+    if let Some(gate) = CONNTRACK_GATE.get_ptr_mut(0) {
         // SAFETY: a pointer from the map, aligned words; written only when it changes, as every CPU reads it.
         unsafe {
             if gate.read_volatile() == 0 {

@@ -19,16 +19,16 @@ pub static ENDPOINTS: HashMap<Address6, Endpoint> =
     HashMap::with_max_entries(layout::ENDPOINTS.max_entries, layout::ENDPOINTS.flags);
 
 #[map]
-pub static FLOWS: HashMap<Tuple, Flow> =
-    HashMap::with_max_entries(layout::FLOWS.max_entries, layout::FLOWS.flags);
+pub static CONNTRACK: HashMap<Tuple, Flow> =
+    HashMap::with_max_entries(layout::CONNTRACK.max_entries, layout::CONNTRACK.flags);
 
 #[map]
-pub static FLOWS_NEW: LruHashMap<Tuple, Flow> =
-    LruHashMap::with_max_entries(layout::FLOWS_NEW.max_entries, layout::FLOWS_NEW.flags);
+pub static CONNTRACK_NEW: LruHashMap<Tuple, Flow> =
+    LruHashMap::with_max_entries(layout::CONNTRACK_NEW.max_entries, layout::CONNTRACK_NEW.flags);
 
 #[map]
-pub static FLOWS_GATE: Array<u32> =
-    Array::with_max_entries(layout::FLOWS_GATE.max_entries, layout::FLOWS_GATE.flags);
+pub static CONNTRACK_GATE: Array<u32> =
+    Array::with_max_entries(layout::CONNTRACK_GATE.max_entries, layout::CONNTRACK_GATE.flags);
 
 #[map]
 pub static FRAGMENTS: LruHashMap<Fragments, FragmentPorts> =

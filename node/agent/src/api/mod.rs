@@ -1,7 +1,7 @@
 //! The kubelet's HTTPS API: what the API server (and nobody else) asks of a node.
 //!
 //! Paths are upstream's (`/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`, `/pods`, `/healthz`,
-//! `/metrics`). Callers are known by their client certificate; see `tls`.
+//! `/metrics`), and `/keelson/` of our own (`observe`). Callers are known by their client certificate; see `tls`.
 
 mod logs;
 mod metrics;
@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RunArgs;
+use crate::observe::{self, Observer};
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 512;
@@ -37,6 +38,7 @@ const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 pub(crate) async fn start(
     args: &RunArgs,
     kubelet: Kubelet,
+    observer: Option<Observer>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let acceptor = tls::acceptor(&args.tls_cert, &args.tls_key, &args.client_ca)?;
@@ -44,21 +46,23 @@ pub(crate) async fn start(
     let listener = TcpListener::bind(("0.0.0.0", args.api_port))
         .await
         .with_context(|| format!("listening on port {}", args.api_port))?;
-    let router = router(Arc::new(kubelet));
+    let router = router(Arc::new(kubelet), observer);
     Ok(tokio::spawn(accept(listener, acceptor, router, shutdown)))
 }
 
-fn router(kubelet: Arc<Kubelet>) -> Router {
+fn router(kubelet: Arc<Kubelet>, observer: Option<Observer>) -> Router {
+    let measured = metrics::Source::new(Arc::clone(&kubelet), observer.clone());
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(pods))
-        .route("/metrics", get(metrics::metrics))
+        .route("/metrics", get(move || metrics::metrics(measured)))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
         .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
         .route("/attach/{namespace}/{pod}/{container}", any(streams::attach))
         .route("/portForward/{namespace}/{pod}", any(streams::port_forward))
         .route("/run/{namespace}/{pod}/{container}", post(streams::run))
         .with_state(kubelet)
+        .nest("/keelson", observe::router(observer))
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {

@@ -26,11 +26,12 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(services: usize, backends: &[SocketAddr]) -> Result<Self> {
+    /// `measure`: with the metrics or without.
+    pub(crate) fn new(services: usize, backends: &[SocketAddr], measure: bool) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).ok_or("no cgroup2 mount")?;
         let mount = Path::new(mount.split(' ').nth(4).ok_or("no mount point")?);
-        let node = format!("bench-{}", std::process::id());
+        let node = format!("bench-{}-{measure}", std::process::id());
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
         let options = Options {
             cgroup_root: mount.join(&node),
@@ -39,6 +40,7 @@ impl Lab {
             packets: None,
             object: std::env::var_os("KEELSON_EBPF_OBJ")
                 .map_or(Object::File(object), |p| Object::File(p.into())),
+            measure,
         };
         fs::create_dir(&options.cgroup_root)?;
         let dataplane = fill(&options, services, backends).inspect_err(|_| clean(&options))?;

@@ -2,7 +2,8 @@
 //! kube-proxy writes it, and straight to the backend.
 //!
 //! Each way is a process with network namespaces of its own (see `wire`): by default a client pod, a node and two server
-//! pods, wired as the CNI plugin does it. Only the one called `keelson` is in the cgroup with the programs. They take turns
+//! pods, wired as the CNI plugin does it. Only those called `keelson` and, without metrics,
+//! `unmeasured` are in a cgroup with the programs. They take turns
 //! in short batches, and within a process the ways alternate from one connection to the next, so that the machine's moods
 //! hit all alike. A ratio is of medians (p99: of 99th percentiles) within one process; two streams straight to the
 //! backend, alternating like all others, say how far two equal things differ. Needs root; run it in release:
@@ -79,7 +80,7 @@ fn watch_signals() -> Result<Arc<AtomicBool>> {
 
 fn measure(path: Path, services: usize, interrupted: &AtomicBool) -> Result<Subject> {
     let mut workers = Vec::new();
-    for way in ["bare", "keelson", "iptables"] {
+    for way in ["bare", "keelson", "unmeasured", "iptables"] {
         match Worker::start(path, way, services) {
             Ok(worker) => workers.push(worker),
             Err(reason) if way == "iptables" => eprintln!("iptables is left out: {reason}"),

@@ -29,6 +29,19 @@ pub(crate) struct Subject {
     services: usize,
     ways: Vec<Way>,
     spread: Spread,
+    metrics: Option<Metrics>,
+}
+
+/// What the metrics cost: the process `keelson` over the process `unmeasured`. Two processes differ by themselves: see the
+/// range of several runs.
+#[derive(Serialize)]
+struct Metrics {
+    service_p50_ratio: f64,
+    direct_p50_ratio: f64,
+    service_p50_added_ns: i64,
+    direct_p50_added_ns: i64,
+    /// Time of all rounds, with closing: the inverse of throughput.
+    time_ratio: f64,
 }
 
 #[derive(Serialize)]
@@ -77,7 +90,9 @@ impl Subject {
     pub(crate) fn new(services: usize, workers: &[Worker]) -> Self {
         let ways = workers.iter().flat_map(ways).collect();
         let keelson = workers.iter().find(|worker| worker.way == "keelson");
-        Self { services, ways, spread: Spread::new(keelson.map_or(&[], |worker| &worker.series)) }
+        let without = workers.iter().find(|worker| worker.way == "unmeasured");
+        let metrics = keelson.zip(without).map(|(with, without)| Metrics::new(with, without));
+        Self { services, ways, spread: Spread::new(keelson.map_or(&[], |worker| &worker.series)), metrics }
     }
 }
 
@@ -94,9 +109,29 @@ fn ways(worker: &Worker) -> impl Iterator<Item = Way> {
     })
 }
 
+fn named<'a>(series: &'a [Series], name: &str) -> &'a [u32] {
+    series.iter().find(|s| s.name == name).map_or(&[][..], |s| &s.nanoseconds[..])
+}
+
+impl Metrics {
+    fn new(with: &Worker, without: &Worker) -> Self {
+        let both = |name| (named(&with.series, name), named(&without.series, name));
+        let p50 = |name| ratio(both(name).0, both(name).1, 50);
+        let added = |name| i64::from(percentile(both(name).0, 50)) - i64::from(percentile(both(name).1, 50));
+        let time_ratio = with.taken.as_secs_f64() / without.taken.as_secs_f64();
+        Self {
+            service_p50_ratio: p50("service"),
+            direct_p50_ratio: p50("direct"),
+            service_p50_added_ns: added("service"),
+            direct_p50_added_ns: added("direct"),
+            time_ratio: (time_ratio * 1000.0).round() / 1000.0,
+        }
+    }
+}
+
 impl Spread {
     fn new(series: &[Series]) -> Self {
-        let named = |name| series.iter().find(|s| s.name == name).map_or(&[][..], |s| &s.nanoseconds[..]);
+        let named = |name| named(series, name);
         let (direct, service, again) = (named("direct"), named("service"), named("direct-again"));
         let tails = |one: &[u32], other: &[u32]| -> Vec<f64> {
             one.chunks(PART).zip(other.chunks(PART)).map(|(a, b)| ratio(a, b, 99)).collect()
@@ -162,6 +197,16 @@ impl fmt::Display for Subject {
             self.spread.direct_p50_ratio,
             self.spread.service_p99_ratio,
             if self.spread.service_p99_inside { "inside" } else { "above" }
+        )?;
+        let Some(metrics) = &self.metrics else { return Ok(()) };
+        writeln!(
+            f,
+            "metrics: Service p50 {:.3} of that without ({} ns), direct p50 {:.3} ({} ns), time of all rounds {:.3}",
+            metrics.service_p50_ratio,
+            metrics.service_p50_added_ns,
+            metrics.direct_p50_ratio,
+            metrics.direct_p50_added_ns,
+            metrics.time_ratio
         )
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Series {
     pub(crate) nanoseconds: Vec<u32>,
 }
 
-/// One process, and for `keelson` the programs that it lives under.
+/// One process, and for `keelson` and `unmeasured` the programs that it lives under.
 pub(crate) struct Worker {
     pub(crate) way: &'static str,
     pub(crate) series: Vec<Series>,
@@ -30,7 +30,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(path: Path, way: &'static str, services: usize) -> Result<Self> {
-        let lab = if way == "keelson" { Some(Lab::new(services, &path.backends())?) } else { None };
+        let lab = match way {
+            "keelson" => Some(Lab::new(services, &path.backends(), true)?),
+            "unmeasured" => Some(Lab::new(services, &path.backends(), false)?),
+            _ => None,
+        };
         let cgroup = lab.as_ref().map(Lab::cgroup).unwrap_or_default();
         let mut child = Command::new(std::env::current_exe()?)
             .args(["worker", &path.to_string(), way, &services.to_string()])

@@ -1,15 +1,31 @@
-//! Services and their slices as last seen, and which Services must be planned again.
+//! Services, their slices and the node as last seen, and which Services must be planned again.
 //!
 //! Three verbs for each kind: apply, delete, and a reset from a fresh list (`Init`, `InitApply`.., `InitDone` of kube's
 //! watcher), all of which end in a set of dirty Services. Does no I/O; a plan is made only when changes are taken.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod changes;
+mod claims;
+mod listing;
 
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+pub(crate) use changes::{Changes, Notice, Subject};
+use changes::{NOT_PROGRAMMED, Planned, words};
+use claims::{Claim, Claimed, Claims};
+use ipnet::IpNet;
 use kube::{Resource, runtime::watcher};
+use listing::Listing;
 
 use crate::{
-    objects::{ServiceObject, Slice, SliceObject},
-    plan::{self, ExternalFrontend, Frontend, FrontendKey, Plan, ServiceView, Unprogrammed},
+    flows::{PortName, Tenure, fingerprint},
+    objects::{NodeObject, NodeView, Service, ServiceObject, Slice, SliceObject},
+    plan::{self, ExternalFrontend, FrontendKey, HealthCheck, Node, NodePort, Plan, Unprogrammed},
 };
 
 /// Namespace and name.
@@ -20,89 +36,91 @@ pub(crate) type Key = (Box<str>, Box<str>);
 pub(crate) enum Seen {
     Service(watcher::Event<ServiceObject>),
     Slice(watcher::Event<SliceObject>),
-}
-
-/// What to do to the maps.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Changes {
-    pub(crate) gone: Vec<FrontendKey>,
-    pub(crate) wanted: Vec<Frontend>,
-    /// All that is reached from outside, if any of it changed.
-    pub(crate) external: Option<Vec<ExternalFrontend>>,
+    /// The node's own object.
+    Node(watcher::Event<NodeObject>),
+    /// Where node ports are reached, from now on.
+    PortAddresses(Vec<IpAddr>),
 }
 
 /// Everything that is known of the API.
 #[derive(Debug)]
 pub(crate) struct Index {
-    node: Box<str>,
-    services: BTreeMap<Key, ServiceView>,
+    name: Box<str>,
+    node: Node,
+    eligible: bool,
+    services: BTreeMap<Key, Service>,
     /// Slices by Service, then by their own name. Both in one namespace.
     slices: BTreeMap<Key, BTreeMap<Box<str>, Slice>>,
     /// The Service of each slice: a slice may be given to another.
     homes: BTreeMap<Key, Box<str>>,
-    planned: BTreeMap<Key, Vec<FrontendKey>>,
-    /// What is reached from outside; of two Services with one frontend the first has it.
-    external: BTreeMap<Key, Vec<ExternalFrontend>>,
-    /// Whose a frontend is: an address may pass from one Service to the next before the first is seen to go.
-    owners: HashMap<FrontendKey, Key>,
+    planned: BTreeMap<Key, Planned>,
+    claims: Claims,
+    /// Whose a frontend was before.
+    pub(crate) tenure: Tenure,
     dirty: BTreeSet<Key>,
-    unprogrammed: BTreeMap<Key, Vec<Unprogrammed>>,
+    node_ports_changed: bool,
+    external_changed: bool,
+    health_changed: bool,
     unprogrammed_changed: bool,
+    notices: Vec<Notice>,
     /// Changes to the number of slices that give a pod of this node as ready.
     ready_deltas: Vec<(Box<str>, i32)>,
     services_list: Listing,
     slices_list: Listing,
-}
-
-/// Where a watch is with its list.
-#[derive(Debug, Default)]
-struct Listing {
-    complete: bool,
-    seen: BTreeSet<Key>,
+    node_list: Listing,
 }
 
 impl Index {
-    pub(crate) fn new(node: &str) -> Self {
+    /// Of a node by its name; `clients` are the addresses of those whose sockets it translates.
+    pub(crate) fn new(name: &str, clients: Vec<IpNet>, port_addresses: Vec<IpAddr>) -> Self {
         Self {
-            node: node.into(),
+            name: name.into(),
+            node: Node { zone: None, port_addresses, clients },
+            eligible: true,
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
-            external: BTreeMap::new(),
-            owners: HashMap::new(),
+            claims: Claims::default(),
+            tenure: Tenure::default(),
             dirty: BTreeSet::new(),
-            unprogrammed: BTreeMap::new(),
+            node_ports_changed: true,
+            external_changed: true,
+            health_changed: true,
             unprogrammed_changed: false,
+            notices: Vec::new(),
             ready_deltas: Vec::new(),
             services_list: Listing::default(),
             slices_list: Listing::default(),
+            node_list: Listing::default(),
         }
     }
 
-    /// Whether both kinds were listed to the end: before, an absent object means nothing.
+    /// Whether everything was listed to the end: before, an absent object means nothing.
     pub(crate) fn complete(&self) -> bool {
-        self.services_list.complete && self.slices_list.complete
+        self.services_list.complete() && self.slices_list.complete() && self.node_list.complete()
     }
 
     pub(crate) fn see(&mut self, seen: Seen) {
         match seen {
             Seen::Service(event) => self.see_service(event),
             Seen::Slice(event) => self.see_slice(event),
+            Seen::Node(event) => self.see_node(event),
+            Seen::PortAddresses(addresses) => {
+                self.apply_node(Node { port_addresses: addresses, ..self.node.clone() });
+            }
         }
     }
 
     fn see_service(&mut self, event: watcher::Event<ServiceObject>) {
         match event {
-            watcher::Event::Init => self.services_list.seen.clear(),
+            watcher::Event::Init => self.services_list.begin(),
             watcher::Event::InitApply(object) => {
-                self.services_list.seen.insert(key(&object));
+                self.services_list.saw(key(&object));
                 self.apply_service(&object);
             }
             watcher::Event::InitDone => {
-                let listed = self.services_list.finish();
-                let gone: Vec<_> =
-                    self.services.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                let gone = self.services_list.finish(self.services.keys());
                 gone.iter().for_each(|key| self.delete_service(key));
             }
             watcher::Event::Apply(object) => self.apply_service(&object),
@@ -112,14 +130,13 @@ impl Index {
 
     fn see_slice(&mut self, event: watcher::Event<SliceObject>) {
         match event {
-            watcher::Event::Init => self.slices_list.seen.clear(),
+            watcher::Event::Init => self.slices_list.begin(),
             watcher::Event::InitApply(object) => {
-                self.slices_list.seen.insert(key(&object));
+                self.slices_list.saw(key(&object));
                 self.apply_slice(&object);
             }
             watcher::Event::InitDone => {
-                let listed = self.slices_list.finish();
-                let gone: Vec<_> = self.homes.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                let gone = self.slices_list.finish(self.homes.keys());
                 gone.iter().for_each(|key| self.delete_slice(key));
             }
             watcher::Event::Apply(object) => self.apply_slice(&object),
@@ -127,10 +144,41 @@ impl Index {
         }
     }
 
+    /// One object: a list without it means that it is not there yet, or no more.
+    fn see_node(&mut self, event: watcher::Event<NodeObject>) {
+        match event {
+            watcher::Event::Init => self.node_list.begin(),
+            watcher::Event::InitApply(object) => {
+                self.node_list.saw(key(&object));
+                self.apply_node_view(object.project());
+            }
+            watcher::Event::InitDone => {
+                if self.node_list.is_empty() {
+                    self.apply_node_view(NodeView::default());
+                }
+                self.node_list.finish(std::iter::empty());
+            }
+            watcher::Event::Apply(object) => self.apply_node_view(object.project()),
+            watcher::Event::Delete(_) => self.apply_node_view(NodeView::default()),
+        }
+    }
+
+    fn apply_node_view(&mut self, view: NodeView) {
+        self.eligible = view.eligible;
+        self.apply_node(Node { zone: view.zone, ..self.node.clone() });
+    }
+
+    fn apply_node(&mut self, node: Node) {
+        if node != self.node {
+            self.node = node;
+            self.dirty.extend(self.services.keys().cloned());
+        }
+    }
+
     fn apply_service(&mut self, object: &ServiceObject) {
-        let (key, view) = (key(object), object.project());
-        if self.services.get(&key) != Some(&view) {
-            self.services.insert(key.clone(), view);
+        let (key, service) = (key(object), object.project());
+        if self.services.get(&key) != Some(&service) {
+            self.services.insert(key.clone(), service);
             self.dirty.insert(key);
         }
     }
@@ -143,7 +191,7 @@ impl Index {
 
     fn apply_slice(&mut self, object: &SliceObject) {
         let (namespace, name) = key(object);
-        let Some(slice) = object.project(&self.node) else {
+        let Some(slice) = object.project(&self.name) else {
             return self.delete_slice(&(namespace, name));
         };
         if self.homes.get(&(namespace.clone(), name.clone())).is_some_and(|home| *home != slice.service) {
@@ -173,94 +221,206 @@ impl Index {
     /// Plans every Service that changed since.
     pub(crate) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
-        let mut external_changed = false;
-        for key in std::mem::take(&mut self.dirty) {
-            external_changed |= self.plan_one(key, &mut changes);
-        }
-        if external_changed {
-            changes.external = Some(self.all_external());
+        // Who loses a frontend to another, or waits for one that is free now, is planned in the same go.
+        while let Some(key) = self.dirty.pop_first() {
+            self.plan_one(key, &mut changes);
         }
         let wanted: BTreeSet<_> = changes.wanted.iter().map(|frontend| frontend.key).collect();
         changes.gone.retain(|key| !wanted.contains(key));
+        if std::mem::take(&mut self.node_ports_changed) {
+            changes.node_ports = Some(self.node_ports());
+        }
+        if std::mem::take(&mut self.external_changed) {
+            changes.external = Some(self.external());
+        }
         changes
     }
 
-    /// Plans every Service: what the maps should hold, all told.
-    pub(crate) fn take_all(&mut self) -> (Vec<Frontend>, Vec<ExternalFrontend>) {
+    /// Plans every Service: what the kernel should hold, all told.
+    pub(crate) fn take_all(&mut self) -> Changes {
         self.dirty.extend(self.services.keys().cloned());
-        (self.take_changes().wanted, self.all_external())
-    }
-
-    fn all_external(&self) -> Vec<ExternalFrontend> {
-        let mut all = BTreeMap::new();
-        for frontend in self.external.values().flatten() {
-            all.entry(frontend.key).or_insert(frontend);
-        }
-        all.into_values().cloned().collect()
+        (self.node_ports_changed, self.external_changed) = (true, true);
+        let mut changes = self.take_changes();
+        let serving = self.planned.values().flat_map(|planned| &planned.serving_udp);
+        changes.serving_udp =
+            serving.map(|(key, serving)| (*key, serving.iter().copied().collect())).collect();
+        changes
     }
 
     /// Has these planned again with the next changes.
     pub(crate) fn touch(&mut self, frontends: impl Iterator<Item = FrontendKey>) {
-        let owners: Vec<_> = frontends.filter_map(|key| self.owners.get(&key).cloned()).collect();
+        let owners: Vec<_> = frontends.filter_map(|key| self.claims.owner(&key).cloned()).collect();
         self.dirty.extend(owners);
     }
 
-    /// Whether what is reached from outside changed.
-    fn plan_one(&mut self, key: Key, changes: &mut Changes) -> bool {
-        let plan = match self.services.get(&key) {
-            Some(view) => plan::plan(
-                view,
+    fn plan_one(&mut self, key: Key, changes: &mut Changes) {
+        let mut plan = match self.services.get(&key) {
+            Some(service) => plan::plan(
+                &self.node,
+                &service.view,
                 self.slices.get(&key).into_iter().flat_map(BTreeMap::values).map(|s| &s.view),
             ),
             None => Plan::default(),
         };
-        let now: Vec<_> = plan.frontends.iter().map(|frontend| frontend.key).collect();
-        for frontend in self.planned.remove(&key).unwrap_or_default() {
-            if !now.contains(&frontend) && self.owners.get(&frontend) == Some(&key) {
-                self.owners.remove(&frontend);
-                changes.gone.push(frontend);
-            }
-        }
-        self.owners.extend(now.iter().map(|&frontend| (frontend, key.clone())));
-        changes.wanted.extend(plan.frontends);
-        self.note_unprogrammed(&key, plan.unprogrammed);
-        let before = if plan.external.is_empty() {
-            self.external.remove(&key).unwrap_or_default()
-        } else {
-            self.external.insert(key.clone(), plan.external.clone()).unwrap_or_default()
+        let asked: Vec<_> = plan.frontends.iter().map(|planned| planned.frontend.key).collect();
+        let before = self.planned.remove(&key).unwrap_or_default();
+        self.release(&key, before.frontends.iter().filter(|old| !asked.contains(old)), changes);
+        let lost = self.claim(&key, std::mem::take(&mut plan.frontends), changes);
+        let mut serving_udp: BTreeMap<_, _> = plan.serving_udp.into_iter().collect();
+        serving_udp.retain(|frontend, _| !lost.contains(frontend));
+        plan.external.retain(|external| !lost.contains(&external.key));
+        plan.unprogrammed.extend(lost.into_iter().map(Unprogrammed::Claimed));
+        let now = Planned {
+            frontends: asked,
+            serving_udp,
+            node_ports: plan.node_ports,
+            external: plan.external,
+            health: plan.health,
+            unprogrammed: plan.unprogrammed,
         };
-        if !now.is_empty() {
+        changes.serving_udp.extend(before.lost_serving(&now));
+        self.node_ports_changed |= before.node_ports != now.node_ports;
+        self.external_changed |= before.external != now.external;
+        self.health_changed |= before.health != now.health;
+        self.note(&key, &before, &now);
+        if self.services.contains_key(&key) {
             self.planned.insert(key, now);
         }
-        before != plan.external
     }
 
-    fn note_unprogrammed(&mut self, key: &Key, what: Vec<Unprogrammed>) {
-        if what.is_empty() {
-            self.unprogrammed_changed |= self.unprogrammed.remove(key).is_some();
-        } else if self.unprogrammed.get(key) != Some(&what) {
-            let words: Vec<_> = what.iter().map(ToString::to_string).collect();
-            tracing::warn!(namespace = %key.0, service = %key.1, "{}", words.join("; "));
-            self.unprogrammed.insert(key.clone(), what);
-            self.unprogrammed_changed = true;
+    /// Whose a frontend is.
+    pub(crate) fn port_name(&self, frontend: &FrontendKey) -> Option<PortName> {
+        let key = self.claims.owner(frontend)?;
+        let ports = self.services.get(key).map_or(&[][..], |service| &service.view.ports);
+        let asks = |p: &&plan::ServicePort| p.number == frontend.port || p.node_port == Some(frontend.port);
+        let port = ports.iter().filter(asks).find(|p| p.protocol == Some(frontend.protocol));
+        let port = port.map(|port| port.name.clone()).unwrap_or_default();
+        Some(PortName { namespace: key.0.clone(), service: key.1.clone(), port })
+    }
+
+    /// The fingerprint of whoever has a frontend, if he had it in an epoch already; see [`Tenure::is_current`].
+    pub(crate) fn owner_in(&self, frontend: &FrontendKey, epoch: u32, stamp: Option<u64>) -> Option<u64> {
+        let key = self.claims.owner(frontend)?;
+        let owner = fingerprint(&key.0, &key.1);
+        self.tenure.is_current(frontend, epoch, owner, stamp).then_some(owner)
+    }
+
+    /// The frontends of a Service, as they were last planned, and what it asks for in vain.
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<(Vec<FrontendKey>, Vec<String>)> {
+        let key: Key = (namespace.into(), name.into());
+        let planned = self.planned.get(&key)?;
+        Some((planned.frontends.clone(), planned.unprogrammed.iter().map(ToString::to_string).collect()))
+    }
+
+    fn release<'a>(
+        &mut self,
+        key: &Key,
+        frontends: impl Iterator<Item = &'a FrontendKey>,
+        changes: &mut Changes,
+    ) {
+        for frontend in frontends {
+            if let Some(waiting) = self.claims.release(frontend, key) {
+                self.tenure.release(*frontend, fingerprint(&key.0, &key.1));
+                changes.gone.push(*frontend);
+                self.dirty.extend(waiting);
+            }
         }
+    }
+
+    /// Answers what stays another's.
+    fn claim(
+        &mut self,
+        key: &Key,
+        planned: Vec<plan::PlannedFrontend>,
+        changes: &mut Changes,
+    ) -> Vec<FrontendKey> {
+        let created_s = self.services.get(key).map_or(i64::MAX, |service| service.created_s);
+        let mut lost = Vec::new();
+        for plan::PlannedFrontend { kind, frontend } in planned {
+            let claim = Claim { kind, created_s, service: key.clone() };
+            let before = match self.claims.claim(frontend.key, claim) {
+                Claimed::Lost => {
+                    lost.push(frontend.key);
+                    continue;
+                }
+                Claimed::WonFrom(other) => {
+                    let before = fingerprint(&other.0, &other.1);
+                    self.dirty.insert(other);
+                    Some(before)
+                }
+                Claimed::Won => None,
+            };
+            self.tenure.claim(frontend.key, fingerprint(&key.0, &key.1), before);
+            changes.wanted.push(frontend);
+        }
+        lost
+    }
+
+    fn note(&mut self, key: &Key, before: &Planned, now: &Planned) {
+        if before.unprogrammed == now.unprogrammed {
+            return;
+        }
+        self.unprogrammed_changed = true;
+        if now.unprogrammed.is_empty() {
+            return;
+        }
+        let note = words(&now.unprogrammed);
+        tracing::warn!(namespace = %key.0, service = %key.1, "{note}");
+        if let Some(about) = self.subject(key) {
+            self.notices.push(Notice { about, reason: NOT_PROGRAMMED, note });
+        }
+    }
+
+    /// A Service for events.
+    pub(crate) fn subject(&self, key: &Key) -> Option<Subject> {
+        self.services.get(key).map(|s| Subject { service: key.clone(), uid: s.uid.clone() })
+    }
+
+    /// What users are to be told since this was asked for.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// What Services ask for and do not get, if that has changed since it was taken.
-    pub(crate) fn take_unprogrammed(&mut self) -> Option<&BTreeMap<Key, Vec<Unprogrammed>>> {
-        std::mem::take(&mut self.unprogrammed_changed).then_some(&self.unprogrammed)
+    pub(crate) fn take_unprogrammed(&mut self) -> Option<Vec<(&Key, &[Unprogrammed])>> {
+        let changed = std::mem::take(&mut self.unprogrammed_changed);
+        let some = self.planned.iter().filter(|(_, planned)| !planned.unprogrammed.is_empty());
+        changed.then(|| some.map(|(key, planned)| (key, &planned.unprogrammed[..])).collect())
     }
 
     /// Changes to the readiness of this node's pods; to be made known once the maps follow.
     pub(crate) fn take_ready_deltas(&mut self) -> Vec<(Box<str>, i32)> {
         std::mem::take(&mut self.ready_deltas)
     }
-}
 
-impl Listing {
-    fn finish(&mut self) -> BTreeSet<Key> {
-        self.complete = true;
-        std::mem::take(&mut self.seen)
+    /// The health checks to answer, if they have changed since they were taken.
+    pub(crate) fn take_health_checks(&mut self) -> Option<HashMap<Key, HealthCheck>> {
+        let checks = self.planned.iter().filter_map(|(key, planned)| Some((key.clone(), planned.health?)));
+        std::mem::take(&mut self.health_changed).then(|| checks.collect())
+    }
+
+    /// Whether load balancers may send new connections to this node.
+    pub(crate) fn eligible(&self) -> bool {
+        self.eligible
+    }
+
+    /// One that the claims give to another Service is left out; of two that nobody claims (their source ranges leave out
+    /// this node's own sockets) the first has it.
+    fn external(&self) -> Vec<ExternalFrontend> {
+        let mut all = BTreeMap::new();
+        for (key, planned) in &self.planned {
+            for frontend in &planned.external {
+                if self.claims.owner(&frontend.key).is_none_or(|owner| owner == key) {
+                    all.entry(frontend.key).or_insert(frontend);
+                }
+            }
+        }
+        all.into_values().cloned().collect()
+    }
+
+    fn node_ports(&self) -> BTreeMap<NodePort, Key> {
+        let planned = self.planned.iter();
+        planned.flat_map(|(key, p)| p.node_ports.iter().map(move |port| (*port, key.clone()))).collect()
     }
 }
 
@@ -268,6 +428,3 @@ fn key<K: Resource>(object: &K) -> Key {
     let meta = object.meta();
     (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
 }
-
-#[cfg(test)]
-mod tests;

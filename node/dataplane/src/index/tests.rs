@@ -5,6 +5,10 @@ use watcher::Event;
 
 use super::*;
 
+fn index() -> Index {
+    Index::new("here", vec![], vec!["192.0.2.1".parse().unwrap()])
+}
+
 fn service(name: &str, ip: &str) -> ServiceObject {
     serde_json::from_value(json!({
         "metadata": { "namespace": "n", "name": name },
@@ -33,19 +37,21 @@ fn summary(changes: &Changes) -> (Vec<String>, Vec<(String, usize)>) {
 
 #[test]
 fn only_what_changed_is_planned() {
-    let mut index = Index::new("here");
+    let mut index = index();
     index.see(Seen::Service(Event::Apply(service("a", "10.96.0.1"))));
     index.see(Seen::Service(Event::Apply(service("b", "10.96.0.2"))));
     assert_eq!(index.take_changes().wanted.len(), 2);
     index.see(Seen::Service(Event::Apply(service("a", "10.96.0.1"))));
     assert_eq!(index.take_changes(), Changes::default(), "nothing that we read has changed");
+    assert_eq!(index.take_health_checks().map(|all| all.len()), Some(0));
+    assert!(index.take_health_checks().is_none(), "nor has anything else");
     index.see(Seen::Slice(Event::Apply(slice("b-1", "b", &[("10.244.0.1", true)]))));
     assert_eq!(summary(&index.take_changes()), (vec![], vec![("10.96.0.2:80/Tcp".into(), 1)]));
 }
 
 #[test]
 fn a_slice_given_to_another_service_leaves_the_first() {
-    let mut index = Index::new("here");
+    let mut index = index();
     index.see(Seen::Service(Event::Apply(service("a", "10.96.0.1"))));
     index.see(Seen::Service(Event::Apply(service("b", "10.96.0.2"))));
     index.see(Seen::Slice(Event::Apply(slice("s", "a", &[("10.244.0.1", true)]))));
@@ -58,7 +64,7 @@ fn a_slice_given_to_another_service_leaves_the_first() {
 #[test]
 fn an_address_that_passes_on_is_not_removed_whichever_event_comes_first() {
     for delete_first in [true, false] {
-        let mut index = Index::new("here");
+        let mut index = index();
         index.see(Seen::Service(Event::Apply(service("a", "10.96.0.1"))));
         index.take_changes();
         let mut events = vec![
@@ -85,14 +91,16 @@ fn an_address_that_passes_on_is_not_removed_whichever_event_comes_first() {
 
 #[test]
 fn a_new_list_removes_what_it_does_not_hold() {
-    let mut index = Index::new("here");
+    let mut index = index();
     for (event, complete) in [
         (Seen::Service(Event::Init), false),
         (Seen::Service(Event::InitApply(service("a", "10.96.0.1"))), false),
         (Seen::Service(Event::InitDone), false),
         (Seen::Slice(Event::Init), false),
         (Seen::Slice(Event::InitApply(slice("s", "a", &[("10.244.0.1", true)]))), false),
-        (Seen::Slice(Event::InitDone), true),
+        (Seen::Slice(Event::InitDone), false),
+        (Seen::Node(Event::Init), false),
+        (Seen::Node(Event::InitDone), true),
     ] {
         index.see(event);
         assert_eq!(index.complete(), complete);
@@ -110,7 +118,7 @@ fn a_new_list_removes_what_it_does_not_hold() {
 
 #[test]
 fn readiness_of_local_pods_is_counted_over_slices() {
-    let mut index = Index::new("here");
+    let mut index = index();
     let sum = |deltas: Vec<(Box<str>, i32)>| deltas.iter().map(|d| d.1).sum::<i32>();
     index.see(Seen::Slice(Event::Apply(slice("a-1", "a", &[("10.244.0.1", true)]))));
     index.see(Seen::Slice(Event::Apply(slice("b-1", "b", &[("10.244.0.1", true)]))));
@@ -118,4 +126,116 @@ fn readiness_of_local_pods_is_counted_over_slices() {
     index.see(Seen::Slice(Event::Apply(slice("a-1", "a", &[("10.244.0.1", false)]))));
     index.see(Seen::Slice(Event::Delete(slice("b-1", "b", &[]))));
     assert_eq!(sum(index.take_ready_deltas()), -2);
+}
+
+#[test]
+fn an_address_asked_for_twice_is_the_clusters_then_the_elders_and_goes_on_when_it_is_free() {
+    let mut index = index();
+    let external = |name: &str, ip: &str, year: u32, external: &str| {
+        let object = json!({
+            "metadata": { "namespace": "n", "name": name, "uid": format!("uid-{name}"),
+                          "creationTimestamp": format!("{year}-01-01T00:00:00Z") },
+            "spec": { "clusterIP": ip, "ports": [{ "port": 80 }], "externalIPs": [external] },
+        });
+        serde_json::from_value::<ServiceObject>(object).unwrap()
+    };
+    index.see(Seen::Service(Event::Apply(service("victim", "10.96.0.9"))));
+    index.see(Seen::Service(Event::Apply(external("a", "10.96.0.1", 2002, "198.51.100.1"))));
+    index.take_changes();
+    assert!(index.take_notices().is_empty());
+    // An elder takes over what a had; who writes a cluster address gets nothing.
+    index.see(Seen::Service(Event::Apply(external("z", "10.96.0.2", 2001, "198.51.100.1"))));
+    index.see(Seen::Service(Event::Apply(external("thief", "10.96.0.3", 1999, "10.96.0.9"))));
+    let changes = index.take_changes();
+    assert_eq!(summary(&changes).0, [""; 0]);
+    let about: Vec<_> = index.take_notices().into_iter().map(|n| (n.about.service.1, n.note)).collect();
+    assert_eq!(
+        about,
+        [
+            ("thief".into(), "10.96.0.9:80/Tcp belongs to another Service: not programmed".into()),
+            ("a".into(), "198.51.100.1:80/Tcp belongs to another Service: not programmed".into())
+        ]
+    );
+    assert_eq!(index.take_unprogrammed().unwrap().len(), 2);
+    // The elder goes: it is a's again, without a moment of nobody's.
+    index.see(Seen::Service(Event::Delete(external("z", "10.96.0.2", 2001, "198.51.100.1"))));
+    let (gone, wanted) = summary(&index.take_changes());
+    assert_eq!(gone, ["10.96.0.2:80/Tcp"]);
+    assert!(wanted.contains(&("198.51.100.1:80/Tcp".into(), 0)), "{wanted:?}");
+    assert_eq!(index.take_unprogrammed().unwrap().len(), 1);
+    // The victim goes: even then its address is only what the thief wrote.
+    index.see(Seen::Service(Event::Delete(service("victim", "10.96.0.9"))));
+    let (gone, wanted) = summary(&index.take_changes());
+    assert!(gone.is_empty() && wanted.contains(&("10.96.0.9:80/Tcp".into(), 0)), "{gone:?} {wanted:?}");
+}
+
+#[test]
+fn the_nodes_zone_and_addresses_plan_everything_again() {
+    let mut index = index();
+    let node = |zone: &str| {
+        let labels = json!({ "topology.kubernetes.io/zone": zone });
+        serde_json::from_value::<NodeObject>(json!({ "metadata": { "name": "here", "labels": labels } }))
+            .unwrap()
+    };
+    let object = json!({
+        "metadata": { "namespace": "n", "name": "a" },
+        "spec": { "clusterIP": "10.96.0.1", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] },
+    });
+    index.see(Seen::Service(Event::Apply(serde_json::from_value(object).unwrap())));
+    let mut hinted = json!([{ "addresses": ["10.244.0.1"] }, { "addresses": ["10.244.0.2"] }]);
+    for (endpoint, zone) in hinted.as_array_mut().unwrap().iter_mut().zip(["a", "b"]) {
+        endpoint["hints"] = json!({ "forZones": [{ "name": zone }] });
+    }
+    let slice = json!({
+        "metadata": { "namespace": "n", "name": "s", "labels": { "kubernetes.io/service-name": "a" } },
+        "addressType": "IPv4", "ports": [{ "port": 8080 }], "endpoints": hinted,
+    });
+    index.see(Seen::Slice(Event::Apply(serde_json::from_value(slice).unwrap())));
+    let changes = index.take_changes();
+    assert!(changes.wanted.iter().all(|frontend| frontend.backends.len() == 2));
+    let ports: Vec<_> = changes.node_ports.unwrap().into_keys().collect();
+    assert_eq!(ports, [(30_080, crate::plan::Protocol::Tcp)]);
+
+    index.see(Seen::Node(Event::Apply(node("a"))));
+    let changes = index.take_changes();
+    assert!(changes.wanted.iter().all(|frontend| frontend.backends.len() == 1));
+    assert_eq!((changes.wanted.len(), changes.node_ports), (2, None));
+    index.see(Seen::Node(Event::Apply(node("a"))));
+    assert_eq!(index.take_changes(), Changes::default());
+
+    index.see(Seen::PortAddresses(vec!["192.0.2.2".parse().unwrap()]));
+    let (gone, wanted) = summary(&index.take_changes());
+    assert_eq!(gone, ["192.0.2.1:30080/Tcp"]);
+    assert!(wanted.contains(&("192.0.2.2:30080/Tcp".into(), 1)));
+    index.see(Seen::Node(Event::Delete(node("a"))));
+    assert!(index.take_changes().wanted.iter().all(|frontend| frontend.backends.len() == 2));
+}
+
+#[test]
+fn a_udp_backend_that_stops_serving_is_named_once() {
+    let mut index = index();
+    let object = json!({
+        "metadata": { "namespace": "n", "name": "a" },
+        "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 53, "protocol": "UDP" }] },
+    });
+    index.see(Seen::Service(Event::Apply(serde_json::from_value(object).unwrap())));
+    let see = |index: &mut Index, endpoints: serde_json::Value| {
+        let slice = json!({
+            "metadata": { "namespace": "n", "name": "s", "labels": { "kubernetes.io/service-name": "a" } },
+            "addressType": "IPv4", "ports": [{ "port": 53, "protocol": "UDP" }], "endpoints": endpoints,
+        });
+        index.see(Seen::Slice(Event::Apply(serde_json::from_value(slice).unwrap())));
+        index.take_changes().serving_udp
+    };
+    let one = json!({ "addresses": ["10.244.0.1"] });
+    let two = json!({ "addresses": ["10.244.0.2"] });
+    let draining = json!({ "addresses": ["10.244.0.2"],
+        "conditions": { "ready": false, "serving": true, "terminating": true } });
+    assert!(see(&mut index, json!([one, two])).is_empty());
+    assert!(see(&mut index, json!([one, draining])).is_empty(), "it still answers");
+    let lost = see(&mut index, json!([one]));
+    let (key, serving) = lost.first_key_value().unwrap();
+    assert_eq!((key.to_string(), serving.len(), lost.len()), ("10.96.0.1:53/Udp".into(), 1, 1));
+    assert!(see(&mut index, json!([one])).is_empty());
+    assert_eq!(index.take_all().serving_udp.len(), 1, "after a start everything is compared");
 }

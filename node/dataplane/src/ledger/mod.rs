@@ -193,6 +193,13 @@ impl Ledger {
         })
     }
 
+    /// One frontend, as [`Self::content`] has it.
+    pub fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
+        let placed = self.placed.get(key)?;
+        let backends = placed.backends.as_ref()?.to_vec();
+        Some(Frontend { key: *key, backends, affinity_s: placed.affinity_s })
+    }
+
     /// The steps after which exactly `wanted` is in the kernel.
     pub fn replace(&mut self, wanted: &[Frontend]) -> Steps {
         let keep: BTreeSet<_> = wanted.iter().map(|frontend| frontend.key).collect();

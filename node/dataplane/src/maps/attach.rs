@@ -10,7 +10,7 @@ use keelson_sys::bpf::{self, Link};
 
 use super::{
     pins::{Pins, file},
-    programs::{Hook, Programs},
+    programs::{HOOKS, Hook, Programs},
 };
 use crate::Error;
 
@@ -40,7 +40,20 @@ pub(super) fn attach(programs: &Programs, pins: &Pins, cgroup_root: &Path) -> Re
             attached.created += 1;
         }
     }
+    detach_others(programs, pins)?;
     Ok(attached)
+}
+
+/// Hooks that an earlier daemon used and this one does without.
+fn detach_others(programs: &Programs, pins: &Pins) -> Result<(), Error> {
+    for hook in HOOKS.iter().filter(|hook| programs.iter().all(|(used, _)| used.name != hook.name)) {
+        let path = pins.links().join(hook.name);
+        if let Some(link) = Link::open_pinned(&path)? {
+            link.detach()?;
+            bpf::unpin(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A link pinned there by an earlier daemon, if it joins this hook and this cgroup. A cgroup that was removed and made

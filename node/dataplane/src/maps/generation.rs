@@ -33,8 +33,8 @@ pub(super) struct Generation {
 
 impl Generation {
     /// Loads the programs, and makes or adopts the maps.
-    pub(super) fn open(object: &[u8], pins: Pins, grace: &GracePeriod) -> Result<Self, Error> {
-        let programs = Programs::load(object, &pins)?;
+    pub(super) fn open(object: &[u8], pins: Pins, measure: bool, grace: &GracePeriod) -> Result<Self, Error> {
+        let programs = Programs::load(object, &pins, measure)?;
         let tables = Tables::open(&pins)?;
         let ledger = Ledger::new(Capacity::at(pins.scale()));
         let torn = !pins.fresh();

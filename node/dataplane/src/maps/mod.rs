@@ -13,13 +13,15 @@ mod generation;
 mod lines;
 pub(crate) mod object;
 pub(crate) mod pins;
+mod ports;
 mod programs;
+mod records;
 mod remove;
 mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use keelson_ebpf_common::{drop::Reason, limits::SCALE_MAX};
+use keelson_ebpf_common::{drop::Reason, layout, limits::SCALE_MAX};
 use keelson_sys::bpf::GracePeriod;
 
 pub use attach::Attached;
@@ -27,10 +29,12 @@ use generation::Generation;
 pub use object::Object;
 use object::Part;
 use pins::Pins;
+pub use records::{ServingUdp, StaleUdp};
 pub use remove::remove_all;
 
 use crate::{
     Error,
+    flows::{Meter, Snapshot},
     ledger::{Capacity, Full},
     packet::{PacketOptions, Packets},
     plan::{ExternalFrontend, Frontend, FrontendKey},
@@ -49,6 +53,8 @@ pub struct Options {
     pub object: Object,
     /// What the per-packet programs are told; without it they are not there.
     pub packets: Option<PacketOptions>,
+    /// Whether connections are measured.
+    pub measure: bool,
 }
 
 /// What a change did.
@@ -91,7 +97,8 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<Self, Error> {
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
         let grace = GracePeriod::new()?;
-        let generation = Generation::open(&options.object.read(Part::Sockets)?, pins, &grace)?;
+        let object = options.object.read(Part::Sockets)?;
+        let generation = Generation::open(&object, pins, options.measure, &grace)?;
         let packets = options.packets.as_ref().map(|packets| Packets::open(packets, generation.pins()));
         Ok(Self {
             options: options.clone(),
@@ -148,6 +155,34 @@ impl Dataplane {
         Ok(status)
     }
 
+    /// What the programs measure. Its maps are state: they stay the same when tables grow.
+    pub(crate) fn meter(&self) -> Result<Meter, Error> {
+        Meter::open(|shape| self.generation.pins().map(shape))
+    }
+
+    /// Reads what is measured, of all frontends whosever they are: for those who drive the maps without an API.
+    pub fn measured(&self) -> Result<Snapshot, Error> {
+        Ok(self.meter()?.read()?.snapshot(|_, _, _| Some(0)))
+    }
+
+    /// Has what is measured from now on counted apart from what was before; see [`crate::flows`].
+    pub fn begin_epoch(&self) -> Result<u32, Error> {
+        self.meter()?.begin_epoch()
+    }
+
+    /// The pin of the flow stream's ring; an error when nothing is measured.
+    pub(crate) fn ring(&self) -> Result<PathBuf, Error> {
+        if !self.options.measure {
+            return Err(Error::NotMeasured);
+        }
+        Ok(self.generation.pins().map(&layout::FLOWS))
+    }
+
+    /// A frontend as the kernel has it; `None` for one that it has not.
+    pub fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
+        self.generation.ledger().frontend(key)
+    }
+
     /// Goes over to larger tables when what was left out has room there. Tables never shrink: a cluster that had so many
     /// Services may have them again, and a new daemon would still adopt what it finds.
     fn grow_for(&mut self, applied: Applied, wanted: &[Frontend]) -> Result<Applied, Error> {
@@ -155,13 +190,17 @@ impl Dataplane {
         if scale == SCALE_MAX || applied.full.iter().all(|full| full.at_any_scale) {
             return Ok(applied);
         }
-        let mut all: BTreeMap<_, _> = self.generation.ledger().content().map(|f| (f.key, f)).collect();
+        let held: Vec<_> = self.generation.ledger().content().collect();
+        let mut all: BTreeMap<_, _> = held.iter().map(|f| (f.key, f.clone())).collect();
         all.extend(wanted.iter().map(|frontend| (frontend.key, frontend.clone())));
         let all: Vec<_> = all.into_values().collect();
         let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
         tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
-        let mut next = Generation::open(&self.options.object.read(Part::Sockets)?, pins, &self.grace)?;
-        let full = next.replace(&all, &self.grace)?.full;
+        let object = self.options.object.read(Part::Sockets)?;
+        let mut next = Generation::open(&object, pins, self.options.measure, &self.grace)?;
+        // What does not fit even there stays as it is here.
+        next.replace(&held, &self.grace)?;
+        let full = next.change(&[], wanted, &self.grace)?.full;
         if self.attached {
             next.attach(&self.options.cgroup_root)?;
         }

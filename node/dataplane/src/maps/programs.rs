@@ -7,10 +7,13 @@ use std::{
 
 use aya::{
     EbpfLoader,
-    programs::{CgroupSock, CgroupSockAddr, ProgramError},
+    programs::{CgroupSock, CgroupSockAddr, ProgramError, SockOps},
 };
-use keelson_ebpf_common::layout;
-use keelson_sys::bpf::{AttachType, Map};
+use keelson_ebpf_common::{layout, node};
+use keelson_sys::{
+    bpf::{AttachType, Map},
+    sockets,
+};
 
 use super::pins::{Pins, fits};
 use crate::Error;
@@ -25,8 +28,9 @@ const fn hook(name: &'static str, attach_type: AttachType) -> Hook {
     Hook { name, attach_type }
 }
 
-/// In the order of attaching: whoever reverses a translation before whoever makes it.
-pub(super) const HOOKS: [Hook; 9] = [
+/// In the order of attaching: whoever measures or reverses a translation before whoever makes it.
+pub(super) const HOOKS: [Hook; 12] = [
+    hook("measure", AttachType::SockOps),
     hook("sock_release", AttachType::InetSockRelease),
     hook("getpeername4", AttachType::Inet4Getpeername),
     hook("getpeername6", AttachType::Inet6Getpeername),
@@ -36,22 +40,28 @@ pub(super) const HOOKS: [Hook; 9] = [
     hook("sendmsg6", AttachType::Udp6Sendmsg),
     hook("connect4", AttachType::Inet4Connect),
     hook("connect6", AttachType::Inet6Connect),
+    hook("bind4", AttachType::Inet4Bind),
+    hook("bind6", AttachType::Inet6Bind),
 ];
 
-/// Loaded programs, in the order of [`HOOKS`].
-pub(super) struct Programs(Vec<OwnedFd>);
+/// Loaded programs with their hooks, in the order of [`HOOKS`].
+pub(super) struct Programs(Vec<(&'static Hook, OwnedFd)>);
 
 impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(HOOKS.iter().map(|hook| hook.name)).finish()
+        f.debug_list().entries(self.0.iter().map(|(hook, _)| hook.name)).finish()
     }
 }
 
 impl Programs {
     /// Loads them onto the pinned maps, which are made if they are not there.
-    pub(super) fn load(object: &[u8], pins: &Pins) -> Result<Self, Error> {
+    pub(super) fn load(object: &[u8], pins: &Pins, measure: bool) -> Result<Self, Error> {
         let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
+        let measure_word = u32::from(measure);
         loader.override_global(layout::SCALE, &scale, true);
+        let netns = sockets::own_cookie().map_err(|source| Error::Namespace { source })?;
+        loader.override_global(node::NETNS, &netns, true);
+        loader.override_global(layout::MEASURE, &measure_word, true);
         for shape in pins.shapes() {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);
@@ -66,12 +76,13 @@ impl Programs {
             }
         }
         pins.migrate()?;
-        let programs = HOOKS.iter().map(|hook| load(&mut ebpf, hook)).collect::<Result<_, _>>()?;
+        let wanted = HOOKS.iter().filter(|hook| measure || hook.attach_type != AttachType::SockOps);
+        let programs = wanted.map(|hook| Ok((hook, load(&mut ebpf, hook)?))).collect::<Result<_, Error>>()?;
         Ok(Self(programs))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Hook, &OwnedFd)> {
-        HOOKS.iter().zip(&self.0)
+        self.0.iter().map(|(hook, program)| (*hook, program))
     }
 }
 
@@ -79,14 +90,22 @@ fn load(ebpf: &mut aya::Ebpf, hook: &Hook) -> Result<OwnedFd, Error> {
     let name = hook.name;
     let program = ebpf.program_mut(name).ok_or(Error::Missing { what: "program", name })?;
     let loaded = |source: ProgramError| Error::Program { name, source: Box::new(source) };
-    let fd = if hook.attach_type == AttachType::InetSockRelease {
-        let program: &mut CgroupSock = program.try_into().map_err(loaded)?;
-        program.load().map_err(loaded)?;
-        program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
-    } else {
-        let program: &mut CgroupSockAddr = program.try_into().map_err(loaded)?;
-        program.load().map_err(loaded)?;
-        program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+    let fd = match hook.attach_type {
+        AttachType::InetSockRelease => {
+            let program: &mut CgroupSock = program.try_into().map_err(loaded)?;
+            program.load().map_err(loaded)?;
+            program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+        }
+        AttachType::SockOps => {
+            let program: &mut SockOps = program.try_into().map_err(loaded)?;
+            program.load().map_err(loaded)?;
+            program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+        }
+        _ => {
+            let program: &mut CgroupSockAddr = program.try_into().map_err(loaded)?;
+            program.load().map_err(loaded)?;
+            program.fd().map_err(loaded)?.as_fd().try_clone_to_owned()
+        }
     };
     fd.map_err(|e| loaded(ProgramError::IOError(e)))
 }

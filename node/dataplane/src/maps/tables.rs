@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 use keelson_ebpf_common::{
     drop::Reason,
     key,
-    layout::{self, Shape},
-    limits,
+    layout::{self, Keeping, Shape},
+    limits, metrics,
     net::{Address4, Address6, Port},
     value::{self, IN_SLOTS, Line4, Target},
 };
 use keelson_sys::bpf::{Map, SharedArray};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{lines::Lines, pins::Pins};
 use crate::{
@@ -44,7 +44,12 @@ impl Tables {
             let map = Map::open_pinned(&pins.map(shape))?;
             map.ok_or(Error::Missing { what: "map", name: shape.name })
         };
-        let state = [layout::CONNECTIONS, layout::CONNECTIONS_SPILLED, layout::DATAGRAMS, layout::AFFINITY];
+        let state = layout::MAPS
+            .iter()
+            .filter(|shape| matches!(shape.keeping, Keeping::State(_)) && shape.name != layout::DROPS.name);
+        // Before any program can be attached: what finds no row of its own is counted there.
+        let other = metrics::Row::OTHER;
+        open(&layout::TOTALS)?.insert_absent(other.as_bytes(), metrics::Totals::new_zeroed().as_bytes())?;
         Ok(Self {
             frontends4: Lines::open(open(&layout::FRONTENDS4)?)?,
             prefixes4: SharedArray::new(open(&layout::PREFIXES4)?),
@@ -55,7 +60,7 @@ impl Tables {
             members: open(&layout::AFFINITY_MEMBERS)?,
             drops: open(&layout::DROPS)?,
             scale: pins.scale(),
-            state: state.iter().map(|shape| Ok((shape.name, open(shape)?))).collect::<Result<_, Error>>()?,
+            state: state.map(|shape| Ok((shape.name, open(shape)?))).collect::<Result<_, Error>>()?,
         })
     }
 

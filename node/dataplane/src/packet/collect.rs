@@ -59,9 +59,9 @@ type Entry = (Tuple, Flow);
 impl Collector {
     pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
         Ok(Self {
-            flows: open(pins, &layout::FLOWS)?,
-            half_open: open(pins, &layout::FLOWS_NEW)?,
-            gate: open(pins, &layout::FLOWS_GATE)?,
+            flows: open(pins, &layout::CONNTRACK)?,
+            half_open: open(pins, &layout::CONNTRACK_NEW)?,
+            gate: open(pins, &layout::CONNTRACK_GATE)?,
             table: Table::Established,
             position: None,
             room: SLICE,

@@ -8,21 +8,41 @@ use std::{
 use ipnet::IpNet;
 pub use keelson_ebpf_common::net::Protocol;
 
-/// A Service of the API, as far as the data plane cares. Headless and ExternalName Services have no `cluster_ips`.
+/// The node that a plan is for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Node {
+    /// Its label `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
+    /// Where its node ports are reached; loopback addresses mean the node's own sockets.
+    pub port_addresses: Vec<IpAddr>,
+    /// Addresses of those whose sockets are translated here: its pods' and its own.
+    pub clients: Vec<IpNet>,
+}
+
+/// A Service of the API, as far as the data plane cares. Headless and ExternalName Services have no `cluster_ips`, and
+/// without a cluster address of a family nothing of that family is programmed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServiceView {
     /// `spec.clusterIPs`, one or two.
     pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`: those whose traffic arrives with that address (`ipMode` VIP or none).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerSourceRanges`; empty: everybody.
+    pub source_ranges: Vec<IpNet>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
-    /// `spec.internalTrafficPolicy: Local`: only endpoints of this node.
-    pub local_only: bool,
+    /// `spec.internalTrafficPolicy: Local`: the cluster addresses lead to endpoints of this node only.
+    pub internal_local: bool,
+    /// `spec.externalTrafficPolicy: Local`, of a Service that can be reached from outside.
+    pub external_local: bool,
+    /// `spec.healthCheckNodePort`, where there is something to check.
+    pub health_check_port: Option<u16>,
     /// Session affinity in seconds, 0 for none.
     pub affinity_s: u32,
-    /// Without endpoints its addresses are answered by the node itself (cluster DNS): then they are left alone.
+    /// Without endpoints its cluster addresses are answered by the node itself (cluster DNS): then they are left alone.
     pub node_answers: bool,
-    /// What it asks for beyond its cluster addresses.
-    pub unprogrammed: Vec<Unprogrammed>,
 }
 
 /// One of a Service's ports.
@@ -32,6 +52,8 @@ pub struct ServicePort {
     pub name: Box<str>,
     /// Number that clients connect to.
     pub number: u16,
+    /// Number on the nodes' addresses.
+    pub node_port: Option<u16>,
     /// `None` for a protocol that socket hooks do not see (SCTP).
     pub protocol: Option<Protocol>,
 }
@@ -43,6 +65,13 @@ pub enum Family {
     V4,
     /// `addressType: IPv6`.
     V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 /// An EndpointSlice, as far as the data plane cares.
@@ -69,7 +98,7 @@ pub struct SlicePort {
 
 /// An endpoint. Absent conditions are already resolved, as the API reference says: no `ready` means ready, no
 /// `serving` means as `ready`, no `terminating` means no.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     /// Its first address; the API says that the others are for nobody.
     pub address: IpAddr,
@@ -81,6 +110,22 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Runs on this node.
     pub local: bool,
+    /// `hints.forNodes`.
+    pub node_hint: NodeHint,
+    /// `hints.forZones`; empty: no hint.
+    pub zone_hints: Box<[Box<str>]>,
+}
+
+/// What an endpoint's `hints.forNodes` mean here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum NodeHint {
+    /// There is none.
+    #[default]
+    Absent,
+    /// This node is named.
+    Here,
+    /// Only other nodes are.
+    Elsewhere,
 }
 
 /// What clients connect to.
@@ -115,53 +160,95 @@ pub struct Frontend {
     pub affinity_s: u32,
 }
 
-/// A frontend that is reached from outside of the cluster, and where it leads: a node port, an external address, a load
-/// balancer's address.
+/// By what right a Service has a frontend. Of two Services that ask for one frontend the smaller has it: an address
+/// that the cluster gave out is not taken by whoever writes it into `externalIPs` (CVE-2020-8554).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum FrontendKind {
+    /// `spec.clusterIPs`.
+    ClusterIp,
+    /// `status.loadBalancer.ingress`.
+    LoadBalancer,
+    /// `spec.externalIPs`.
+    ExternalIp,
+    /// A node port on an address of the node.
+    NodePort,
+}
+
+/// A frontend that sockets of this node are to have, and by what right.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PlannedFrontend {
+    /// By what right.
+    pub kind: FrontendKind,
+    /// Itself.
+    pub frontend: Frontend,
+}
+
+/// A frontend that packets from outside may name: node ports, external and load balancer addresses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ExternalFrontend {
     /// What clients connect to.
     pub key: FrontendKey,
-    /// Sorted, without duplicates. With `externalTrafficPolicy: Local` those of this node alone.
+    /// Sorted, without duplicates.
     pub backends: Vec<Backend>,
-    /// `externalTrafficPolicy: Local`: without backends, connections are dropped rather than refused.
+    /// `externalTrafficPolicy: Local`: the backends are of this node, and clients keep their address.
     pub local_backends_only: bool,
-    /// `loadBalancerSourceRanges`; empty for everybody.
+    /// Who may connect; empty: everybody.
     pub source_ranges: Vec<IpNet>,
     /// Session affinity in seconds, 0 for none.
     pub affinity_s: u32,
 }
 
+/// A node port in use.
+pub type NodePort = (u16, Protocol);
+
+/// What a `healthCheckNodePort` answers with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HealthCheck {
+    /// The port.
+    pub port: u16,
+    /// Ready endpoints of this node.
+    pub local_endpoints: usize,
+}
+
 /// All that a Service asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
-    /// Its frontends.
-    pub frontends: Vec<Frontend>,
-    /// Those that are reached from outside.
+    /// Its frontends for sockets of this node.
+    pub frontends: Vec<PlannedFrontend>,
+    /// Its frontends for packets from outside.
     pub external: Vec<ExternalFrontend>,
+    /// Ports of the node that are no process's to bind.
+    pub node_ports: Vec<NodePort>,
+    /// Of each UDP frontend, the backends that still serve: sockets that were sent to another are to be told.
+    pub serving_udp: Vec<(FrontendKey, Vec<Backend>)>,
+    /// Its health check.
+    pub health: Option<HealthCheck>,
     /// What it asks for and does not get.
     pub unprogrammed: Vec<Unprogrammed>,
 }
 
-/// Something that Kubernetes has and this data plane has not yet.
+/// Something that a Service asks for and does not get.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unprogrammed {
-    /// A node port.
-    NodePort(u16),
-    /// `spec.externalIPs`.
-    ExternalIps,
-    /// Addresses of a load balancer.
-    LoadBalancer,
     /// A port whose protocol socket hooks do not see.
     Protocol(u16),
+    /// `loadBalancerSourceRanges` leave out clients of this node: a socket has no source address before it is
+    /// connected, so nobody is translated here rather than everybody.
+    SourceRanges(IpAddr),
+    /// Another Service has the frontend by a better or older right.
+    Claimed(FrontendKey),
 }
 
 impl fmt::Display for Unprogrammed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NodePort(port) => write!(f, "node port {port} is not programmed yet"),
-            Self::ExternalIps => write!(f, "externalIPs are not programmed yet"),
-            Self::LoadBalancer => write!(f, "load balancer addresses are not programmed yet"),
             Self::Protocol(port) => write!(f, "port {port} is neither TCP nor UDP: not programmed yet"),
+            Self::SourceRanges(address) => write!(
+                f,
+                "load balancer address {address} is not programmed for the clients of this node: \
+                 loadBalancerSourceRanges do not admit all of them"
+            ),
+            Self::Claimed(frontend) => write!(f, "{frontend} belongs to another Service: not programmed"),
         }
     }
 }

@@ -77,7 +77,8 @@ fn a_closed_socket_is_forgotten() {
     let held: Vec<_> = (0..50).map(|_| TcpStream::connect(SERVICE4).unwrap()).collect();
     assert_eq!(slots(&lab).iter().filter(|slot| slot.cookie != 0).count(), 50);
     drop(held);
-    assert_eq!(slots(&lab).iter().filter(|slot| slot.cookie != 0).count(), 0);
+    // The record goes when TCP has ended: when the other side has agreed.
+    forgotten(|| slots(&lab).iter().filter(|slot| slot.cookie != 0).count());
 }
 
 #[test]
@@ -89,17 +90,25 @@ fn a_socket_whose_slot_is_taken_is_remembered_and_forgotten_all_the_same() {
     let taken = ConnectionSlot { cookie: u64::MAX, ..ConnectionSlot::new_zeroed() };
     let all: Vec<_> = (0..CONNECTIONS_MAX).collect();
     slots_map(&lab).update_batch(all.as_bytes(), vec![taken; all.len()].as_bytes()).unwrap();
-    let spilled = Map::open_pinned(&lab.pins().join("state/CONNECTIONS_SPILLED-1")).unwrap().unwrap();
+    let spilled = Map::open_pinned(&lab.pins().join("state/CONNECTIONS_SPILLED-2")).unwrap().unwrap();
     let held: Vec<_> = (0..50).map(|_| TcpStream::connect(SERVICE4).unwrap()).collect();
     assert!(held.iter().all(|stream| stream.peer_addr().unwrap() == SERVICE4.parse().unwrap()));
     assert_eq!(spilled.entries().unwrap().keys.len() / 8, 50);
     drop(held);
-    assert_eq!(spilled.entries().unwrap().keys.len(), 0);
+    forgotten(|| spilled.entries().unwrap().keys.len());
     assert!(slots(&lab).iter().all(|slot| slot.cookie == u64::MAX), "others' slots are left alone");
 }
 
+fn forgotten(left: impl Fn() -> usize) {
+    let start = Instant::now();
+    while left() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{} left", left());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn slots_map(lab: &Lab) -> Map {
-    Map::open_pinned(&lab.pins().join("state/CONNECTIONS-1")).unwrap().unwrap()
+    Map::open_pinned(&lab.pins().join("state/CONNECTIONS-2")).unwrap().unwrap()
 }
 
 fn slots(lab: &Lab) -> Vec<ConnectionSlot> {

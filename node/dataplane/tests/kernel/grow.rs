@@ -57,6 +57,22 @@ fn tables_grow_under_load_and_a_client_keeps_its_backend_and_its_peer() {
 }
 
 #[test]
+fn what_fits_no_table_stays_as_it_was_while_they_grow() {
+    let Some(lab) = Lab::new("stays") else { return };
+    let servers = Servers::tcp("127.0.0.1", 2);
+    let mut dataplane = lab.dataplane(&[frontend(Protocol::Tcp, SERVICE, &servers.addresses)]);
+    let too_many: Vec<SocketAddr> = (0..=limits::BACKENDS_PER_SERVICE_MAX)
+        .map(|n| SocketAddr::new((0x0af4_0000 + n).to_be_bytes().into(), 80))
+        .collect();
+    let mut services = many(limits::frontends4(0) + 1);
+    services.push(frontend(Protocol::Tcp, SERVICE, &too_many));
+    let full = dataplane.change(&[], &services).unwrap().full;
+    assert_eq!((full.len(), full[0].what), (1, "backends of one Service"));
+    assert_eq!(dataplane.status().unwrap().scale, 1);
+    assert!(ask(SERVICE.parse().unwrap()).is_ok(), "its backends of before still answer");
+}
+
+#[test]
 fn a_first_list_that_is_large_goes_straight_to_its_size() {
     let Some(lab) = Lab::new("large") else { return };
     let services = many(limits::FRONTENDS4_MAX + 1);

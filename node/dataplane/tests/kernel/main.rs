@@ -9,4 +9,7 @@ mod connect;
 mod datagram;
 mod follow;
 mod grow;
+mod measure;
+mod node_ports;
+mod stale;
 mod support;

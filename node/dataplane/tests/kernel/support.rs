@@ -66,6 +66,7 @@ impl Lab {
             bpffs: BPFFS.into(),
             cgroup_root: cgroup,
             object: Object::File(object),
+            measure: true,
             packets: None,
         };
         let lab = Self { options, home, _turn: turn };

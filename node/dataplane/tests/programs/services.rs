@@ -155,7 +155,7 @@ fn a_flood_of_new_flows_displaces_no_established_one() {
     ask(&mut lab, 0, ACK);
     // Nobody answers this one.
     ask(&mut lab, 1, SYN);
-    for port in 2..limits::FLOWS_NEW_MAX * 2 {
+    for port in 2..limits::CONNTRACK_NEW_MAX * 2 {
         ask(&mut lab, port, SYN);
     }
     lab.frontends(&[frontend(Tcp, "10.96.0.7:80", &["10.244.2.9:8080"])]);
@@ -362,10 +362,10 @@ fn idle_flows_are_collected_and_the_gate_is_shut() {
     lab.run("from_pod", "pod1", &tcp("10.244.1.2:1", "10.96.0.7:80", ACK));
     let counted = count(&mut lab);
     assert_eq!((counted.established, counted.half_open), (1, 0));
-    let gate = |lab: &Lab| state(lab, &layout::FLOWS_GATE).lookup(&[0; 4]).unwrap().unwrap()[0];
+    let gate = |lab: &Lab| state(lab, &layout::CONNTRACK_GATE).lookup(&[0; 4]).unwrap().unwrap()[0];
     assert_eq!(gate(&lab), 1);
     // As if nothing had been seen of it for longer than anything may be silent.
-    let flows = state(&lab, &layout::FLOWS);
+    let flows = state(&lab, &layout::CONNTRACK);
     let mut entries = flows.entries().unwrap();
     for value in entries.values.chunks_exact_mut(48) {
         value[40..44].copy_from_slice(&0_u32.to_ne_bytes());

@@ -13,6 +13,9 @@ use super::syscall::{self, BpfError, Info, LinkCreate, LinkDetach, LinkUpdate, b
 #[repr(u32)]
 #[expect(missing_docs, reason = "the kernel's own names")]
 pub enum AttachType {
+    SockOps = 3,
+    Inet4Bind = 8,
+    Inet6Bind = 9,
     Inet4Connect = 10,
     Inet6Connect = 11,
     Udp4Sendmsg = 14,

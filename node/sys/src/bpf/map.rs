@@ -99,15 +99,30 @@ impl Map {
     /// All elements of a hash or array. Elements that others add or remove meanwhile may or may not be there.
     pub fn entries(&self) -> Result<Entries, BpfError> {
         let mut all = Entries::default();
-        let mut room = READ_BATCH;
-        let mut position = None;
-        loop {
-            let (some, next) = self.entries_from(position, &mut room)?;
+        self.batches(|some| {
             all.keys.extend_from_slice(&some.keys);
             all.values.extend_from_slice(&some.values);
+        })?;
+        Ok(all)
+    }
+
+    /// Shows every element's key and value, as [`Self::entries`] but without holding all of them at once.
+    pub fn visit(&self, mut see: impl FnMut(&[u8], &[u8])) -> Result<(), BpfError> {
+        let (key_size, value_size) = (self.info.key_size as usize, self.value_bytes);
+        self.batches(|some| {
+            let pairs = some.keys.chunks_exact(key_size).zip(some.values.chunks_exact(value_size));
+            pairs.for_each(|(key, value)| see(key, value));
+        })
+    }
+
+    fn batches(&self, mut see: impl FnMut(&Entries)) -> Result<(), BpfError> {
+        let (mut room, mut position) = (READ_BATCH, None);
+        loop {
+            let (some, next) = self.entries_from(position, &mut room)?;
+            see(&some);
             position = next;
             if position.is_none() {
-                return Ok(all);
+                return Ok(());
             }
         }
     }

@@ -4,9 +4,11 @@
 //! ([`Netlink`]) or a recorder ([`Recorder`]). Every operation is idempotent: what is there already is no error, nor is
 //! the absence of what is to be deleted. Reads ([`Network::routes`]) are separate, so that an executor can read back.
 
+mod addresses;
 mod netlink;
 mod recorder;
 
+pub use addresses::{address_changes, own_addresses};
 pub use netlink::Netlink;
 pub use recorder::Recorder;
 

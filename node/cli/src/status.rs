@@ -1,0 +1,72 @@
+//! `status` and `maps`: the data plane of each node.
+
+use anyhow::Result;
+use keelson_observer::StatusReply;
+
+use crate::{
+    Form,
+    nodes::Cluster,
+    table::{Table, terminal_width},
+    units::bytes,
+};
+
+/// Whether each node follows the API.
+pub(crate) async fn status(cluster: &Cluster, form: Form) -> Result<()> {
+    let replies: Vec<StatusReply> = cluster.ask_all("status").await?;
+    if form == Form::Json {
+        println!("{}", serde_json::to_string_pretty(&replies)?);
+        return Ok(());
+    }
+    let mut table = Table::new(&["NODE", "READY", "FRONTENDS", "BACKENDS", "MEMORY", "ERROR"]);
+    for reply in &replies {
+        let memory: u64 = reply.maps.iter().map(|map| map.bytes).sum();
+        table.push(vec![
+            reply.node.clone(),
+            if reply.ready { "yes" } else { "no" }.to_owned(),
+            reply.frontends.to_string(),
+            reply.backends.to_string(),
+            bytes(memory),
+            if reply.error.is_empty() { "-".to_owned() } else { reply.error.clone() },
+        ]);
+    }
+    print!("{}", table.render(terminal_width()));
+    let (mut drops, mut missing) =
+        (Table::new(&["NODE", "DROPS", "COUNT"]), Table::new(&["NAMESPACE", "SERVICE", "NOT PROGRAMMED"]));
+    for reply in &replies {
+        for drop in reply.drops.iter().filter(|drop| drop.count > 0) {
+            drops.push(vec![reply.node.clone(), drop.reason.clone(), drop.count.to_string()]);
+        }
+    }
+    // The same on every node: it follows from the Services alone.
+    for service in replies.iter().take(1).flat_map(|reply| &reply.unprogrammed) {
+        missing.push(vec![service.namespace.clone(), service.service.clone(), service.what.join("; ")]);
+    }
+    for table in [drops, missing].iter().filter(|table| !table.is_empty()) {
+        print!("\n{}", table.render(terminal_width()));
+    }
+    Ok(())
+}
+
+/// The tables and their memory.
+pub(crate) async fn maps(cluster: &Cluster, form: Form) -> Result<()> {
+    let replies: Vec<StatusReply> = cluster.ask_all("status").await?;
+    if form == Form::Json {
+        let maps: Vec<_> =
+            replies.iter().map(|r| serde_json::json!({ "node": r.node, "maps": r.maps })).collect();
+        println!("{}", serde_json::to_string_pretty(&maps)?);
+        return Ok(());
+    }
+    let mut table = Table::new(&["NODE", "MAP", "ENTRIES MAX", "MEMORY"]);
+    for reply in &replies {
+        for map in &reply.maps {
+            table.push(vec![
+                reply.node.clone(),
+                map.name.clone(),
+                map.entries_max.to_string(),
+                bytes(map.bytes),
+            ]);
+        }
+    }
+    print!("{}", table.render(terminal_width()));
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The node's own Node object: where it is, and whether it is about to go.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::resource;
+
+/// `v1.Node`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NodeObject {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: NodeSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeSpec {
+    taints: Option<Vec<Taint>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Taint {
+    key: String,
+}
+
+/// What is read of a Node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct NodeView {
+    /// Its zone.
+    pub(crate) zone: Option<Box<str>>,
+    /// Load balancers may send new connections here.
+    pub(crate) eligible: bool,
+}
+
+/// Label of a node's zone (`v1.LabelTopologyZone`).
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Taint of a node that the cluster autoscaler is about to remove (KEP-3836).
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
+/// No object yet: a node that starts is eligible, as for kube-proxy.
+impl Default for NodeView {
+    fn default() -> Self {
+        Self { zone: None, eligible: true }
+    }
+}
+
+impl NodeObject {
+    pub(crate) fn project(&self) -> NodeView {
+        let labels = self.metadata.labels.as_ref();
+        let zone = labels.and_then(|labels| labels.get(ZONE)).filter(|zone| !zone.is_empty());
+        let going = self.spec.taints.iter().flatten().any(|taint| taint.key == TO_BE_DELETED);
+        NodeView {
+            zone: zone.map(|zone| zone.as_str().into()),
+            eligible: !going && self.metadata.deletion_timestamp.is_none(),
+        }
+    }
+}
+
+resource!(NodeObject, ClusterResourceScope, "", "v1", "Node", "nodes");

@@ -1,0 +1,30 @@
+//! The addresses of this process's own links, and word of when they change.
+
+use std::{io, net::IpAddr};
+
+use futures::{Stream, StreamExt};
+use rtnetlink::MulticastGroup;
+
+use super::NetError;
+
+/// Addresses of all links, `lo` included, in no order.
+pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
+    let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| interface.address);
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    Ok(addresses.filter_map(ip).collect())
+}
+
+/// Something for each time that an address comes or goes; within a tokio runtime.
+pub fn address_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetError> {
+    let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, handle, messages) =
+        rtnetlink::new_multicast_connection(&groups).map_err(NetError::Socket)?;
+    tokio::spawn(connection);
+    // The connection ends with its last handle.
+    Ok(messages.map(move |_| {
+        let _ = &handle;
+    }))
+}
