@@ -21,7 +21,7 @@ use std::{
 pub(crate) const RUN: &str = "/run/keelson";
 
 const NO_CLUSTER: &str = "these tests drive a running cluster of three nodes. Get one and run them:\n  \
-    cargo xtask test --tier e2e\nor, to keep it:\n  cargo xtask up --nodes 3 --dev --node-grace 10 --toleration 5\n  \
+    cargo xtask test --tier e2e\nor, to keep it:\n  cargo xtask up --nodes 3 --dev --node-grace 20 --toleration 5\n  \
     export KUBECONFIG=$PWD/target/cluster/kubeconfig\n  cargo nextest run --workspace --tests -E 'package(keelson-tests)'";
 
 /// The file that KUBECONFIG names.

@@ -133,6 +133,25 @@ pub struct Totals {
     pub histogram: [u64; BUCKETS as usize],
 }
 
+impl Totals {
+    /// Of no connection.
+    pub const NONE: Self = Self {
+        ended: 0,
+        failed: 0,
+        refused: 0,
+        resets: 0,
+        aborts: 0,
+        retransmits: 0,
+        sent_bytes: 0,
+        received_bytes: 0,
+        srtt_us: 0,
+        lasted: 0,
+        connect: 0,
+        owner: 0,
+        histogram: [0; BUCKETS as usize],
+    };
+}
+
 /// What the daemon tells the programs, one word each.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -14,21 +14,7 @@ use crate::{
 const NOEXIST: u64 = 1;
 
 /// What a row begins with: 816 bytes are too many for a program's stack.
-static NOTHING: Totals = Totals {
-    ended: 0,
-    failed: 0,
-    refused: 0,
-    resets: 0,
-    aborts: 0,
-    retransmits: 0,
-    sent_bytes: 0,
-    received_bytes: 0,
-    srtt_us: 0,
-    lasted: 0,
-    connect: 0,
-    owner: 0,
-    histogram: [0; BUCKETS as usize],
-};
+static NOTHING: Totals = Totals::NONE;
 
 /// Adds to a row, or, when there is no room for it, to that of all others.
 #[inline(always)]

@@ -39,21 +39,7 @@ pub struct Figures {
 
 impl Default for Figures {
     fn default() -> Self {
-        Self::from(&Totals {
-            ended: 0,
-            failed: 0,
-            refused: 0,
-            resets: 0,
-            aborts: 0,
-            retransmits: 0,
-            sent_bytes: 0,
-            received_bytes: 0,
-            srtt_us: 0,
-            lasted: 0,
-            connect: 0,
-            owner: 0,
-            histogram: [0; BUCKETS as usize],
-        })
+        Self::from(&Totals::NONE)
     }
 }
 

@@ -13,7 +13,7 @@ use keelson_ebpf_common::{
     value::{Connection, ConnectionSlot},
 };
 use keelson_sys::bpf::{BpfError, Map, SharedArray};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Figures, figures::merge};
 use crate::{
@@ -160,7 +160,7 @@ impl Meter {
     /// Writes down whose a frontend was in an epoch, unless that is known. Whether there was room; else it is tried again when
     /// there is some, see [`Self::tidy`].
     pub(crate) fn keep(&self, frontend: &FrontendKey, epoch: u32, owner: u64) -> Result<bool, Error> {
-        let totals = Totals { owner, ..Totals::new_zeroed() };
+        let totals = Totals { owner, ..Totals::NONE };
         match self.totals.insert_absent(kept(frontend, epoch).as_bytes(), totals.as_bytes()) {
             Ok(_) => Ok(true),
             Err(e) if is_full(&e) => Ok(false),
@@ -198,7 +198,7 @@ impl Meter {
                 && let Some(backend) = backend(row)
                 && !is_backend(&frontend, &backend)
             {
-                let sum = kept_rows.entry(tenancy).or_insert_with(Totals::new_zeroed);
+                let sum = kept_rows.entry(tenancy).or_insert(Totals::NONE);
                 sum.owner = owner;
                 merge(sum, totals);
                 changed.insert(tenancy);

@@ -11,7 +11,7 @@ use keelson_ebpf_common::{
     value::{self, IN_SLOTS, Line4, Target},
 };
 use keelson_sys::bpf::{Map, SharedArray};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{lines::Lines, pins::Pins};
 use crate::{
@@ -49,7 +49,7 @@ impl Tables {
             .filter(|shape| matches!(shape.keeping, Keeping::State(_)) && shape.name != layout::DROPS.name);
         // Before any program can be attached: what finds no row of its own is counted there.
         let other = metrics::Row::OTHER;
-        open(&layout::TOTALS)?.insert_absent(other.as_bytes(), metrics::Totals::new_zeroed().as_bytes())?;
+        open(&layout::TOTALS)?.insert_absent(other.as_bytes(), metrics::Totals::NONE.as_bytes())?;
         Ok(Self {
             frontends4: Lines::open(open(&layout::FRONTENDS4)?)?,
             prefixes4: SharedArray::new(open(&layout::PREFIXES4)?),

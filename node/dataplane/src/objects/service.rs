@@ -111,7 +111,7 @@ impl ServiceObject {
             external_ips,
             load_balancer_ips: if balanced { self.load_balancer_ips() } else { Vec::new() },
             source_ranges: ranges.filter_map(|range| range.trim().parse::<IpNet>().ok()).collect(),
-            ports: spec.ports.iter().flatten().map(|port| service_port(port, exposed)).collect(),
+            ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, exposed)).collect(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local,
             health_check_port: health_check_port.filter(|_| balanced && external_local),
@@ -158,13 +158,14 @@ fn addresses<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<IpAddr> {
     texts.into_iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-fn service_port(port: &PortSpec, exposed: bool) -> ServicePort {
-    ServicePort {
+/// `None` without a number that is one, which the API refuses.
+fn service_port(port: &PortSpec, exposed: bool) -> Option<ServicePort> {
+    Some(ServicePort {
         name: port.name.clone().unwrap_or_default(),
-        number: number(port.port).unwrap_or_default(),
+        number: number(port.port)?,
         node_port: number(port.node_port).filter(|_| exposed),
         protocol: protocol(port),
-    }
+    })
 }
 
 resource!(ServiceObject, NamespaceResourceScope, "", "v1", "Service", "services");

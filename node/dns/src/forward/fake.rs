@@ -30,9 +30,8 @@ impl Fake {
     pub(crate) async fn start(
         script: impl Fn(&Message, Transport) -> Option<Message> + Send + Sync + 'static,
     ) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (socket, listener) = one_port().await;
         let address = socket.local_addr().unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
         let script: Arc<Script> = Arc::new(script);
         let fake = Self { address, udp: Arc::default(), tcp: Arc::default() };
         tokio::spawn(over_udp(socket, script.clone(), fake.udp.clone()));
@@ -43,6 +42,17 @@ impl Fake {
     /// Queries over UDP and TCP so far.
     pub(crate) fn asked(&self) -> (usize, usize) {
         (self.udp.load(Ordering::SeqCst), self.tcp.load(Ordering::SeqCst))
+    }
+}
+
+/// A free port of UDP may be somebody's TCP port: then another one.
+async fn one_port() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        match TcpListener::bind(socket.local_addr().unwrap()).await {
+            Ok(listener) => return (socket, listener),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
     }
 }
 

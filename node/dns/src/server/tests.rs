@@ -61,7 +61,10 @@ impl Running {
         };
         let config =
             Config { listen: vec![listen], cluster_domain: "Cluster.Local".into(), upstream, stubs: vec![] };
-        let server = Server::with_cluster(&config, Arc::new(cluster)).unwrap();
+        let cluster = Arc::new(cluster);
+        // A free port of UDP may be somebody's TCP port: then another one.
+        let mut tries = std::iter::repeat_with(|| Server::with_cluster(&config, cluster.clone())).take(16);
+        let server = tries.find_map(Result::ok).expect("a port that is free for both transports");
         let address = server.sockets[0].0.local_addr().unwrap();
         let (handle, shutdown) = (server.handle(), CancellationToken::new());
         let task = tokio::spawn(server.serve(shutdown.clone()));

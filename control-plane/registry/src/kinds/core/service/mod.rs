@@ -58,7 +58,7 @@ impl Strategy for Service {
         let told = old.is_some_and(|old| needs::kind(old) == kind);
         if !told && needs::needs_node_ports(new) {
             warnings.push(format!(
-                "spec.type: {kind}: stored, but node ports and load balancers are not programmed yet"
+                "spec.type: {kind}: reached from pods and nodes; packets from outside the cluster are not programmed yet"
             ));
         }
         warnings
