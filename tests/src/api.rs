@@ -73,6 +73,13 @@ impl Response {
     }
 }
 
+/// Merges a patch over an object; an error unless it was taken.
+pub fn merge(path: &str, patch: &Value) -> Result<()> {
+    let answer = send("PATCH", path, "application/merge-patch+json", &patch.to_string())?;
+    ensure!(answer.code == 200, "PATCH {path} {patch}: {}", answer.message());
+    Ok(())
+}
+
 /// One request as the administrator, whatever its answer.
 pub fn send(method: &str, path: &str, content_type: &str, body: &str) -> Result<Response> {
     let client = client()?;

@@ -13,6 +13,7 @@ pub mod load;
 pub mod manifest;
 pub mod namespace;
 pub mod oci;
+pub mod outside;
 pub mod process;
 pub mod registry;
 pub mod stream;

@@ -9,6 +9,7 @@ mod netfilter;
 mod nodes;
 mod objects;
 mod observe;
+mod outside;
 mod packets;
 mod pods;
 mod probes;

@@ -4,90 +4,16 @@
 //! the data plane knows, so its packets are translated one by one.
 
 use anyhow::{Context, Result, ensure};
-use keelson_tests::{
-    Cluster, Namespace,
-    kubectl::{Answer, run},
-    manifest,
-};
-use nix::sched::{CloneFlags, setns};
+use keelson_tests::{Cluster, Namespace, manifest, outside::within};
 use serde_json::Value;
 use std::{
-    fs::File,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::Command,
-    thread::{self, JoinHandle},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
-/// A host that is no node, on the nodes' wire, with an address outside of the cluster's ranges; gone with the value.
-struct Outside;
-
-const OUTSIDE: &str = "keelson-outside";
-const OUTSIDE_IP: &str = "192.0.2.7";
-const PORT: u16 = 8088;
 /// For an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-impl Outside {
-    fn new(nodes: &[String]) -> Result<Outside> {
-        ip(&format!("netns add {OUTSIDE}"))?;
-        let outside = Outside;
-        ip(&format!("-n {OUTSIDE} link set lo up"))?;
-        ip(&format!("-n keelson-net link add outside type veth peer name eth0 netns {OUTSIDE}"))?;
-        ip("-n keelson-net link set outside master bridge up")?;
-        ip(&format!("-n {OUTSIDE} address add {OUTSIDE_IP}/32 dev eth0"))?;
-        ip(&format!("-n {OUTSIDE} link set eth0 up"))?;
-        ip(&format!("-n {OUTSIDE} route add 172.30.0.0/24 dev eth0"))?;
-        for node in nodes {
-            ip(&format!("-n keelson-{node} route add {OUTSIDE_IP} dev eth0"))?;
-        }
-        Ok(outside)
-    }
-
-    /// A server that tells each of so many clients the address that it sees.
-    fn serve(&self, clients: usize) -> Result<JoinHandle<Result<()>>> {
-        let listener = within(&format!("/run/netns/{OUTSIDE}"), || {
-            Ok(TcpListener::bind(SocketAddr::new(OUTSIDE_IP.parse()?, PORT))?)
-        })?;
-        Ok(thread::spawn(move || {
-            for _ in 0..clients {
-                let (mut stream, client) = listener.accept()?;
-                stream.write_all(client.ip().to_string().as_bytes())?;
-            }
-            Ok(())
-        }))
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        // The namespace takes its end of the wire along; the nodes' routes name no link of it.
-        for node in ["n1", "n2", "n3"] {
-            let _ = ip(&format!("-n keelson-{node} route delete {OUTSIDE_IP}"));
-        }
-        let _ = ip("-n keelson-net link delete outside");
-        let _ = ip(&format!("netns delete {OUTSIDE}"));
-    }
-}
-
-fn ip(words: &str) -> Result<String> {
-    let mut command = Command::new("ip");
-    command.args(words.split(' '));
-    let Answer { stdout, stderr, code } = run(command, None)?;
-    ensure!(code == Some(0), "`ip {words}` ended with {code:?}: {stderr}");
-    Ok(stdout)
-}
-
-/// Does something on a thread that is in a network namespace, and otherwise where this process is.
-fn within<T: Send + 'static>(netns: &str, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let file = File::open(netns).with_context(|| format!("opening {netns}"))?;
-    let thread = thread::spawn(move || {
-        setns(file, CloneFlags::CLONE_NEWNET)?;
-        act()
-    });
-    thread.join().expect("it does not panic")
-}
 
 /// Where a pod's network is.
 fn netns_of(cluster: &Cluster, pod: &Value) -> Result<String> {
@@ -159,20 +85,5 @@ fn packets_that_no_socket_hook_saw_reach_services_and_pods() -> Result<()> {
     namespace.apply_all(&[manifest::shell("shell")])?;
     namespace.ready("shell")?;
     namespace.shell("shell", &format!("ping -c 1 -W 2 {}", namespace.cluster_ip("all")?))?;
-    Ok(())
-}
-
-#[test]
-fn a_pod_is_seen_outside_by_its_nodes_address() -> Result<()> {
-    let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
-    let nodes = cluster.nodes();
-    let outside = Outside::new(&nodes)?;
-    let server = outside.serve(1)?;
-    namespace.apply_all(&[manifest::on_node(manifest::shell("client"), &nodes[0])])?;
-    let pod = namespace.ready("client")?;
-    let seen = ask(&cluster, &pod, OUTSIDE_IP, PORT, b"")?;
-    server.join().expect("it does not panic")?;
-    ensure!(seen == cluster.node_address(&nodes[0])?, "{seen} is seen");
-    namespace.shell("client", &format!("ping -c 1 -W 2 {OUTSIDE_IP}"))?;
     Ok(())
 }

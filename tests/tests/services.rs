@@ -236,12 +236,3 @@ fn pods_of_different_nodes_reach_each_other_unchanged() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn types_that_are_not_programmed_yet_say_so() -> Result<()> {
-    let namespace = Namespace::create("services")?;
-    let said = namespace.answer("create service nodeport web --tcp=80:80", None)?;
-    ensure!(said.code == Some(0) && said.stderr.contains("not programmed yet"), "{said:?}");
-    ensure!(namespace.get("services/web")?["spec"]["type"] == "NodePort");
-    Ok(())
-}

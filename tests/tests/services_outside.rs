@@ -16,15 +16,8 @@ use crate::services::{PROGRAMMED_MAX, clients, web};
 
 /// Applies `spec` over that of the Service `web`.
 fn change(namespace: &Namespace, spec: &Value) -> Result<Value> {
-    let patch = json!({ "spec": spec }).to_string();
-    merge(&namespace.path("services/web"), &patch)?;
+    api::merge(&namespace.path("services/web"), &json!({ "spec": spec }))?;
     namespace.get("services/web")
-}
-
-fn merge(path: &str, patch: &str) -> Result<()> {
-    let answer = api::send("PATCH", path, "application/merge-patch+json", patch)?;
-    ensure!(answer.code == 200, "PATCH {path} {patch}: {}", answer.message());
-    Ok(())
 }
 
 fn node_port(service: &Value) -> Result<u64> {
@@ -112,8 +105,8 @@ fn external_and_load_balancer_addresses_lead_to_the_endpoints() -> Result<()> {
                  "externalTrafficPolicy": "Local" }),
     )?;
     let ingress = json!([{ "ip": BALANCED }, { "ip": PROXIED, "ipMode": "Proxy" }]);
-    let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } }).to_string();
-    merge(&namespace.path("services/web/status"), &status)?;
+    let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
+    api::merge(&namespace.path("services/web/status"), &status)?;
     for node in clients(&cluster, &namespace)? {
         for address in [EXTERNAL, BALANCED] {
             // All endpoints: policy Local is for those who come from outside.

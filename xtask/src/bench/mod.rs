@@ -69,6 +69,7 @@ fn cluster(args: &Args) -> Result<Vec<Value>> {
             separate: false,
             dev: false,
             bin_dir: None,
+            uplink: None,
             node_grace: None,
             toleration: None,
         })?;

@@ -141,6 +141,7 @@ mod tests {
             separate: false,
             profile: Profile::Dev,
             bin_dir: None,
+            uplink: None,
             node_grace_s: None,
             toleration_s: None,
         }

@@ -65,10 +65,13 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     flag("tls-cert", &place.root().join("pki/kubelet.crt"));
     flag("tls-key", &place.root().join("pki/kubelet.key"));
     flag("client-ca", &super::control_plane::data().join("pki/ca.crt"));
-    // Alone on a machine a node does not touch the machine's own device.
-    if spec.is_split() {
-        flag("uplink", &"eth0");
+    // Alone on a machine a node touches the machine's own device only when told to.
+    let uplink = if spec.is_split() { Some("eth0") } else { spec.uplink.as_deref() };
+    if let Some(uplink) = uplink {
+        flag("uplink", &uplink);
         flag("cluster-cidr", &CLUSTER_CIDR);
+    }
+    if spec.is_split() {
         flag("non-masquerade-cidr", &NODES_CIDR);
     }
     flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));

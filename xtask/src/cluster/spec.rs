@@ -28,6 +28,9 @@ pub(crate) struct Spec {
     /// The folder that the binaries are taken from, if they are not built by `up`.
     #[serde(default)]
     pub(crate) bin_dir: Option<PathBuf>,
+    /// The device of a machine that is the only node; several nodes have their own.
+    #[serde(default)]
+    pub(crate) uplink: Option<String>,
     /// How long a node may be silent, and its pods stay, if not upstream's 50 s and 300 s.
     pub(crate) node_grace_s: Option<u32>,
     pub(crate) toleration_s: Option<u32>,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\n  cargo xtask up --separate         API server, controllers and scheduler as three processes, over TLS\n  cargo xtask up --bin-dir target/release\nA second `up` is harmless; `up` after a crash recovers."
+    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\n  cargo xtask up --separate         API server, controllers and scheduler as three processes, over TLS\n  cargo xtask up --uplink eth0\n  cargo xtask up --bin-dir target/release\nA second `up` is harmless; `up` after a crash recovers."
 )]
 pub(crate) struct Args {
     /// How many nodes; with one, it is this machine, with several, each is a network namespace
@@ -34,6 +34,10 @@ pub(crate) struct Args {
     /// Take keelson, keelson-node and keelson-cni from this folder and build none of them
     #[arg(long, value_name = "FOLDER")]
     pub(crate) bin_dir: Option<PathBuf>,
+    /// Device by which this machine is reached and reaches the world: Services are answered there, and pods get the machine's
+    /// address; several nodes have uplinks of their own
+    #[arg(long, value_name = "DEVICE", conflicts_with = "nodes")]
+    pub(crate) uplink: Option<String>,
     /// Seconds without a heartbeat until a node counts as unreachable [upstream's: 50]
     #[arg(long)]
     pub(crate) node_grace: Option<u32>,
@@ -54,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
         separate: args.separate,
         profile: if args.dev { Profile::Dev } else { Profile::Release },
         bin_dir: args.bin_dir.as_deref().map(binaries_in).transpose()?,
+        uplink: args.uplink.clone(),
         node_grace_s: args.node_grace,
         toleration_s: args.toleration,
     };

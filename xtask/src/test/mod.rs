@@ -103,6 +103,7 @@ fn on_cluster(args: &Args, built: &Built, separate: bool, tests: impl FnOnce() -
         separate,
         dev: true,
         bin_dir: Some(built.folder.clone()),
+        uplink: None,
         node_grace: Some(NODE_GRACE_S),
         toleration: Some(TOLERATION_S),
     };

@@ -105,12 +105,12 @@ async fn headless_and_external_services_have_none() {
 }
 
 #[tokio::test]
-async fn node_ports_are_allocated_and_kept_with_a_warning() {
+async fn node_ports_are_allocated_and_kept() {
     let f = fixture().await;
     let made = f.made("services", service("a", json!({"type": "NodePort"}))).await;
     let port = made["spec"]["ports"][0]["nodePort"].as_i64().unwrap_or_default();
     assert!((30_000..=32_767).contains(&port), "{made}");
-    assert!(f.context.warnings.take().iter().any(|warning| warning.contains("not programmed yet")));
+    assert_eq!(f.context.warnings.take(), Vec::<String>::new());
     let taken = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
     let status = f.create("services", service("b", taken)).await.map(|_| ()).expect_err("it is taken");
     assert!(status.message.contains("provided port is already allocated"), "{status}");

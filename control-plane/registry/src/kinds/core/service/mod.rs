@@ -52,16 +52,8 @@ impl Strategy for Service {
         service::status::status(new, old)
     }
 
-    fn warnings(&self, _call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = ignored(new);
-        let kind = needs::kind(new);
-        let told = old.is_some_and(|old| needs::kind(old) == kind);
-        if !told && needs::needs_node_ports(new) {
-            warnings.push(format!(
-                "spec.type: {kind}: reached from pods and nodes; packets from outside the cluster are not programmed yet"
-            ));
-        }
-        warnings
+    fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        ignored(new)
     }
 
     fn allocates(&self) -> bool {

@@ -1,0 +1,144 @@
+//! A host that is no node, on the nodes' wire: clients and servers from outside of the cluster.
+
+use crate::{
+    Cluster,
+    kubectl::{Answer, run},
+};
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// For an answer; what is dropped is silent for as long.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// The host, with an address outside of the cluster's ranges, and a way to it from every node; gone with the value.
+///
+/// There is one at a time: tests that want one wait for each other (nextest's group `outside`).
+pub struct Outside {
+    nodes: Vec<String>,
+    routes: Vec<IpAddr>,
+}
+
+/// The host's address.
+pub const OUTSIDE_IP: &str = "192.0.2.7";
+const NETNS: &str = "keelson-outside";
+const MAC: &str = "02:00:c0:00:02:07";
+
+impl Outside {
+    /// Plugs the host in.
+    pub fn new(cluster: &Cluster) -> Result<Self> {
+        // What a killed run left.
+        drop(Self { nodes: cluster.nodes(), routes: Vec::new() });
+        ip(&format!("netns add {NETNS}"))?;
+        let outside = Self { nodes: cluster.nodes(), routes: Vec::new() };
+        ip(&format!("-n {NETNS} link set lo up"))?;
+        // The same hardware address every time: nodes remember it longer than a test lasts.
+        ip(&format!("-n keelson-net link add outside type veth peer name eth0 address {MAC} netns {NETNS}"))?;
+        ip("-n keelson-net link set outside master bridge up")?;
+        ip(&format!("-n {NETNS} address add {OUTSIDE_IP}/32 dev eth0"))?;
+        ip(&format!("-n {NETNS} link set eth0 up"))?;
+        ip(&format!("-n {NETNS} route add 172.30.0.0/24 dev eth0"))?;
+        for node in &outside.nodes {
+            ip(&format!("-n keelson-{node} route add {OUTSIDE_IP} dev eth0"))?;
+        }
+        Ok(outside)
+    }
+
+    /// Has the host send packets for `address` to a node, instead of wherever it sent them before.
+    pub fn route(&mut self, address: &str, via: &str) -> Result<()> {
+        ip(&format!("-n {NETNS} route replace {address} via {via}"))?;
+        self.routes.push(address.parse()?);
+        Ok(())
+    }
+
+    /// A server that tells each of so many clients the address that it sees.
+    pub fn serve(&self, port: u16, clients: usize) -> Result<JoinHandle<Result<()>>> {
+        let listener = self.within(move || Ok(TcpListener::bind((OUTSIDE_IP, port))?))?;
+        Ok(thread::spawn(move || {
+            for _ in 0..clients {
+                let (mut stream, client) = listener.accept()?;
+                stream.write_all(client.ip().to_string().as_bytes())?;
+            }
+            Ok(())
+        }))
+    }
+
+    /// A connection that the host makes.
+    pub fn connect(&self, server: SocketAddr) -> Result<TcpStream> {
+        self.within(move || Ok(TcpStream::connect_timeout(&server, SILENCE)?))
+    }
+
+    /// What a web server answers the host: the last line.
+    pub fn get(&self, server: SocketAddr) -> Result<String> {
+        get_over(self.connect(server)?)
+    }
+
+    /// How a connection fails.
+    pub fn refusal(&self, server: SocketAddr) -> Result<io::ErrorKind> {
+        match self.connect(server) {
+            Ok(_) => anyhow::bail!("{server} answers"),
+            Err(error) => error.downcast::<io::Error>().map(|error| error.kind()),
+        }
+    }
+
+    /// What a UDP server answers to one datagram of the host, which has to come from the address that was asked.
+    pub fn ask_udp(&self, server: SocketAddr) -> Result<String> {
+        let socket = self.within(|| Ok(UdpSocket::bind((OUTSIDE_IP, 0))?))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(SILENCE))?;
+        socket.send(b"who")?;
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).with_context(|| format!("{server} over UDP"))?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_string())
+    }
+
+    fn within<T: Send + 'static>(&self, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        within(&format!("/run/netns/{NETNS}"), act)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // The namespace takes its end of the wire along; the nodes' routes name no link of it.
+        for node in &self.nodes {
+            let _ = ip(&format!("-n keelson-{node} route delete {OUTSIDE_IP}"));
+        }
+        let _ = ip("-n keelson-net link delete outside");
+        let _ = ip(&format!("netns delete {NETNS}"));
+    }
+}
+
+/// Asks for `/` over a connection, and answers the last line of what comes.
+pub fn get_over(mut stream: TcpStream) -> Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text.trim().lines().last().unwrap_or_default().to_string())
+}
+
+/// Does something on a thread that is in a network namespace, and otherwise where this process is.
+pub fn within<T: Send + 'static>(netns: &str, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let file = File::open(netns).with_context(|| format!("opening {netns}"))?;
+    let thread = thread::spawn(move || {
+        setns(file, CloneFlags::CLONE_NEWNET)?;
+        act()
+    });
+    thread.join().expect("it does not panic")
+}
+
+fn ip(words: &str) -> Result<String> {
+    let mut command = Command::new("ip");
+    command.args(words.split(' '));
+    let Answer { stdout, stderr, code } = run(command, None)?;
+    ensure!(code == Some(0), "`ip {words}` ended with {code:?}: {stderr}");
+    Ok(stdout)
+}
