@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
     Cluster, Namespace, PATIENCE, api, eventually,
-    load::udp_server,
+    load::{from_node, from_pod, udp_server},
     manifest,
     outside::{OUTSIDE_IP, Outside, get_over},
 };
@@ -227,6 +227,50 @@ fn a_connection_from_outside_outlives_its_service_and_the_daemon_sees_it_through
     let answer = get_over(held)?;
     ensure!(answer.starts_with(&format!("web-{}", nodes[1])), "{answer}");
     Ok(())
+}
+
+#[test]
+fn a_host_port_leads_to_its_pod_alone() -> Result<()> {
+    const PORT: u16 = 18_080;
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
+    let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);
+    let address = cluster.node_address(&nodes[0])?;
+    let pod = |name: &str, port: Value| {
+        let mut pod = manifest::on_node(manifest::shell(name), &nodes[0]);
+        pod["spec"]["containers"] = json!([telling()]);
+        pod["spec"]["containers"][0]["ports"] = json!([port]);
+        pod
+    };
+    namespace.apply_all(&[
+        pod("everywhere", json!({ "containerPort": 80, "hostPort": PORT })),
+        pod("there", json!({ "containerPort": 80, "hostPort": PORT + 1, "hostIP": address })),
+        manifest::on_node(manifest::shell("client"), &nodes[1]),
+    ])?;
+    ["everywhere", "there", "client"].iter().try_for_each(|pod| namespace.ready(pod).map(drop))?;
+    for (pod, port) in [("everywhere", PORT), ("there", PORT + 1)] {
+        let server = at(&address, port)?;
+        eventually(PROGRAMMED_MAX, &format!("{pod} answers"), || {
+            let answer = outside.get(server)?;
+            ensure!(answer == format!("{pod} {OUTSIDE_IP}"), "{answer}");
+            Ok(())
+        })?;
+        from_node(&cluster, &nodes[0], &format!("{address}:{port}"), 3)?.all_answered(3)?;
+        from_pod(&namespace, "client", &format!("http://{address}:{port}/"), 3)?.all_answered(3)?;
+    }
+    // Loopback is the node's own, where the pod asks for it; no other node has the port.
+    from_node(&cluster, &nodes[0], &format!("127.0.0.1:{PORT}"), 3)?.all_answered(3)?;
+    for (node, target) in
+        [(&nodes[0], format!("127.0.0.1:{}", PORT + 1)), (&nodes[1], format!("127.0.0.1:{PORT}"))]
+    {
+        let count = from_node(&cluster, node, &target, 1)?;
+        ensure!(count.failures.len() == 1, "{target} on {node}: {:?}", count.answers);
+    }
+    namespace.kubectl("delete pod everywhere")?;
+    eventually(PROGRAMMED_MAX, "the port is closed", || {
+        let kind = outside.refusal(at(&address, PORT)?)?;
+        ensure!(kind == io::ErrorKind::ConnectionRefused, "{kind:?}");
+        Ok(())
+    })
 }
 
 #[test]

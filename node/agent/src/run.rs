@@ -166,6 +166,7 @@ async fn start_dataplane(
         packets: args.packets(&object),
         object,
         measure: args.has("metrics"),
+        host_ports: args.has("cni"),
     };
     let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
         .await

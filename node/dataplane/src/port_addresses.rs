@@ -50,13 +50,7 @@ impl PortAddresses {
         let primary = first(true).into_iter().chain(first(false));
         let mut found: Vec<IpAddr> = match self {
             Self::Primary => primary.collect(),
-            Self::Node => {
-                let loopback = |ip: IpAddr| match ip {
-                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                    IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
-                };
-                node.iter().copied().chain(primary.map(loopback)).collect()
-            }
+            Self::Node => with_loopback(node).collect(),
             Self::Within(nets) => {
                 let within = |ip: &IpAddr| nets.iter().any(|net| net.contains(ip));
                 links.iter().copied().filter(|ip| within(ip) && !is_of_a_link(*ip)).collect()
@@ -66,6 +60,13 @@ impl PortAddresses {
         found.dedup();
         found
     }
+}
+
+/// The addresses that a node is known by, and loopback of their families.
+pub(crate) fn with_loopback(node: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let known = |lo: &IpAddr| node.iter().any(|ip| ip.is_ipv4() == lo.is_ipv4());
+    node.iter().copied().chain(loopback.into_iter().filter(known))
 }
 
 /// fe80::/10: means something only together with a link, which a frontend does not name.

@@ -27,8 +27,10 @@ use crate::{
     health::{self, HealthServers},
     index::{Index, Seen},
     notices::Notices,
-    objects::{NodeObject, ServiceObject, SliceObject},
+    objects::{NodeObject, PodObject, ServiceObject, SliceObject},
     packet::{PacketOptions, Packets},
+    plan::Node,
+    port_addresses::with_loopback,
 };
 
 /// How often the totals are looked after. What a daemon that is killed has not written down is taken for that of whoever has
@@ -64,6 +66,8 @@ pub struct Config {
     pub packets: Option<PacketOptions>,
     /// Whether connections are measured.
     pub measure: bool,
+    /// Whether host ports of the node's pods are served; asks for the right to list them.
+    pub host_ports: bool,
 }
 
 /// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
@@ -86,7 +90,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let shared = Arc::new(Shared {
         meter: Arc::new(Mutex::new(dataplane.meter()?)),
         dataplane: Mutex::new(dataplane),
-        index: Mutex::new(Index::new(&config.node_name, config.clients(), addresses.clone())),
+        index: Mutex::new(Index::new(&config.node_name, config.node(addresses.clone()), config.host_ports)),
         reader: Reader::default(),
         progress,
     });
@@ -141,6 +145,11 @@ async fn collect(shared: Arc<Shared>) {
 }
 
 impl Config {
+    fn node(&self, port_addresses: Vec<IpAddr>) -> Node {
+        let addresses = with_loopback(&self.node_ips).collect();
+        Node { zone: None, addresses, port_addresses, clients: self.clients() }
+    }
+
     /// Addresses of those whose sockets are translated.
     fn clients(&self) -> Vec<IpNet> {
         let own = self.node_ips.iter().map(|&ip| IpNet::from(ip));
@@ -158,6 +167,11 @@ impl Config {
     fn events(&self, client: &Client) -> Result<impl Stream<Item = Seen> + Send + Unpin + use<>, Error> {
         let own = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name));
         let ours = || watcher::Config::default().labels(OURS);
+        let here = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node_name));
+        let pods = match self.host_ports {
+            true => seen::<PodObject>(client, here, "pods", Seen::Pod).left_stream(),
+            false => stream::pending().right_stream(),
+        };
         let watches = stream::select(
             stream::select(
                 seen::<ServiceObject>(client, ours(), "services", Seen::Service),
@@ -165,7 +179,7 @@ impl Config {
             ),
             seen::<NodeObject>(client, own, "nodes", Seen::Node),
         );
-        Ok(Box::pin(stream::select(watches, self.address_events()?)))
+        Ok(Box::pin(stream::select(stream::select(watches, pods), self.address_events()?)))
     }
 
     /// The node's addresses, where they are not given but found.

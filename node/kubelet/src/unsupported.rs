@@ -23,13 +23,12 @@ pub(crate) fn find(pod: &Pod) -> Option<String> {
         return Some(format!("volume \"{}\" of type {kind} is not supported yet by this node", volume.name));
     } else {
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let host_network = spec.host_network == Some(true);
-        return containers.into_iter().find_map(|c| in_container(c, host_network));
+        return containers.into_iter().find_map(in_container);
     };
     Some(format!("{field} is not supported yet by this node"))
 }
 
-fn in_container(container: &Container, host_network: bool) -> Option<String> {
+fn in_container(container: &Container) -> Option<String> {
     let resources = container.resources.as_ref();
     let huge = resources
         .iter()
@@ -55,10 +54,6 @@ fn in_container(container: &Container, host_network: bool) -> Option<String> {
         "lifecycle.stopSignal"
     } else if security.is_some_and(|s| s.se_linux_options.is_some()) {
         "securityContext.seLinuxOptions"
-    } else if !host_network
-        && container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|number| number != 0))
-    {
-        "ports.hostPort"
     } else {
         return None;
     };
@@ -67,7 +62,7 @@ fn in_container(container: &Container, host_network: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{ContainerPort, GRPCAction, PodSpec};
+    use k8s_openapi::api::core::v1::{GRPCAction, PodSpec};
 
     use super::*;
 
@@ -89,9 +84,5 @@ mod tests {
             find(&grpc).as_deref(),
             Some("a gRPC probe (container app) is not supported yet by this node")
         );
-        let port = pod(|c| {
-            c.ports = Some(vec![ContainerPort { host_port: Some(80), ..Default::default() }]);
-        });
-        assert!(find(&port).unwrap().contains("hostPort"));
     }
 }

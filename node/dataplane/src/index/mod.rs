@@ -18,13 +18,12 @@ use std::{
 pub(crate) use changes::{Changes, Notice, Subject};
 use changes::{NOT_PROGRAMMED, Planned, words};
 use claims::{Claim, Claimed, Claims};
-use ipnet::IpNet;
 use kube::{Resource, runtime::watcher};
 use listing::Listing;
 
 use crate::{
     flows::{PortName, Tenure, fingerprint},
-    objects::{NodeObject, NodeView, Service, ServiceObject, Slice, SliceObject},
+    objects::{HostPorts, NodeObject, NodeView, PodObject, Service, ServiceObject, Slice, SliceObject},
     plan::{self, ExternalFrontend, FrontendKey, HealthCheck, Node, NodePort, Plan, Unprogrammed},
 };
 
@@ -38,6 +37,8 @@ pub(crate) enum Seen {
     Slice(watcher::Event<SliceObject>),
     /// The node's own object.
     Node(watcher::Event<NodeObject>),
+    /// A pod of this node.
+    Pod(watcher::Event<PodObject>),
     /// Where node ports are reached, from now on.
     PortAddresses(Vec<IpAddr>),
 }
@@ -49,6 +50,8 @@ pub(crate) struct Index {
     node: Node,
     eligible: bool,
     services: BTreeMap<Key, Service>,
+    /// Pods with host ports, by a name that no Service can have.
+    pods: BTreeMap<Key, HostPorts>,
     /// Slices by Service, then by their own name. Both in one namespace.
     slices: BTreeMap<Key, BTreeMap<Box<str>, Slice>>,
     /// The Service of each slice: a slice may be given to another.
@@ -68,16 +71,19 @@ pub(crate) struct Index {
     services_list: Listing,
     slices_list: Listing,
     node_list: Listing,
+    /// `None` where host ports are somebody else's.
+    pods_list: Option<Listing>,
 }
 
 impl Index {
-    /// Of a node by its name; `clients` are the addresses of those whose sockets it translates.
-    pub(crate) fn new(name: &str, clients: Vec<IpNet>, port_addresses: Vec<IpAddr>) -> Self {
+    /// Of a node by its name. Its pods are waited for only if they are to have host ports.
+    pub(crate) fn new(name: &str, node: Node, host_ports: bool) -> Self {
         Self {
             name: name.into(),
-            node: Node { zone: None, port_addresses, clients },
+            node,
             eligible: true,
             services: BTreeMap::new(),
+            pods: BTreeMap::new(),
             slices: BTreeMap::new(),
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
@@ -93,12 +99,14 @@ impl Index {
             services_list: Listing::default(),
             slices_list: Listing::default(),
             node_list: Listing::default(),
+            pods_list: host_ports.then(Listing::default),
         }
     }
 
     /// Whether everything was listed to the end: before, an absent object means nothing.
     pub(crate) fn complete(&self) -> bool {
-        self.services_list.complete() && self.slices_list.complete() && self.node_list.complete()
+        let lists = [&self.services_list, &self.slices_list, &self.node_list];
+        lists.into_iter().chain(&self.pods_list).all(|list| list.complete())
     }
 
     pub(crate) fn see(&mut self, seen: Seen) {
@@ -106,6 +114,7 @@ impl Index {
             Seen::Service(event) => self.see_service(event),
             Seen::Slice(event) => self.see_slice(event),
             Seen::Node(event) => self.see_node(event),
+            Seen::Pod(event) => self.see_pod(event),
             Seen::PortAddresses(addresses) => {
                 self.apply_node(Node { port_addresses: addresses, ..self.node.clone() });
             }
@@ -144,6 +153,37 @@ impl Index {
         }
     }
 
+    fn see_pod(&mut self, event: watcher::Event<PodObject>) {
+        let Some(list) = &mut self.pods_list else { return };
+        match event {
+            watcher::Event::Init => list.begin(),
+            watcher::Event::InitApply(object) => {
+                list.saw(pod_key(&object));
+                self.apply_pod(&object);
+            }
+            watcher::Event::InitDone => {
+                let gone = list.finish(self.pods.keys());
+                gone.into_iter().for_each(|key| self.put_pod(key, None));
+            }
+            watcher::Event::Apply(object) => self.apply_pod(&object),
+            watcher::Event::Delete(object) => self.put_pod(pod_key(&object), None),
+        }
+    }
+
+    fn apply_pod(&mut self, object: &PodObject) {
+        self.put_pod(pod_key(object), object.project());
+    }
+
+    fn put_pod(&mut self, key: Key, pod: Option<HostPorts>) {
+        let before = match pod.clone() {
+            Some(pod) => self.pods.insert(key.clone(), pod),
+            None => self.pods.remove(&key),
+        };
+        if before != pod {
+            self.dirty.insert(key);
+        }
+    }
+
     /// One object: a list without it means that it is not there yet, or no more.
     fn see_node(&mut self, event: watcher::Event<NodeObject>) {
         match event {
@@ -171,7 +211,7 @@ impl Index {
     fn apply_node(&mut self, node: Node) {
         if node != self.node {
             self.node = node;
-            self.dirty.extend(self.services.keys().cloned());
+            self.dirty.extend(self.services.keys().chain(self.pods.keys()).cloned());
         }
     }
 
@@ -238,7 +278,7 @@ impl Index {
 
     /// Plans every Service: what the kernel should hold, all told.
     pub(crate) fn take_all(&mut self) -> Changes {
-        self.dirty.extend(self.services.keys().cloned());
+        self.dirty.extend(self.services.keys().chain(self.pods.keys()).cloned());
         (self.node_ports_changed, self.external_changed) = (true, true);
         let mut changes = self.take_changes();
         let serving = self.planned.values().flat_map(|planned| &planned.serving_udp);
@@ -260,7 +300,9 @@ impl Index {
                 &service.view,
                 self.slices.get(&key).into_iter().flat_map(BTreeMap::values).map(|s| &s.view),
             ),
-            None => Plan::default(),
+            None => {
+                self.pods.get(&key).map_or_else(Plan::default, |pod| plan::plan_pod(&self.node, &pod.view))
+            }
         };
         let asked: Vec<_> = plan.frontends.iter().map(|planned| planned.frontend.key).collect();
         let before = self.planned.remove(&key).unwrap_or_default();
@@ -283,7 +325,7 @@ impl Index {
         self.external_changed |= before.external != now.external;
         self.health_changed |= before.health != now.health;
         self.note(&key, &before, &now);
-        if self.services.contains_key(&key) {
+        if self.services.contains_key(&key) || self.pods.contains_key(&key) {
             self.planned.insert(key, now);
         }
     }
@@ -334,7 +376,9 @@ impl Index {
         planned: Vec<plan::PlannedFrontend>,
         changes: &mut Changes,
     ) -> Vec<FrontendKey> {
-        let created_s = self.services.get(key).map_or(i64::MAX, |service| service.created_s);
+        let service = self.services.get(key).map(|service| service.created_s);
+        let pod = || self.pods.get(key).map(|pod| pod.created_s);
+        let created_s = service.or_else(pod).unwrap_or(i64::MAX);
         let mut lost = Vec::new();
         for plan::PlannedFrontend { kind, frontend } in planned {
             let claim = Claim { kind, created_s, service: key.clone() };
@@ -422,6 +466,12 @@ impl Index {
         let planned = self.planned.iter();
         planned.flat_map(|(key, p)| p.node_ports.iter().map(move |port| (*port, key.clone()))).collect()
     }
+}
+
+/// As `kubectl` names it.
+fn pod_key(object: &PodObject) -> Key {
+    let (namespace, name) = key(object);
+    (namespace, format!("pods/{name}").into())
 }
 
 fn key<K: Resource>(object: &K) -> Key {

@@ -6,7 +6,12 @@ use watcher::Event;
 use super::*;
 
 fn index() -> Index {
-    Index::new("here", vec![], vec!["192.0.2.1".parse().unwrap()])
+    let addresses: Vec<_> = vec!["192.0.2.1".parse().unwrap()];
+    Index::new(
+        "here",
+        Node { addresses: addresses.clone(), port_addresses: addresses, ..Node::default() },
+        false,
+    )
 }
 
 fn service(name: &str, ip: &str) -> ServiceObject {
@@ -238,4 +243,41 @@ fn a_udp_backend_that_stops_serving_is_named_once() {
     assert_eq!((key.to_string(), serving.len(), lost.len()), ("10.96.0.1:53/Udp".into(), 1, 1));
     assert!(see(&mut index, json!([one])).is_empty());
     assert_eq!(index.take_all().serving_udp.len(), 1, "after a start everything is compared");
+}
+
+#[test]
+fn a_host_port_is_its_pods_while_the_pod_is_there_and_no_service_has_it() {
+    let mut index = index();
+    index.pods_list = Some(Listing::default());
+    let pod = |phase: &str| -> PodObject {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "p" },
+            "spec": { "containers": [{ "ports": [{ "containerPort": 80, "hostPort": 30080 }] }] },
+            "status": { "phase": phase, "podIPs": [{ "ip": "10.244.0.5" }] },
+        }))
+        .unwrap()
+    };
+    let key =
+        FrontendKey { address: "192.0.2.1".parse().unwrap(), port: 30_080, protocol: plan::Protocol::Tcp };
+    index.see(Seen::Pod(Event::Apply(pod("Running"))));
+    let changes = index.take_changes();
+    assert_eq!(changes.wanted.iter().map(|f| f.key).collect::<Vec<_>>(), [key]);
+    assert_eq!(changes.external.unwrap()[0].key, key);
+    assert_eq!(&*index.port_name(&key).unwrap().service, "pods/p");
+    // A Service with that node port has the better right, and gives it back.
+    let service: ServiceObject = serde_json::from_value(json!({
+        "metadata": { "namespace": "n", "name": "s" },
+        "spec": { "clusterIP": "10.96.0.1", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] },
+    }))
+    .unwrap();
+    index.see(Seen::Service(Event::Apply(service.clone())));
+    let changes = index.take_changes();
+    assert!(changes.external.unwrap().iter().all(|external| external.backends.is_empty()));
+    assert_eq!(index.claims.owner(&key).map(|owner| &*owner.1), Some("s"));
+    index.see(Seen::Service(Event::Delete(service)));
+    assert!(index.take_changes().wanted.iter().any(|f| f.key == key && !f.backends.is_empty()));
+    // What has ended is reached no more.
+    index.see(Seen::Pod(Event::Apply(pod("Succeeded"))));
+    let changes = index.take_changes();
+    assert_eq!((changes.gone, changes.external), (vec![key], Some(vec![])));
 }

@@ -1,6 +1,7 @@
 //! Objects of the API as they come over the wire, with only the fields that are read, and their projections.
 
 mod node;
+mod pod;
 mod service;
 mod slice;
 
@@ -8,6 +9,7 @@ mod slice;
 mod tests;
 
 pub(crate) use node::{NodeObject, NodeView};
+pub(crate) use pod::{HostPorts, PodObject};
 use serde::Deserialize;
 pub(crate) use service::{Service, ServiceObject};
 pub(crate) use slice::{Slice, SliceObject};
@@ -28,8 +30,8 @@ fn number(port: Option<i32>) -> Option<u16> {
     port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port > 0)
 }
 
-fn protocol(port: &PortSpec) -> Option<Protocol> {
-    match port.protocol.as_deref() {
+fn protocol(name: Option<&str>) -> Option<Protocol> {
+    match name {
         None | Some("TCP") => Some(Protocol::Tcp),
         Some("UDP") => Some(Protocol::Udp),
         Some(_) => None,

@@ -164,7 +164,7 @@ fn service_port(port: &PortSpec, exposed: bool) -> Option<ServicePort> {
         name: port.name.clone().unwrap_or_default(),
         number: number(port.port)?,
         node_port: number(port.node_port).filter(|_| exposed),
-        protocol: protocol(port),
+        protocol: protocol(port.protocol.as_deref()),
     })
 }
 

@@ -130,7 +130,11 @@ impl EndpointSpec {
 /// A port without a number stands for all ports, which no Service has.
 fn slice_port(port: &PortSpec) -> Option<SlicePort> {
     let number = number(port.port)?;
-    Some(SlicePort { name: port.name.clone().unwrap_or_default(), number, protocol: protocol(port) })
+    Some(SlicePort {
+        name: port.name.clone().unwrap_or_default(),
+        number,
+        protocol: protocol(port.protocol.as_deref()),
+    })
 }
 
 resource!(SliceObject, NamespaceResourceScope, "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");

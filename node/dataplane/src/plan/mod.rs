@@ -11,6 +11,7 @@
 //! Does not own how objects arrive (`index`) or what is done about a plan (`ledger`).
 
 mod endpoints;
+mod host_ports;
 mod types;
 
 #[cfg(test)]
@@ -19,11 +20,12 @@ mod tests;
 use std::net::IpAddr;
 
 use endpoints::{Endpoints, ready_here};
+pub use host_ports::plan_pod;
 use ipnet::IpNet;
 pub use types::{
-    Backend, Endpoint, ExternalFrontend, Family, Frontend, FrontendKey, FrontendKind, HealthCheck, Node,
-    NodeHint, NodePort, Plan, PlannedFrontend, Protocol, ServicePort, ServiceView, SlicePort, SliceView,
-    Unprogrammed,
+    Backend, Endpoint, ExternalFrontend, Family, Frontend, FrontendKey, FrontendKind, HealthCheck, HostPort,
+    Node, NodeHint, NodePort, Plan, PlannedFrontend, PodView, Protocol, ServicePort, ServiceView, SlicePort,
+    SliceView, Unprogrammed,
 };
 
 /// Seconds that `sessionAffinity: ClientIP` lasts unless the Service says otherwise (`v1.DefaultClientIPServiceAffinitySeconds`).

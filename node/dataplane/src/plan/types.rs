@@ -13,6 +13,8 @@ pub use keelson_ebpf_common::net::Protocol;
 pub struct Node {
     /// Its label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Its own addresses, loopback among them: where host ports are reached.
+    pub addresses: Vec<IpAddr>,
     /// Where its node ports are reached; loopback addresses mean the node's own sockets.
     pub port_addresses: Vec<IpAddr>,
     /// Addresses of those whose sockets are translated here: its pods' and its own.
@@ -54,6 +56,28 @@ pub struct ServicePort {
     pub number: u16,
     /// Number on the nodes' addresses.
     pub node_port: Option<u16>,
+    /// `None` for a protocol that socket hooks do not see (SCTP).
+    pub protocol: Option<Protocol>,
+}
+
+/// A pod of this node with host ports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PodView {
+    /// `status.podIPs`.
+    pub ips: Vec<IpAddr>,
+    /// Its containers' ports that are also ports of the node.
+    pub ports: Vec<HostPort>,
+}
+
+/// A port of a container that is also a port of its node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPort {
+    /// `hostPort`.
+    pub number: u16,
+    /// `hostIP`; `None`: at every address of the node.
+    pub host_ip: Option<IpAddr>,
+    /// `containerPort`.
+    pub target: u16,
     /// `None` for a protocol that socket hooks do not see (SCTP).
     pub protocol: Option<Protocol>,
 }
@@ -172,6 +196,8 @@ pub enum FrontendKind {
     ExternalIp,
     /// A node port on an address of the node.
     NodePort,
+    /// A host port of a pod.
+    HostPort,
 }
 
 /// A frontend that sockets of this node are to have, and by what right.

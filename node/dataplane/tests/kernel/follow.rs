@@ -173,6 +173,7 @@ async fn follow(lab: &Lab) {
         bpffs: lab.options.bpffs.clone(),
         object: lab.options.object.clone(),
         measure: true,
+        host_ports: false,
         packets: None,
     };
     // The slices above name the node "here"; readiness of local pods goes by the node's real name.
@@ -276,6 +277,7 @@ async fn hand_over(lab: &Lab) {
         object: lab.options.object.clone(),
         packets: None,
         measure: true,
+        host_ports: false,
     };
     let shutdown = CancellationToken::new();
     let handle = run(api.client(), config.clone(), shutdown.clone()).await.unwrap();

@@ -50,6 +50,7 @@ fn service() -> ServiceView {
 /// A node of one family, with pods.
 fn node() -> Node {
     Node {
+        addresses: vec![],
         zone: None,
         port_addresses: vec!["127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()],
         clients: vec!["10.244.1.0/24".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
