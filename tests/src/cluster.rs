@@ -223,7 +223,7 @@ impl Cluster {
 }
 
 /// Next to this test's own program, where cargo puts all of them.
-pub(crate) fn sibling(program: &str, package: &str) -> Result<PathBuf> {
+pub fn sibling(program: &str, package: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let file = own.ancestors().skip(1).map(|folder| folder.join(program)).find(|file| file.is_file());
     file.with_context(|| format!("{program} is not built: run `cargo build --package {package}`"))

@@ -19,6 +19,7 @@ mod rollouts;
 mod separate;
 mod services;
 mod services_choice;
+mod services_only;
 mod services_outside;
 mod services_udp;
 mod streams;

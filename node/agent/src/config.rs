@@ -12,6 +12,34 @@ use keelson_dataplane::{PacketOptions, PortAddresses};
 /// Parts of the daemon that can be left out, by name.
 const PARTS: [&str; 5] = ["cni", "dataplane", "metrics", "packets", "tcx"];
 
+/// What every data plane is told, with or without a kubelet around it.
+#[derive(Args, Debug)]
+pub(crate) struct ProxyArgs {
+    /// A mounted bpffs
+    #[arg(long, default_value = "/sys/fs/bpf")]
+    pub(crate) bpffs: PathBuf,
+    /// Where node ports are reached: networks of the node's addresses, or `primary` [default: the node's addresses, and loopback
+    /// for the node's own processes]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) nodeport_addresses: PortAddresses,
+    /// Where kube-proxy's /healthz and /livez are answered
+    #[arg(long, default_value = "0.0.0.0:10256")]
+    pub(crate) proxy_healthz_address: SocketAddr,
+    /// The compiled programs of the data plane [default: those of this binary or its installation]
+    #[arg(long)]
+    pub(crate) ebpf_object: Option<PathBuf>,
+}
+
+impl ProxyArgs {
+    /// The compiled programs.
+    pub(crate) fn object(&self) -> keelson_dataplane::Object {
+        match &self.ebpf_object {
+            Some(path) => keelson_dataplane::Object::File(path.clone()),
+            None => keelson_dataplane::Object::Installed,
+        }
+    }
+}
+
 /// A node daemon's settings.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -36,9 +64,6 @@ pub(crate) struct RunArgs {
     /// Parent of the pods' cgroups, relative to each hierarchy's root
     #[arg(long, default_value = "/")]
     pub(crate) cgroup_parent: String,
-    /// A mounted bpffs
-    #[arg(long, default_value = "/sys/fs/bpf")]
-    pub(crate) bpffs: PathBuf,
     /// Addresses of the node's pods
     #[arg(long)]
     pub(crate) pod_cidr: Ipv4Net,
@@ -48,13 +73,6 @@ pub(crate) struct RunArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
-    /// Where node ports are reached: networks of the node's addresses, or `primary` [default: --node-ip, and loopback for
-    /// the node's own processes]
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) nodeport_addresses: PortAddresses,
-    /// Where kube-proxy's /healthz and /livez are answered
-    #[arg(long, default_value = "0.0.0.0:10256")]
-    pub(crate) proxy_healthz_address: SocketAddr,
     /// Name servers of pods
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
     pub(crate) cluster_dns: Vec<IpAddr>,
@@ -85,9 +103,8 @@ pub(crate) struct RunArgs {
     /// Most pods on this node
     #[arg(long, default_value_t = 110)]
     pub(crate) max_pods: u32,
-    /// The compiled programs of the data plane [default: those of this binary or its installation]
-    #[arg(long)]
-    pub(crate) ebpf_object: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
     /// Device by which the node reaches other nodes and the world; without it, Services are not answered from outside and
     /// nothing is masqueraded
     #[arg(long)]

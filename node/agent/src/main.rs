@@ -1,7 +1,7 @@
 //! The node daemon: configuration, wiring, drain and the kubelet's HTTPS API.
 //!
 //! `keelson-node run` is kubelet, CNI and Service data plane of a node in one process; `keelson-node dns` is
-//! its cluster DNS, a process of its own. Everything that does something is in the crates that this one
+//! its cluster DNS, a process of its own; `keelson-node --services-only` is the data plane alone. Everything that does something is in the crates that this one
 //! wires together; here are only the command line and the kubelet's API (`api`).
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod dns;
 mod host;
 mod observe;
 mod run;
+mod services;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;
@@ -38,6 +39,9 @@ struct Cli {
 enum Command {
     /// Run the node daemon
     Run(Box<config::RunArgs>),
+    /// Services alone: take kube-proxy's place on a node of a cluster of any make
+    #[command(long_flag = "services-only")]
+    Services(services::ServicesArgs),
     /// Answer cluster DNS on this node
     Dns(dns::DnsArgs),
 }
@@ -59,6 +63,7 @@ fn start() -> anyhow::Result<()> {
         .block_on(async {
             match cli.command {
                 Command::Run(args) => run::run(*args).await,
+                Command::Services(args) => services::run(args).await,
                 Command::Dns(args) => dns::run(args).await,
             }
         })

@@ -151,18 +151,15 @@ async fn start_dataplane(
     if !args.has("dataplane") {
         return Ok(None);
     }
-    let object = match &args.ebpf_object {
-        Some(path) => keelson_dataplane::Object::File(path.clone()),
-        None => keelson_dataplane::Object::Installed,
-    };
+    let object = args.proxy.object();
     let config = keelson_dataplane::Config {
         node_name: args.name.clone(),
         node_ips: args.node_ip.clone(),
         pod_cidrs: vec![args.pod_cidr.into()],
-        port_addresses: args.nodeport_addresses.clone(),
-        healthz: Some(args.proxy_healthz_address),
+        port_addresses: args.proxy.nodeport_addresses.clone(),
+        healthz: Some(args.proxy.proxy_healthz_address),
         cgroup_root: args.cgroup_root.clone(),
-        bpffs: args.bpffs.clone(),
+        bpffs: args.proxy.bpffs.clone(),
         packets: args.packets(&object),
         object,
         measure: args.has("metrics"),

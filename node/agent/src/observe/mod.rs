@@ -11,8 +11,8 @@ use std::sync::Arc;
 use keelson_dataplane::flows::{Figures, FlowEvent, Flows, Pair, PortName};
 use keelson_dataplane::plan::FrontendKey;
 use keelson_dataplane::{Error, Handle};
-use keelson_ebpf_common::limits;
 use keelson_ebpf_common::metrics::{BUCKETS, What, bucket_start_ns};
+use keelson_ebpf_common::{layout, limits};
 use keelson_observer as proto;
 
 pub(crate) use grpc::serve;
@@ -44,7 +44,8 @@ impl Observer {
 
     pub(crate) async fn status(&self) -> Result<proto::StatusReply, Error> {
         let status = self.dataplane.status().await?;
-        let shapes = keelson_ebpf_common::layout::MAPS.map(|shape| shape.at(status.maps.scale));
+        let shapes = layout::MAPS.iter().map(|shape| shape.at(status.maps.scale));
+        let shapes: Vec<_> = shapes.chain(layout::PACKET_MAPS).collect();
         let entries_max =
             |name: &str| shapes.iter().find(|s| s.name == name).map_or(0, |s| s.max_entries.into());
         let maps = status.maps.memory_bytes.iter().map(|&(name, bytes)| proto::Map {
