@@ -59,6 +59,19 @@ impl Outside {
         Ok(())
     }
 
+    /// The node whose hardware address the host knows for an address; asked by a connection before.
+    pub fn answers_for(&self, address: &str) -> Result<String> {
+        let known = ip(&format!("-n {NETNS} neighbour show {address}"))?;
+        for node in &self.nodes {
+            let link = ip(&format!("-n keelson-{node} link show dev eth0"))?;
+            let mac = link.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+            if mac.is_some_and(|mac| known.contains(mac)) {
+                return Ok(node.clone());
+            }
+        }
+        anyhow::bail!("{address} is no node's: {known}")
+    }
+
     /// A server that tells each of so many clients the address that it sees.
     pub fn serve(&self, port: u16, clients: usize) -> Result<JoinHandle<Result<()>>> {
         let listener = self.within(move || Ok(TcpListener::bind((OUTSIDE_IP, port))?))?;

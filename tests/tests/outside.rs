@@ -157,6 +157,46 @@ fn external_and_load_balancer_addresses_admit_whom_the_service_names() -> Result
 }
 
 #[test]
+fn a_load_balancers_address_is_answered_for_by_one_node_and_moves_with_it() -> Result<()> {
+    const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
+    let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);
+    web(&namespace, &nodes, &json!({ "type": "LoadBalancer" }))?;
+    let address = eventually(PATIENCE, "the Service has an address of the pool", || {
+        let service = namespace.get("services/web")?;
+        let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
+        Ok(ip.context("no address")?.to_string())
+    })?;
+    // The host has no route to it but the wire itself.
+    let reached = |by: &dyn Fn(&str) -> bool| {
+        eventually(PATIENCE, &format!("{address} is reached"), || {
+            let seen = answers(&outside, at(&address, 80)?, 20)?;
+            ensure!(seen.len() == nodes.len(), "{seen:?}");
+            let node = outside.answers_for(&address)?;
+            ensure!(by(&node), "{node} answers");
+            Ok(node)
+        })
+    };
+    let first = reached(&|_| true)?;
+    let label = format!("/api/v1/nodes/{first}");
+    api::merge(&label, &json!({ "metadata": { "labels": { EXCLUDED: "" } } }))?;
+    let moved = reached(&|node| node != first);
+    api::merge(&label, &json!({ "metadata": { "labels": { EXCLUDED: null } } }))?;
+    moved?;
+    reached(&|node| node == first)?;
+    // Only nodes with endpoints, where the Service wants the client's address.
+    namespace.kubectl(&format!("delete pod web-{first}"))?;
+    api::merge(&namespace.path("services/web"), &json!({ "spec": { "externalTrafficPolicy": "Local" } }))?;
+    eventually(PATIENCE, "a node with an endpoint answers", || {
+        let seen = answers(&outside, at(&address, 80)?, 5)?;
+        let node = outside.answers_for(&address)?;
+        let expected = BTreeMap::from([(format!("web-{node}"), BTreeSet::from([OUTSIDE_IP.to_string()]))]);
+        ensure!(node != first && seen == expected, "{node}: {seen:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_client_with_affinity_stays_with_its_endpoint_until_that_is_gone() -> Result<()> {
     let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
     let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);

@@ -235,6 +235,14 @@ pub const FRAGMENTS: Shape = shape::<packet::Fragments, packet::FragmentPorts>(
 /// [`Address6`] of a Service to nothing (one byte).
 pub const ADDRESSES: Shape =
     shape::<Address6, u8>("ADDRESSES", MapType::Hash, limits::ADDRESSES_MAX, NO_PREALLOC, Keeping::State(1));
+/// [`Address6`] to [`packet::Announced`].
+pub const ANNOUNCED: Shape = shape::<Address6, packet::Announced>(
+    "ANNOUNCED",
+    MapType::Hash,
+    limits::ANNOUNCED_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
 /// [`packet::Client`] to [`value::Affinity`].
 pub const CLIENTS: Shape = shape::<packet::Client, value::Affinity>(
     "CLIENTS",
@@ -280,13 +288,14 @@ pub const RANGES: Shape = shape::<packet::Range, u8>(
 );
 
 /// The maps that only the per-packet programs have.
-pub const PACKET_MAPS: [Shape; 12] = [
+pub const PACKET_MAPS: [Shape; 13] = [
     ENDPOINTS,
     CONNTRACK,
     CONNTRACK_NEW,
     CONNTRACK_GATE,
     FRAGMENTS,
     ADDRESSES,
+    ANNOUNCED,
     CLIENTS,
     EXTERNALS,
     EXTERNAL_TARGETS,

@@ -81,6 +81,8 @@ pub const CONNTRACK_NEW_MAX: u32 = 16_384;
 pub const FRAGMENTS_MAX: u32 = 1_024;
 /// Addresses of Services, which answer to ICMP echo.
 pub const ADDRESSES_MAX: u32 = 65_536;
+/// Load balancers' addresses for which the node answers on its wire.
+pub const ANNOUNCED_MAX: u32 = 4_096;
 /// Clients by address held to their backend; the least recently used goes first.
 pub const CLIENTS_MAX: u32 = 8_192;
 /// Frontends reached from outside: node ports on each address of the node, external and load balancer addresses.

@@ -137,6 +137,16 @@ impl Endpoint {
     pub const NODE: u32 = 0;
 }
 
+/// The hardware address by which the node answers for an address that is no link's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Announced {
+    /// That of the uplink.
+    pub mac: [u8; 6],
+    /// Always zero.
+    pub pad: [u8; 2],
+}
+
 /// An IPv4 datagram in fragments, of which only the first has ports (RFC 791).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -109,6 +109,9 @@ pub(crate) struct RunArgs {
     /// nothing is masqueraded
     #[arg(long)]
     pub(crate) uplink: Option<String>,
+    /// Answer ARP on the uplink for addresses of Services of type LoadBalancer without a class; each address is one node's
+    #[arg(long, requires = "uplink")]
+    pub(crate) announce: bool,
     /// Addresses of all pods of the cluster; with it and --uplink, what pods send elsewhere gets the node's address
     #[arg(long)]
     pub(crate) cluster_cidr: Option<IpNet>,
@@ -148,6 +151,7 @@ impl RunArgs {
             masquerade: self.cluster_cidr.is_some(),
             never_masqueraded,
             node_ports: self.service_node_port_range.clone(),
+            announce: self.announce,
             without_tcx: !self.has("tcx"),
         })
     }

@@ -142,6 +142,9 @@ impl Follower {
                 dataplane.replace(&changes.wanted)?
             };
             let external = changes.external.map(|external| dataplane.replace_external(&external));
+            if let Some((packets, addresses)) = dataplane.packets().zip(changes.announced.as_ref()) {
+                packets.announce(addresses)?;
+            }
             let full_external = external.transpose()?.unwrap_or_default();
             if attach {
                 let attached = dataplane.attach()?;

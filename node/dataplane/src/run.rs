@@ -165,7 +165,11 @@ impl Config {
     }
 
     fn events(&self, client: &Client) -> Result<impl Stream<Item = Seen> + Send + Unpin + use<>, Error> {
-        let own = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name));
+        let nodes = if self.packets.as_ref().is_some_and(|packets| packets.announce) {
+            watcher::Config::default()
+        } else {
+            watcher::Config::default().fields(&format!("metadata.name={}", self.node_name))
+        };
         let ours = || watcher::Config::default().labels(OURS);
         let here = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node_name));
         let pods = match self.host_ports {
@@ -177,7 +181,7 @@ impl Config {
                 seen::<ServiceObject>(client, ours(), "services", Seen::Service),
                 seen::<SliceObject>(client, ours(), "endpointslices", Seen::Slice),
             ),
-            seen::<NodeObject>(client, own, "nodes", Seen::Node),
+            seen::<NodeObject>(client, nodes, "nodes", Seen::Node),
         );
         Ok(Box::pin(stream::select(stream::select(watches, pods), self.address_events()?)))
     }

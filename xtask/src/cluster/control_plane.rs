@@ -4,7 +4,7 @@ use super::{
     Spec, Store,
     daemon::{self, Daemon, within},
     network,
-    spec::{API_PORT, CLUSTER_DOMAIN, Place, SERVICE_CIDR},
+    spec::{API_PORT, CLUSTER_DOMAIN, LOAD_BALANCER_POOL, Place, SERVICE_CIDR},
 };
 use crate::{
     paths,
@@ -130,7 +130,7 @@ pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
     if spec.separate {
         args.extend(["--components", "apiserver"].map(OsString::from));
     }
-    args.extend(node_grace(spec));
+    args.extend(controller_flags(spec));
     if let Some(seconds) = spec.toleration_s {
         args.extend(["--not-ready-toleration".into(), seconds.to_string().into()]);
     }
@@ -144,9 +144,13 @@ pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
     })
 }
 
-fn node_grace(spec: &Spec) -> Vec<OsString> {
-    let flag = |seconds| vec!["--node-monitor-grace".into(), format!("{seconds}s").into()];
-    spec.node_grace_s.map(flag).unwrap_or_default()
+/// What the controllers are told.
+fn controller_flags(spec: &Spec) -> Vec<OsString> {
+    let grace = |seconds| ["--node-monitor-grace".into(), format!("{seconds}s").into()];
+    let grace = spec.node_grace_s.map(grace).into_iter().flatten();
+    // On the wire of several nodes they answer for these.
+    let pool = ["--load-balancer-pool", LOAD_BALANCER_POOL].map(OsString::from);
+    grace.chain(pool.into_iter().filter(|_| spec.is_split())).collect()
 }
 
 /// A component that may run apart from the API server.
@@ -179,7 +183,7 @@ impl Apart {
         let mut args: Vec<OsString> = ["serve", "--components", self.component].map(Into::into).to_vec();
         // Of the data folder it reads the cluster's CA alone.
         args.extend(["--kubeconfig".into(), kubeconfig.into(), "--data".into(), data().into()]);
-        args.extend(node_grace(spec));
+        args.extend(controller_flags(spec));
         Ok(Daemon {
             name: format!("keelson-{}", self.component),
             cgroup: "control-plane".into(),

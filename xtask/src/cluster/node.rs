@@ -75,6 +75,9 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
         flag("non-masquerade-cidr", &NODES_CIDR);
     }
     flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));
+    if spec.is_split() {
+        args.push("--announce".into());
+    }
     Ok(Daemon {
         name: format!("{}-node", place.name),
         cgroup: format!("{}/daemons", place.name),

@@ -41,6 +41,8 @@ pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
 pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
 /// Addresses of several nodes.
 pub(crate) const NODES_CIDR: &str = "172.30.0.0/24";
+/// Addresses for Services of type LoadBalancer on the wire of several nodes, none of which has one of them.
+pub(crate) const LOAD_BALANCER_POOL: &str = "172.30.0.224/28";
 pub(crate) const CLUSTER_DNS: &str = "10.96.0.10";
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 pub(crate) const API_PORT: u16 = 6443;

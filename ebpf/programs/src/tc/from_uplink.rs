@@ -7,6 +7,7 @@ use keelson_ebpf_common::{drop::Reason, packet::Endpoint};
 
 use crate::{
     answer::{self, Way},
+    arp,
     external::{self, Choice},
     flows::{self, Source},
     forward::{Otherwise, Packet},
@@ -23,6 +24,7 @@ pub fn from_uplink(context: TcContext) -> i32 {
     match skb.ether_type() {
         0x0800 => run::<V4>(skb),
         0x86dd => run::<V6>(skb),
+        0x0806 => arp::answer(skb),
         _ => PASS,
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | from_pod | ingress of a pod's link | Services, then straight to the other pod's link or the uplink |
 //! | to_pod | egress of a pod's link | answers that came through the node's own stack get their Service back |
-//! | from_uplink | ingress of the uplink | Services from outside, answers, then straight to the pod's link |
+//! | from_uplink | ingress of the uplink | Services from outside, answers, then straight to the pod's link; ARP for load balancers' addresses |
 //! | to_uplink | egress of the uplink | what leaves the cluster gets the node's address |
 //!
 //! A packet is read ([`ip`], [`transport`]), its fate decided ([`flows`], [`service`], [`external`]), then it is written
@@ -15,6 +15,7 @@
 #![no_main]
 
 mod answer;
+mod arp;
 mod external;
 mod flows;
 mod forward;

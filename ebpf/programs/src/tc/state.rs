@@ -10,7 +10,7 @@ use aya_ebpf::{
 use keelson_ebpf_common::{
     key, layout,
     net::Address6,
-    packet::{Client, Endpoint, External, Flow, FragmentPorts, Fragments, Range, Tuple},
+    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Range, Tuple},
     value,
 };
 
@@ -37,6 +37,10 @@ pub static FRAGMENTS: LruHashMap<Fragments, FragmentPorts> =
 #[map]
 pub static ADDRESSES: HashMap<Address6, u8> =
     HashMap::with_max_entries(layout::ADDRESSES.max_entries, layout::ADDRESSES.flags);
+
+#[map]
+pub static ANNOUNCED: HashMap<Address6, Announced> =
+    HashMap::with_max_entries(layout::ANNOUNCED.max_entries, layout::ANNOUNCED.flags);
 
 #[map]
 pub static CLIENTS: LruHashMap<Client, value::Affinity> =

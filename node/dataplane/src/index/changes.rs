@@ -1,9 +1,14 @@
 //! What follows from events: what to do to the kernel, to the servers of this process, and to tell users.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::Key;
-use crate::plan::{Backend, ExternalFrontend, Frontend, FrontendKey, HealthCheck, NodePort, Unprogrammed};
+use crate::plan::{
+    Announced, Backend, ExternalFrontend, Frontend, FrontendKey, HealthCheck, NodePort, Unprogrammed,
+};
 
 /// What to do to the maps and to sockets.
 #[derive(Debug, Default, PartialEq)]
@@ -14,6 +19,8 @@ pub(crate) struct Changes {
     pub(crate) serving_udp: BTreeMap<FrontendKey, BTreeSet<Backend>>,
     /// All node ports in use, if that has changed.
     pub(crate) node_ports: Option<BTreeMap<NodePort, Key>>,
+    /// All addresses that this node is to answer for, if that has changed.
+    pub(crate) announced: Option<BTreeSet<IpAddr>>,
     /// All that is reached from outside, if any of it changed.
     pub(crate) external: Option<Vec<ExternalFrontend>>,
 }
@@ -43,6 +50,7 @@ pub(super) struct Planned {
     pub(super) frontends: Vec<FrontendKey>,
     pub(super) serving_udp: BTreeMap<FrontendKey, Vec<Backend>>,
     pub(super) node_ports: Vec<NodePort>,
+    pub(super) announced: Vec<Announced>,
     /// Without those that are another's.
     pub(super) external: Vec<ExternalFrontend>,
     pub(super) health: Option<HealthCheck>,

@@ -20,10 +20,6 @@ impl Listing {
         self.seen.insert(key);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
-
     /// Answers what is known and was not listed.
     pub(super) fn finish<'a>(&mut self, known: impl Iterator<Item = &'a Key>) -> Vec<Key> {
         self.complete = true;

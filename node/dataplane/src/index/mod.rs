@@ -35,7 +35,7 @@ pub(crate) type Key = (Box<str>, Box<str>);
 pub(crate) enum Seen {
     Service(watcher::Event<ServiceObject>),
     Slice(watcher::Event<SliceObject>),
-    /// The node's own object.
+    /// A node's object; that of this node, or of all.
     Node(watcher::Event<NodeObject>),
     /// A pod of this node.
     Pod(watcher::Event<PodObject>),
@@ -49,6 +49,8 @@ pub(crate) struct Index {
     name: Box<str>,
     node: Node,
     eligible: bool,
+    /// Nodes that may answer for load balancers' addresses, as far as nodes are watched.
+    announcers: BTreeSet<Box<str>>,
     services: BTreeMap<Key, Service>,
     /// Pods with host ports, by a name that no Service can have.
     pods: BTreeMap<Key, HostPorts>,
@@ -63,6 +65,7 @@ pub(crate) struct Index {
     dirty: BTreeSet<Key>,
     node_ports_changed: bool,
     external_changed: bool,
+    announced_changed: bool,
     health_changed: bool,
     unprogrammed_changed: bool,
     notices: Vec<Notice>,
@@ -82,6 +85,7 @@ impl Index {
             name: name.into(),
             node,
             eligible: true,
+            announcers: BTreeSet::new(),
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
             slices: BTreeMap::new(),
@@ -92,6 +96,7 @@ impl Index {
             dirty: BTreeSet::new(),
             node_ports_changed: true,
             external_changed: true,
+            announced_changed: true,
             health_changed: true,
             unprogrammed_changed: false,
             notices: Vec::new(),
@@ -184,28 +189,35 @@ impl Index {
         }
     }
 
-    /// One object: a list without it means that it is not there yet, or no more.
     fn see_node(&mut self, event: watcher::Event<NodeObject>) {
         match event {
             watcher::Event::Init => self.node_list.begin(),
             watcher::Event::InitApply(object) => {
                 self.node_list.saw(key(&object));
-                self.apply_node_view(object.project());
+                self.apply_node_view(&key(&object).1, object.project());
             }
             watcher::Event::InitDone => {
-                if self.node_list.is_empty() {
-                    self.apply_node_view(NodeView::default());
+                let names = self.announcers.iter().chain([&self.name]);
+                let known: Vec<Key> = names.map(|name| ("".into(), name.clone())).collect();
+                for (_, gone) in self.node_list.finish(known.iter()) {
+                    self.apply_node_view(&gone, NodeView::default());
                 }
-                self.node_list.finish(std::iter::empty());
             }
-            watcher::Event::Apply(object) => self.apply_node_view(object.project()),
-            watcher::Event::Delete(_) => self.apply_node_view(NodeView::default()),
+            watcher::Event::Apply(object) => self.apply_node_view(&key(&object).1, object.project()),
+            watcher::Event::Delete(object) => self.apply_node_view(&key(&object).1, NodeView::default()),
         }
     }
 
-    fn apply_node_view(&mut self, view: NodeView) {
-        self.eligible = view.eligible;
-        self.apply_node(Node { zone: view.zone, ..self.node.clone() });
+    /// One without an object is as [`NodeView::default`] says.
+    fn apply_node_view(&mut self, name: &str, view: NodeView) {
+        self.announced_changed |= match view.announces {
+            true => self.announcers.insert(name.into()),
+            false => self.announcers.remove(name),
+        };
+        if *name == *self.name {
+            self.eligible = view.eligible;
+            self.apply_node(Node { zone: view.zone, ..self.node.clone() });
+        }
     }
 
     fn apply_node(&mut self, node: Node) {
@@ -273,13 +285,16 @@ impl Index {
         if std::mem::take(&mut self.external_changed) {
             changes.external = Some(self.external());
         }
+        if std::mem::take(&mut self.announced_changed) {
+            changes.announced = Some(self.announced());
+        }
         changes
     }
 
     /// Plans every Service: what the kernel should hold, all told.
     pub(crate) fn take_all(&mut self) -> Changes {
         self.dirty.extend(self.services.keys().chain(self.pods.keys()).cloned());
-        (self.node_ports_changed, self.external_changed) = (true, true);
+        (self.node_ports_changed, self.external_changed, self.announced_changed) = (true, true, true);
         let mut changes = self.take_changes();
         let serving = self.planned.values().flat_map(|planned| &planned.serving_udp);
         changes.serving_udp =
@@ -317,11 +332,13 @@ impl Index {
             serving_udp,
             node_ports: plan.node_ports,
             external: plan.external,
+            announced: plan.announced,
             health: plan.health,
             unprogrammed: plan.unprogrammed,
         };
         changes.serving_udp.extend(before.lost_serving(&now));
         self.node_ports_changed |= before.node_ports != now.node_ports;
+        self.announced_changed |= before.announced != now.announced;
         self.external_changed |= before.external != now.external;
         self.health_changed |= before.health != now.health;
         self.note(&key, &before, &now);
@@ -460,6 +477,13 @@ impl Index {
             }
         }
         all.into_values().cloned().collect()
+    }
+
+    fn announced(&self) -> BTreeSet<IpAddr> {
+        let announced = self.planned.values().flat_map(|planned| &planned.announced);
+        let nodes = || self.announcers.iter().map(|name| &**name);
+        let ours = announced.filter(|a| plan::announcer(a, nodes()) == Some(&self.name));
+        ours.map(|announced| announced.address).collect()
     }
 
     fn node_ports(&self) -> BTreeMap<NodePort, Key> {

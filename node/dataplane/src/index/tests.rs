@@ -281,3 +281,38 @@ fn a_host_port_is_its_pods_while_the_pod_is_there_and_no_service_has_it() {
     let changes = index.take_changes();
     assert_eq!((changes.gone, changes.external), (vec![key], Some(vec![])));
 }
+
+#[test]
+fn an_address_is_answered_for_by_one_of_the_nodes_that_are_ready() {
+    let mut index = index();
+    let node = |name: &str, ready: &str| -> NodeObject {
+        let conditions = json!([{ "type": "Ready", "status": ready }]);
+        serde_json::from_value(
+            json!({ "metadata": { "name": name }, "status": { "conditions": conditions } }),
+        )
+        .unwrap()
+    };
+    let balanced = |class: Option<&str>| -> ServiceObject {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "a" },
+            "spec": { "clusterIP": "10.96.0.1", "type": "LoadBalancer", "ports": [{ "port": 80 }], "loadBalancerClass": class },
+            "status": { "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }] } },
+        }))
+        .unwrap()
+    };
+    let ours = BTreeSet::from(["203.0.113.7".parse::<IpAddr>().unwrap()]);
+    index.see(Seen::Service(Event::Apply(balanced(None))));
+    assert_eq!(index.take_changes().announced, Some(BTreeSet::new()), "no node is ready");
+    index.see(Seen::Node(Event::Apply(node("here", "True"))));
+    assert_eq!(index.take_changes().announced, Some(ours.clone()));
+    // Of many nodes it is another's, until they are gone.
+    (0..20).for_each(|n| index.see(Seen::Node(Event::Apply(node(&format!("n{n}"), "True")))));
+    assert_eq!(index.take_changes().announced, Some(BTreeSet::new()));
+    (0..10).for_each(|n| index.see(Seen::Node(Event::Apply(node(&format!("n{n}"), "Unknown")))));
+    (10..20).for_each(|n| index.see(Seen::Node(Event::Delete(node(&format!("n{n}"), "True")))));
+    assert_eq!(index.take_changes().announced, Some(ours));
+    index.see(Seen::Node(Event::Apply(node("here", "True"))));
+    assert_eq!(index.take_changes().announced, None, "nothing changed");
+    index.see(Seen::Service(Event::Apply(balanced(Some("example.org/other")))));
+    assert_eq!(index.take_changes().announced, Some(BTreeSet::new()), "another's to announce");
+}

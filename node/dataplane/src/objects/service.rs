@@ -30,6 +30,7 @@ struct ServiceSpec {
     cluster_ips: Option<Vec<String>>,
     #[serde(rename = "externalIPs")]
     external_ips: Option<Vec<String>>,
+    load_balancer_class: Option<String>,
     load_balancer_source_ranges: Option<Vec<String>>,
     ports: Option<Vec<PortSpec>>,
     session_affinity: Option<String>,
@@ -110,6 +111,7 @@ impl ServiceObject {
             cluster_ips,
             external_ips,
             load_balancer_ips: if balanced { self.load_balancer_ips() } else { Vec::new() },
+            own_load_balancer: balanced && spec.load_balancer_class.is_none(),
             source_ranges: ranges.filter_map(|range| range.trim().parse::<IpNet>().ok()).collect(),
             ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, exposed)).collect(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),

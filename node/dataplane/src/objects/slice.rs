@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::{PortSpec, number, protocol, resource};
-use crate::plan::{Endpoint, Family, NodeHint, SlicePort, SliceView};
+use crate::plan::{Endpoint, Family, NodeHint, SlicePort, SliceView, node_fingerprint};
 
 /// `discovery.k8s.io/v1.EndpointSlice`.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,6 +100,7 @@ impl EndpointSpec {
             serving: conditions.serving.unwrap_or(ready),
             terminating: conditions.terminating.unwrap_or(false),
             local: self.node_name.as_deref() == Some(node),
+            node: self.node_name.as_deref().map(node_fingerprint),
             node_hint: self.node_hint(node),
             zone_hints: self.zone_hints(),
         })

@@ -6,12 +6,13 @@
 //! ```
 //! - [`settings`]: what the programs are told as constants; which ports translated sources get (pure).
 //! - [`load`]: programs and maps. [`attach`]: devices.
-//! - [`endpoints`], [`addresses`], [`external`]: what the tables are to hold, from pods, frontends, plans.
+//! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans.
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
 //! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
 
 mod addresses;
+mod announce;
 mod attach;
 mod collect;
 mod endpoints;
@@ -26,9 +27,10 @@ pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 
 pub(crate) use attach::detach_all;
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
 use addresses::Addresses;
+use announce::Announcements;
 use attach::{Devices, Present};
 use collect::Collector;
 use endpoints::Endpoints;
@@ -57,6 +59,7 @@ pub struct Packets {
     endpoints: Endpoints,
     addresses: Addresses,
     externals: Externals,
+    announcements: Announcements,
     collector: Collector,
     /// The tables are filled, and all programs are this daemon's.
     attached: bool,
@@ -82,6 +85,7 @@ impl Packets {
             endpoints,
             addresses: Addresses::open(pins)?,
             externals,
+            announcements: Announcements::open(pins, options.uplink.as_deref())?,
             collector: Collector::open(pins)?,
             attached: false,
         })
@@ -166,6 +170,11 @@ impl Packets {
         grace: &GracePeriod,
     ) -> Result<Vec<FrontendKey>, Error> {
         self.externals.replace(wanted, grace)
+    }
+
+    /// Answers on the uplink for exactly these load balancers' addresses.
+    pub fn announce(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.announcements.replace(addresses)
     }
 
     /// Removes idle and stale flows from a slice of the table. How many flows the last whole round found.

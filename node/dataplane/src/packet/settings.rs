@@ -33,6 +33,8 @@ pub struct PacketOptions {
     pub never_masqueraded: Vec<IpNet>,
     /// Ports of Services on nodes, which no translated source gets.
     pub node_ports: RangeInclusive<u16>,
+    /// Answer on the uplink for load balancers' addresses, shared out among the cluster's nodes.
+    pub announce: bool,
     /// Attach by clsact even where the kernel has tcx.
     pub without_tcx: bool,
 }
@@ -46,6 +48,7 @@ impl Default for PacketOptions {
             masquerade: false,
             never_masqueraded: Vec::new(),
             node_ports: 30_000..=32_767,
+            announce: false,
             without_tcx: false,
         }
     }

@@ -10,6 +10,7 @@
 //!
 //! Does not own how objects arrive (`index`) or what is done about a plan (`ledger`).
 
+mod announce;
 mod endpoints;
 mod host_ports;
 mod types;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+pub use announce::{Announced, announcer, node_fingerprint};
 use endpoints::{Endpoints, ready_here};
 pub use host_ports::plan_pod;
 use ipnet::IpNet;
@@ -48,6 +50,7 @@ pub fn plan<'a>(
     }
     let mut plan = planner.plan;
     plan.unprogrammed.extend(left_out(node, service).map(Unprogrammed::SourceRanges));
+    plan.announced = announce::announced(service, slices.clone());
     plan.health = service.cluster_ips.first().zip(service.health_check_port).map(|(&address, port)| {
         HealthCheck { port, local_endpoints: ready_here(Family::of(address), slices) }
     });

@@ -8,6 +8,10 @@ use std::{
 use ipnet::IpNet;
 pub use keelson_ebpf_common::net::Protocol;
 
+use super::Announced;
+#[cfg(doc)]
+use super::node_fingerprint;
+
 /// The node that a plan is for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Node {
@@ -31,6 +35,8 @@ pub struct ServiceView {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress`: those whose traffic arrives with that address (`ipMode` VIP or none).
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Without `spec.loadBalancerClass`: the cluster's own, for whose addresses its nodes answer.
+    pub own_load_balancer: bool,
     /// `spec.loadBalancerSourceRanges`; empty: everybody.
     pub source_ranges: Vec<IpNet>,
     /// `spec.ports`.
@@ -134,6 +140,8 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Runs on this node.
     pub local: bool,
+    /// [`node_fingerprint`] of the node that it runs on.
+    pub node: Option<u64>,
     /// `hints.forNodes`.
     pub node_hint: NodeHint,
     /// `hints.forZones`; empty: no hint.
@@ -247,6 +255,8 @@ pub struct Plan {
     pub node_ports: Vec<NodePort>,
     /// Of each UDP frontend, the backends that still serve: sockets that were sent to another are to be told.
     pub serving_udp: Vec<(FrontendKey, Vec<Backend>)>,
+    /// Its addresses that some node answers for on the nodes' wire.
+    pub announced: Vec<Announced>,
     /// Its health check.
     pub health: Option<HealthCheck>,
     /// What it asks for and does not get.

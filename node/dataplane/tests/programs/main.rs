@@ -3,6 +3,7 @@
 //!
 //! Needs root, a bpffs at /sys/fs/bpf and the compiled programs; else each test says why it was skipped.
 
+mod arp;
 mod attach;
 mod errors;
 mod external;

@@ -5,10 +5,12 @@
 //! the absence of what is to be deleted. Reads ([`Network::routes`]) are separate, so that an executor can read back.
 
 mod addresses;
+mod frame;
 mod netlink;
 mod recorder;
 
 pub use addresses::{address_changes, own_addresses};
+pub use frame::{hardware_address, send_frame};
 pub use netlink::Netlink;
 pub use recorder::Recorder;
 

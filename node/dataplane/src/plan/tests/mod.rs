@@ -33,6 +33,7 @@ fn endpoint(address: &str, flags: &str) -> Endpoint {
         ready: flags.contains('r'),
         serving: flags.contains('s'),
         terminating: flags.contains('t'),
+        node: None,
         local: flags.contains('l'),
         node_hint: NodeHint::Absent,
         zone_hints: Box::default(),
