@@ -26,6 +26,7 @@ use crate::{
     maps::{Applied, StaleUdp},
     notices::Notices,
     plan::{FrontendKey, NodePort, Protocol},
+    resets::Resets,
 };
 
 /// Events applied in one go at most: bounds how long the first of them waits.
@@ -38,6 +39,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
     pub(crate) notices: Notices,
+    pub(crate) resets: Resets,
     pub(crate) health: HealthServers,
     pub(crate) health_state: Arc<health::State>,
     /// Whose processes' sockets are translated.
@@ -123,7 +125,7 @@ impl Follower {
     }
 
     async fn apply(&mut self) -> Result<Done, Error> {
-        let changes = {
+        let mut changes = {
             let mut index = self.parts.shared.index.lock();
             if self.whole { index.take_changes() } else { index.take_all() }
         };
@@ -132,6 +134,7 @@ impl Follower {
         }
         self.parts.shared.settle_epoch()?;
         let (whole, attach) = (self.whole, !self.attached);
+        let departed = std::mem::take(&mut changes.departed);
         let act = move |dataplane: &mut Dataplane| {
             let ports = changes.node_ports;
             let new = ports.as_ref().map(|ports| dataplane.set_node_ports(ports.keys().copied()));
@@ -156,6 +159,7 @@ impl Follower {
         };
         let done = self.parts.shared.clone().blocking(act).await?;
         (self.whole, self.attached) = (true, true);
+        self.parts.resets.add(departed);
         Ok(done)
     }
 
@@ -213,7 +217,9 @@ impl Follower {
             return;
         }
         let cgroup = self.parts.cgroup_root.clone();
-        match off_workers(move || sockets::destroy_udp(&cgroup, |socket| stale.names(socket))).await {
+        match off_workers(move || sockets::destroy(&cgroup, Transport::Udp, |socket| stale.names(socket)))
+            .await
+        {
             Some(Ok(ended)) => tracing::debug!(ended, "UDP sockets of backends that do not serve any more"),
             Some(Err(error)) => {
                 let error = chain(&error);
@@ -266,7 +272,7 @@ impl Follower {
 }
 
 /// On a thread that may block; `None`, which is logged, if it panicked.
-async fn off_workers<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) async fn off_workers<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let done = tokio::task::spawn_blocking(act).await;
     done.inspect_err(|error| tracing::error!(%error, "a task that asked about sockets ended")).ok()
 }

@@ -32,6 +32,7 @@ mod objects;
 pub mod packet;
 pub mod plan;
 mod port_addresses;
+mod resets;
 mod run;
 
 pub use error::Error;

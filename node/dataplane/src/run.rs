@@ -31,6 +31,7 @@ use crate::{
     packet::{PacketOptions, Packets},
     plan::Node,
     port_addresses::with_loopback,
+    resets::Resets,
 };
 
 /// How often the totals are looked after. What a daemon that is killed has not written down is taken for that of whoever has
@@ -100,7 +101,9 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let state = Arc::new(health::State::default());
     let listen_at = if config.port_addresses == PortAddresses::Node { Vec::new() } else { addresses.clone() };
     let health = HealthServers::start(state.clone(), config.healthz, listen_at);
+    let resets = Resets::default();
     let follower = Follower::new(Parts {
+        resets: resets.clone(),
         shared: shared.clone(),
         notices: Notices::start(client.clone(), &config.node_name),
         cgroup_root: config.cgroup_root.clone(),
@@ -109,12 +112,14 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     });
     let events = config.events(&client)?;
     let (keeper, collector) = (shared.clone(), shared.clone());
+    let resetting = resets.run(shared.clone(), config.cgroup_root.clone());
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = follower.follow(events) => {}
             () = keep_totals(keeper) => {}
             () = collect(collector) => {}
+            () = resetting => {}
         }
     });
     Ok(Handle { shared })

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::Key;
+use crate::maps::GoneTcp;
 use crate::plan::{
     Announced, Backend, ExternalFrontend, Frontend, FrontendKey, HealthCheck, NodePort, Unprogrammed,
 };
@@ -17,6 +18,8 @@ pub(crate) struct Changes {
     pub(crate) wanted: Vec<Frontend>,
     /// UDP frontends some of whose backends may have stopped serving, with those that serve.
     pub(crate) serving_udp: BTreeMap<FrontendKey, BTreeSet<Backend>>,
+    /// Endpoints that were terminating and are gone: nobody ends their connections any more.
+    pub(crate) departed: GoneTcp,
     /// All node ports in use, if that has changed.
     pub(crate) node_ports: Option<BTreeMap<NodePort, Key>>,
     /// All addresses that this node is to answer for, if that has changed.

@@ -23,6 +23,7 @@ use listing::Listing;
 
 use crate::{
     flows::{PortName, Tenure, fingerprint},
+    maps::GoneTcp,
     objects::{HostPorts, NodeObject, NodeView, PodObject, Service, ServiceObject, Slice, SliceObject},
     plan::{self, ExternalFrontend, FrontendKey, HealthCheck, Node, NodePort, Plan, Unprogrammed},
 };
@@ -59,6 +60,8 @@ pub(crate) struct Index {
     /// The Service of each slice: a slice may be given to another.
     homes: BTreeMap<Key, Box<str>>,
     planned: BTreeMap<Key, Planned>,
+    /// Addresses of endpoints that were terminating and are gone, by Service, not yet told.
+    departed: BTreeMap<Key, BTreeSet<IpAddr>>,
     claims: Claims,
     /// Whose a frontend was before.
     pub(crate) tenure: Tenure,
@@ -91,6 +94,7 @@ impl Index {
             slices: BTreeMap::new(),
             homes: BTreeMap::new(),
             planned: BTreeMap::new(),
+            departed: BTreeMap::new(),
             claims: Claims::default(),
             tenure: Tenure::default(),
             dirty: BTreeSet::new(),
@@ -253,6 +257,7 @@ impl Index {
         self.homes.insert((namespace, name.clone()), slice.service.clone());
         self.ready_deltas.extend(slice.ready_here.iter().map(|uid| (uid.clone(), 1)));
         let old = self.slices.entry(service.clone()).or_default().insert(name, slice);
+        self.note_departed(&service, old.as_ref());
         self.ready_deltas.extend(old.into_iter().flat_map(|old| old.ready_here).map(|uid| (uid, -1)));
         self.dirty.insert(service);
     }
@@ -262,12 +267,42 @@ impl Index {
         let service = (key.0.clone(), home);
         if let Some(slices) = self.slices.get_mut(&service) {
             let old = slices.remove(&key.1);
-            self.ready_deltas.extend(old.into_iter().flat_map(|old| old.ready_here).map(|uid| (uid, -1)));
             if slices.is_empty() {
                 self.slices.remove(&service);
             }
+            self.note_departed(&service, old.as_ref());
+            self.ready_deltas.extend(old.into_iter().flat_map(|old| old.ready_here).map(|uid| (uid, -1)));
         }
         self.dirty.insert(service);
+    }
+
+    /// Who was terminating and is in none of a Service's slices any more was a pod that is no more. Who goes otherwise may
+    /// live on, and its connections with it.
+    fn note_departed(&mut self, service: &Key, old: Option<&Slice>) {
+        let now = self.slices.get(service);
+        let there = |address| {
+            let slices = now.into_iter().flat_map(BTreeMap::values);
+            slices.flat_map(|slice| &slice.view.endpoints).any(|endpoint| endpoint.address == address)
+        };
+        let old = old.into_iter().flat_map(|old| &old.view.endpoints).filter(|e| e.terminating);
+        let gone: Vec<_> = old.map(|e| e.address).filter(|address| !there(*address)).collect();
+        if !gone.is_empty() {
+            self.departed.entry(service.clone()).or_default().extend(gone);
+        }
+    }
+
+    /// By frontend, of Services that are still there.
+    fn take_departed(&mut self) -> GoneTcp {
+        let mut by_frontend = GoneTcp::new();
+        for (key, gone) in std::mem::take(&mut self.departed) {
+            let frontends = self.planned.get(&key).map_or(&[][..], |planned| &planned.frontends);
+            for frontend in frontends.iter().filter(|f| f.protocol == plan::Protocol::Tcp) {
+                if self.claims.owner(frontend) == Some(&key) {
+                    by_frontend.entry(*frontend).or_default().extend(&gone);
+                }
+            }
+        }
+        by_frontend
     }
 
     /// Plans every Service that changed since.
@@ -288,6 +323,7 @@ impl Index {
         if std::mem::take(&mut self.announced_changed) {
             changes.announced = Some(self.announced());
         }
+        changes.departed = self.take_departed();
         changes
     }
 

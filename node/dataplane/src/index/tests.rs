@@ -316,3 +316,36 @@ fn an_address_is_answered_for_by_one_of_the_nodes_that_are_ready() {
     index.see(Seen::Service(Event::Apply(balanced(Some("example.org/other")))));
     assert_eq!(index.take_changes().announced, Some(BTreeSet::new()), "another's to announce");
 }
+
+#[test]
+fn a_pod_that_terminated_and_is_gone_is_told_of_but_not_one_that_left_alive() {
+    let mut index = index();
+    let slice = |endpoints: serde_json::Value| -> SliceObject {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "n", "name": "s", "labels": { "kubernetes.io/service-name": "a" } },
+            "addressType": "IPv4", "ports": [{ "port": 8080 }], "endpoints": endpoints,
+        }))
+        .unwrap()
+    };
+    let one = json!({ "addresses": ["10.244.0.1"] });
+    let two = json!({ "addresses": ["10.244.0.2"] });
+    let ending =
+        json!({ "addresses": ["10.244.0.1"], "conditions": { "ready": false, "terminating": true } });
+    let mut departed = |endpoints| {
+        index.see(Seen::Slice(Event::Apply(slice(endpoints))));
+        index.take_changes().departed
+    };
+    assert!(departed(json!([one, two])).is_empty());
+    assert!(departed(json!([one])).is_empty(), "the second left alive, and there is no Service yet");
+    index.see(Seen::Service(Event::Apply(service("a", "10.96.0.1"))));
+    let mut departed = |endpoints| {
+        index.see(Seen::Slice(Event::Apply(slice(endpoints))));
+        index.take_changes().departed
+    };
+    assert!(departed(json!([one, two])).is_empty());
+    assert!(departed(json!([ending, two])).is_empty(), "it may still drain");
+    let gone = departed(json!([two]));
+    let (frontend, addresses) = gone.first_key_value().unwrap();
+    assert_eq!((frontend.to_string(), addresses.len()), ("10.96.0.1:80/Tcp".into(), 1));
+    assert!(departed(json!([])).is_empty(), "this one left alive");
+}

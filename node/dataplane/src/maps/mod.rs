@@ -29,7 +29,7 @@ use generation::Generation;
 pub use object::Object;
 use object::Part;
 use pins::Pins;
-pub use records::{ServingUdp, StaleUdp};
+pub use records::{GoneTcp, ServingUdp, StaleTcp, StaleUdp};
 pub use remove::remove_all;
 
 use crate::{

@@ -1,6 +1,7 @@
-//! Records of UDP sockets whose backend has stopped serving.
+//! Records of sockets whose backend is no more.
 //!
-//! A TCP client hears of it by a reset or a timeout of the kernel's; a UDP client would wait for ever.
+//! A UDP client would wait for ever for a backend that has stopped serving; a TCP client, whose backend ends its connections
+//! as long as it lives, for one whose node is gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -12,7 +13,7 @@ use keelson_ebpf_common::{
     net::{Address6, Port},
     value::{Connection, ConnectionSlot, Datagram},
 };
-use keelson_sys::{bpf::Map, sockets::UdpSocket};
+use keelson_sys::{bpf::Map, sockets::Socket};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Dataplane;
@@ -23,6 +24,25 @@ use crate::{
 
 /// Backends that serve, by UDP frontend. Sockets of other frontends are nobody's business.
 pub type ServingUdp = BTreeMap<FrontendKey, BTreeSet<Backend>>;
+
+/// Endpoints that are gone, by TCP frontend.
+pub type GoneTcp = BTreeMap<FrontendKey, BTreeSet<IpAddr>>;
+
+/// TCP sockets whose endpoint is gone.
+#[derive(Debug, Default)]
+pub struct StaleTcp(HashMap<u64, Backend>);
+
+impl StaleTcp {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this socket is one, and still talks to that backend.
+    pub fn names(&self, socket: &Socket) -> bool {
+        socket.peer.is_some_and(|peer| self.0.get(&socket.cookie) == Some(&peer))
+    }
+}
 
 /// Sockets that were sent to a backend that serves no more. Some may be closed by now, or connected elsewhere.
 #[derive(Debug, Default)]
@@ -38,7 +58,7 @@ impl StaleUdp {
     }
 
     /// Whether this socket is one, and still talks to that backend.
-    pub fn names(&self, socket: &UdpSocket) -> bool {
+    pub fn names(&self, socket: &Socket) -> bool {
         match socket.peer {
             // No record says which protocol it is of; a TCP socket has another cookie.
             Some(peer) => self.connected.get(&socket.cookie) == Some(&peer),
@@ -54,18 +74,35 @@ impl Dataplane {
         if serving.is_empty() {
             return Ok(stale);
         }
-        let slots = self.state_map(&layout::CONNECTIONS)?.entries()?.values;
-        let slots = slots.chunks_exact(size_of::<ConnectionSlot>());
-        for slot in slots.filter_map(|bytes| ConnectionSlot::read_from_bytes(bytes).ok()) {
-            if slot.cookie != 0 {
-                stale.consider(serving, slot.cookie, &slot.record);
-            }
-        }
-        for (cookie, record) in elements::<u64, Connection>(&self.state_map(&layout::CONNECTIONS_SPILLED)?)? {
-            stale.consider(serving, cookie, &record);
-        }
+        self.each_connection(|cookie, record| stale.consider(serving, cookie, record))?;
         self.take_stale_flows(serving, &mut stale)?;
         Ok(stale)
+    }
+
+    /// TCP sockets that were sent to an endpoint which is gone. Some may be closed by now.
+    pub fn connections_to(&self, gone: &GoneTcp) -> Result<StaleTcp, Error> {
+        let mut stale = StaleTcp::default();
+        self.each_connection(|cookie, record| {
+            let backend = backend(record.backend, record.backend_port);
+            let frontend = frontend((record.frontend, record.frontend_port), Protocol::Tcp);
+            if gone.get(&frontend).is_some_and(|gone| gone.contains(&backend.ip())) {
+                stale.0.insert(cookie, backend);
+            }
+        })?;
+        Ok(stale)
+    }
+
+    fn each_connection(&self, mut see: impl FnMut(u64, &Connection)) -> Result<(), Error> {
+        self.state_map(&layout::CONNECTIONS)?.visit(|_, bytes| {
+            match ConnectionSlot::read_from_bytes(bytes) {
+                Ok(slot) if slot.cookie != 0 => see(slot.cookie, &slot.record),
+                _ => {}
+            }
+        })?;
+        for (cookie, record) in elements::<u64, Connection>(&self.state_map(&layout::CONNECTIONS_SPILLED)?)? {
+            see(cookie, &record);
+        }
+        Ok(())
     }
 
     fn take_stale_flows(&self, serving: &ServingUdp, stale: &mut StaleUdp) -> Result<(), Error> {
@@ -92,14 +129,18 @@ impl StaleUdp {
     }
 }
 
-fn is_stale(serving: &ServingUdp, (address, port): (Address6, Port), backend: Backend) -> bool {
+fn is_stale(serving: &ServingUdp, key: (Address6, Port), backend: Backend) -> bool {
+    serving.get(&frontend(key, Protocol::Udp)).is_some_and(|serving| !serving.contains(&backend))
+}
+
+/// As plans name it; a record does not say which protocol it is of.
+fn frontend((address, port): (Address6, Port), protocol: Protocol) -> FrontendKey {
     let address = match address.to_ip() {
         // As the programs look it up.
         IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         other => other,
     };
-    let frontend = FrontendKey { address, port: port.number(), protocol: Protocol::Udp };
-    serving.get(&frontend).is_some_and(|serving| !serving.contains(&backend))
+    FrontendKey { address, port: port.number(), protocol }
 }
 
 fn backend(address: Address6, port: Port) -> Backend {

@@ -1,8 +1,8 @@
 //! UDP clients of a backend that stops serving: woken, once, and only they.
 
 use std::{
-    io::{self, ErrorKind},
-    net::{SocketAddr, UdpSocket},
+    io::{self, ErrorKind, Read},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::{Child, Command},
     thread,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use keelson_dataplane::{Dataplane, maps::ServingUdp, plan::Protocol};
-use keelson_sys::sockets::destroy_udp;
+use keelson_sys::sockets::{Transport, destroy};
 use nix::sched::{CloneFlags, setns};
 
 use crate::support::{Lab, Servers, frontend, mapped};
@@ -48,7 +48,7 @@ fn serving(services: &[(&str, &[SocketAddr])]) -> ServingUdp {
 
 fn end(lab: &Lab, dataplane: &Dataplane, serving: &ServingUdp) -> usize {
     let stale = dataplane.take_stale_udp(serving).unwrap();
-    destroy_udp(&lab.options.cgroup_root, |socket| stale.names(socket)).unwrap()
+    destroy(&lab.options.cgroup_root, Transport::Udp, |socket| stale.names(socket)).unwrap()
 }
 
 #[test]
@@ -163,4 +163,32 @@ fn clients_in_the_namespaces_of_pods_are_found() -> io::Result<()> {
     assert_eq!(end(&lab, &dataplane, &serving(&[(SERVICE4, &servers.addresses[1..])])), 1);
     assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
     Ok(())
+}
+
+#[test]
+fn whoever_is_connected_to_a_pod_that_is_gone_is_told() {
+    let Some(lab) = Lab::new("departed") else { return };
+    let service = "10.96.0.11:80";
+    // They let clients wait.
+    let servers = ["127.0.0.2:0", "127.0.0.3:0"].map(|address| TcpListener::bind(address).unwrap());
+    let backends = servers.each_ref().map(|server| server.local_addr().unwrap());
+    let mut dataplane = lab.dataplane(&[]);
+    let connect = |to: &str| {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        stream
+    };
+    let [first, second] = backends.map(|backend| {
+        dataplane.replace(&[frontend(Protocol::Tcp, service, &[backend])]).unwrap();
+        connect(service)
+    });
+    let direct = connect(&backends[0].to_string());
+    let gone = |service| [(frontend(Protocol::Tcp, service, &[]).key, [backends[0].ip()].into())].into();
+    assert!(dataplane.connections_to(&gone("10.96.0.12:80")).unwrap().is_empty(), "another's Service");
+    let stale = dataplane.connections_to(&gone(service)).unwrap();
+    let ended = destroy(&lab.options.cgroup_root, Transport::Tcp, |socket| stale.names(socket));
+    assert_eq!(ended.unwrap(), 1);
+    let hears = |mut stream: TcpStream| stream.read(&mut [0]).unwrap_err().kind();
+    assert_eq!(hears(first), ErrorKind::ConnectionAborted);
+    assert_eq!((hears(second), hears(direct)), (ErrorKind::WouldBlock, ErrorKind::WouldBlock));
 }

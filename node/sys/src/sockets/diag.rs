@@ -14,6 +14,8 @@ use super::message::{self, ACK, Answer, BY_FAMILY, DESTROY, DUMP, Described};
 const DATAGRAM_BYTES: usize = 1 << 16;
 /// `TCP_LISTEN` as a bit.
 const LISTEN: u32 = 1 << 10;
+/// `TCP_ESTABLISHED`, `TCP_SYN_SENT`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2`, `TCP_CLOSE_WAIT`: a process may wait for the other side.
+const CONNECTED: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8;
 
 /// What went wrong with sockets.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,7 @@ pub enum SocketsError {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     TcpListen,
+    Tcp,
     Udp,
 }
 
@@ -55,6 +58,7 @@ impl Kind {
     fn protocol_and_states(self) -> (u8, u32) {
         match self {
             Self::TcpListen => (libc::IPPROTO_TCP as u8, LISTEN),
+            Self::Tcp => (libc::IPPROTO_TCP as u8, CONNECTED),
             Self::Udp => (libc::IPPROTO_UDP as u8, u32::MAX),
         }
     }
@@ -91,8 +95,8 @@ impl Diag {
 
     /// Whether it was there still. The kernel finds it by its addresses and compares the cookie; of several sockets with
     /// the same (SO_REUSEPORT) it may find another, and then ends none.
-    pub(super) fn destroy_udp(&mut self, socket: &Described) -> Result<bool, SocketsError> {
-        let protocol = libc::IPPROTO_UDP as u8;
+    pub(super) fn destroy(&mut self, kind: Kind, socket: &Described) -> Result<bool, SocketsError> {
+        let (protocol, _) = kind.protocol_and_states();
         let request = message::request(DESTROY, ACK, protocol, u32::MAX, socket);
         let errno = self.ask(&request, &mut Vec::new()).map_err(|e| netlink("ending a socket", e))?;
         match errno {

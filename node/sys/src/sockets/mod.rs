@@ -13,16 +13,16 @@ pub use diag::SocketsError;
 use diag::{Diag, Kind};
 pub use namespaces::own_cookie;
 
-/// A UDP socket.
+/// A socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UdpSocket {
+pub struct Socket {
     /// Its cookie, the one that BPF programs see too.
     pub cookie: u64,
     /// Whom it is connected to; IPv4 on an AF_INET6 socket as IPv4.
     pub peer: Option<SocketAddr>,
 }
 
-/// A transport that [`bound_ports`] lists.
+/// A transport whose sockets are listed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Transport {
     /// TCP.
@@ -43,25 +43,34 @@ pub fn bound_ports() -> Result<BTreeSet<(u16, Transport)>, SocketsError> {
     Ok(ports)
 }
 
-/// Ends the UDP sockets that `doomed` names, of every namespace that a process below the cgroup lives in, and of the
-/// caller's: who waits on one gets ECONNABORTED, and has to connect again. Answers how many.
+/// Ends the sockets of a transport that `doomed` names, of every namespace that a process below the cgroup lives in, and of the
+/// caller's: who waits on one gets ECONNABORTED, and has to connect again; a TCP peer gets a reset. Answers how many. Of TCP
+/// those that are connected or connecting are shown to `doomed`.
 ///
 /// Needs CAP_NET_ADMIN over those namespaces, and a kernel with `CONFIG_INET_DIAG_DESTROY`.
-pub fn destroy_udp(cgroup: &Path, doomed: impl Fn(&UdpSocket) -> bool + Sync) -> Result<usize, SocketsError> {
+pub fn destroy(
+    cgroup: &Path,
+    transport: Transport,
+    doomed: impl Fn(&Socket) -> bool + Sync,
+) -> Result<usize, SocketsError> {
     let failed = |source| SocketsError::Namespaces { cgroup: cgroup.into(), source };
     let mut destroyed = 0;
     for namespace in namespaces::below(cgroup).map_err(failed)? {
-        destroyed += namespaces::within(namespace, || destroy_here(&doomed)).map_err(failed)??;
+        destroyed += namespaces::within(namespace, || destroy_here(transport, &doomed)).map_err(failed)??;
     }
     Ok(destroyed)
 }
 
-fn destroy_here(doomed: &impl Fn(&UdpSocket) -> bool) -> Result<usize, SocketsError> {
+fn destroy_here(transport: Transport, doomed: &impl Fn(&Socket) -> bool) -> Result<usize, SocketsError> {
+    let kind = match transport {
+        Transport::Tcp => Kind::Tcp,
+        Transport::Udp => Kind::Udp,
+    };
     let mut diag = Diag::open()?;
     let mut destroyed = 0;
-    for socket in diag.list(Kind::Udp)? {
-        if doomed(&UdpSocket { cookie: socket.cookie(), peer: socket.peer() }) {
-            destroyed += usize::from(diag.destroy_udp(&socket)?);
+    for socket in diag.list(kind)? {
+        if doomed(&Socket { cookie: socket.cookie(), peer: socket.peer() }) {
+            destroyed += usize::from(diag.destroy(kind, &socket)?);
         }
     }
     Ok(destroyed)
