@@ -39,7 +39,7 @@ pub struct CniError {
     pub details: String,
 }
 
-/// "Try again later": the daemon is away for a moment.
+/// "Try again later": the daemon is away for a moment, or waits for the node's ranges.
 pub const TRY_AGAIN: u32 = 11;
 /// A required environment variable is missing or wrong.
 pub const INVALID_ENVIRONMENT: u32 = 4;
@@ -67,19 +67,24 @@ pub fn publish(folder: &Path, socket: &Path) -> io::Result<()> {
 
 /// A successful ADD.
 pub fn add_result(version: &str, netns: &str, interface: &str, reply: &keelson_cni_agent::AddReply) -> Value {
-    let mut address = json!({"interface": 1, "address": reply.address, "gateway": reply.gateway});
-    if version != CNI_VERSION {
-        // Until 1.0.0 an address said its IP version.
-        address["version"] = json!("4");
-    }
+    let is_v6 = |text: &str| text.contains(':');
+    let address = |of: &keelson_cni_agent::Address| {
+        let mut address = json!({"interface": 1, "address": of.address, "gateway": of.gateway});
+        if version != CNI_VERSION {
+            // Until 1.0.0 an address said its IP version.
+            address["version"] = json!(if is_v6(&of.address) { "6" } else { "4" });
+        }
+        address
+    };
+    let route = |of: &keelson_cni_agent::Address| json!({"dst": if is_v6(&of.address) { "::/0" } else { "0.0.0.0/0" }, "gw": of.gateway});
     json!({
         "cniVersion": version,
         "interfaces": [
             {"name": reply.host_interface, "mac": reply.host_mac},
             {"name": interface, "mac": reply.mac, "sandbox": netns},
         ],
-        "ips": [address],
-        "routes": [{"dst": "0.0.0.0/0", "gw": reply.gateway}],
+        "ips": reply.addresses.iter().map(address).collect::<Vec<_>>(),
+        "routes": reply.addresses.iter().map(route).collect::<Vec<_>>(),
         "dns": {},
     })
 }

@@ -11,5 +11,7 @@
 pub mod conf;
 pub mod ipam;
 pub mod link;
+pub mod nodes;
+pub mod ranges;
 pub mod routes;
 pub mod server;

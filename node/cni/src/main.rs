@@ -90,7 +90,10 @@ fn call(command: &str, conf: &NetConf, attachment: Attachment) -> Result<Option<
         };
         let endpoint = tonic::transport::Endpoint::try_from(format!("unix://{socket}")).map_err(away)?;
         let mut client = CniAgentClient::new(endpoint.timeout(CALL_TIMEOUT).connect().await.map_err(away)?);
-        let refused = |status: tonic::Status| error(conf::REFUSED, status.message().to_string());
+        let refused = |status: tonic::Status| {
+            let later = status.code() == tonic::Code::Unavailable;
+            error(if later { conf::TRY_AGAIN } else { conf::REFUSED }, status.message().to_string())
+        };
         match command {
             "ADD" => {
                 let (netns, interface) = (attachment.netns.clone(), attachment.interface.clone());

@@ -130,7 +130,7 @@ fn pods() -> Result<Wire> {
                 sandbox: address.to_string(),
                 netns: space.path(),
                 interface: "eth0".into(),
-                address,
+                addresses: vec![address.into()],
                 mtu: MTU,
             };
             let (on_node, in_pod) = plan_add(&link);

@@ -1,5 +1,6 @@
 //! The node's own Node object: where it is, and whether it is about to go.
 
+use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
@@ -17,6 +18,8 @@ pub(crate) struct NodeObject {
 #[serde(default)]
 struct NodeSpec {
     taints: Option<Vec<Taint>>,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,6 +35,8 @@ pub(crate) struct NodeView {
     pub(crate) zone: Option<Box<str>>,
     /// Load balancers may send new connections here.
     pub(crate) eligible: bool,
+    /// The ranges of its pods.
+    pub(crate) pod_cidrs: Vec<IpNet>,
 }
 
 /// Label of a node's zone (`v1.LabelTopologyZone`).
@@ -42,7 +47,7 @@ const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 /// No object yet: a node that starts is eligible, as for kube-proxy.
 impl Default for NodeView {
     fn default() -> Self {
-        Self { zone: None, eligible: true }
+        Self { zone: None, eligible: true, pod_cidrs: Vec::new() }
     }
 }
 
@@ -51,7 +56,9 @@ impl NodeObject {
         let labels = self.metadata.labels.as_ref();
         let zone = labels.and_then(|labels| labels.get(ZONE)).filter(|zone| !zone.is_empty());
         let going = self.spec.taints.iter().flatten().any(|taint| taint.key == TO_BE_DELETED);
+        let pod_cidrs = self.spec.pod_cidrs.iter().flatten().filter_map(|text| text.parse().ok());
         NodeView {
+            pod_cidrs: pod_cidrs.collect(),
             zone: zone.map(|zone| zone.as_str().into()),
             eligible: !going && self.metadata.deletion_timestamp.is_none(),
         }
