@@ -11,6 +11,7 @@ mod objects;
 mod observe;
 mod outside;
 mod packets;
+mod podnet;
 mod pods;
 mod probes;
 mod pulls;
