@@ -74,6 +74,7 @@ fn endpoints(pod: &PodEnd) -> impl Iterator<Item = PodEndpoint> {
         link: pod.link.clone(),
         mac: pod.mac,
         host_mac: pod.host_mac,
+        shaped: pod.shaped,
     };
     pod.addresses.iter().map(of)
 }

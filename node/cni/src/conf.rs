@@ -1,5 +1,6 @@
 //! CNI's own formats (specification 1.0.0): the network configuration, the result, the error.
 
+use crate::bandwidth::Bandwidth;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{fs, io, path::Path};
@@ -21,6 +22,16 @@ pub struct NetConf {
     pub plugin: String,
     /// The daemon's socket.
     pub socket: Option<String>,
+    /// What the runtime adds for the plugin's capabilities.
+    #[serde(rename = "runtimeConfig", default)]
+    pub runtime: RuntimeConfig,
+}
+
+/// By capability.
+#[derive(Debug, Default, Deserialize)]
+pub struct RuntimeConfig {
+    /// The bounds of the pod's bandwidth.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 fn default_version() -> String {
@@ -55,7 +66,7 @@ pub fn publish(folder: &Path, socket: &Path) -> io::Result<()> {
     let list = json!({
         "cniVersion": CNI_VERSION,
         "name": "keelson",
-        "plugins": [{"type": "keelson-cni", "socket": socket}],
+        "plugins": [{"type": "keelson-cni", "socket": socket, "capabilities": {"bandwidth": true}}],
     });
     fs::create_dir_all(folder)?;
     let file = folder.join("10-keelson.conflist");

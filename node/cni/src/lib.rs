@@ -8,6 +8,7 @@
 //! Not here: Services (the data plane), NetworkPolicy, VXLAN between nodes that are not adjacent.
 #![forbid(unsafe_code)]
 
+pub mod bandwidth;
 pub mod conf;
 pub mod ipam;
 pub mod link;

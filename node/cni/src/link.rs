@@ -1,5 +1,6 @@
 //! A pod's wire, planned as data: a veth pair, a host route a family, two neighbours that need no ARP and no neighbour discovery.
 
+use crate::bandwidth::{self, Bandwidth};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use keelson_sys::net::{Mac, NetOp, Route};
 use sha2::{Digest, Sha256};
@@ -37,6 +38,8 @@ pub struct PodLink {
     pub addresses: Vec<IpAddr>,
     /// Bytes of an IP packet.
     pub mtu: u32,
+    /// How fast packets may come and go.
+    pub bandwidth: Bandwidth,
 }
 
 /// The name of the host's end: 14 bytes (a link's name has at most 15), the same for the same sandbox.
@@ -76,6 +79,7 @@ pub fn plan_add(link: &PodLink) -> (Vec<NetOp>, Vec<NetOp>) {
         },
         NetOp::SetUp { link: host.clone() },
     ];
+    host_ops.extend(limit_rate(&host, link.bandwidth.ingress_rate, link.mtu));
     for address in &link.addresses {
         let route =
             Route { destination: (*address).into(), gateway: None, link: Some(host.clone()), onlink: false };
@@ -94,6 +98,7 @@ fn plan_pod(link: &PodLink) -> Vec<NetOp> {
     ops.push(NetOp::SetUp { link: "lo".into() });
     let add = |address: &IpAddr| NetOp::AddAddress { link: interface(), address: (*address).into() };
     ops.extend(link.addresses.iter().map(add));
+    ops.extend(limit_rate(&link.interface, link.bandwidth.egress_rate, link.mtu));
     ops.push(NetOp::SetUp { link: interface() });
     for address in &link.addresses {
         let gateway = gateway(*address);
@@ -109,6 +114,11 @@ fn plan_pod(link: &PodLink) -> Vec<NetOp> {
         }));
     }
     ops
+}
+
+fn limit_rate(link: &str, bits_per_s: u64, mtu: u32) -> Option<NetOp> {
+    let limit = bandwidth::limit(bits_per_s, mtu)?;
+    Some(NetOp::LimitRate { link: link.to_owned(), limit })
 }
 
 /// Removing one end removes the pair and its routes.
@@ -136,6 +146,7 @@ mod tests {
                 interface: "eth0".into(),
                 addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
                 mtu: 1500,
+                bandwidth: Bandwidth::default(),
             };
             let (host, pod) = plan_add(&link);
             let knows = |ops: &[NetOp], address, mac| {
@@ -147,6 +158,22 @@ mod tests {
                 assert!(knows(&pod, gateway(*address), HOST_MAC), "{address}");
             }
         }
+    }
+
+    #[test]
+    fn each_direction_is_bounded_where_it_is_sent_before_the_pod_sends() {
+        let bandwidth = Bandwidth { ingress_rate: 8_000, egress_rate: 16_000 };
+        let (sandbox, netns, interface) = ("s".into(), "/run/netns/p".into(), "eth0".into());
+        let addresses = vec![GATEWAY4.into()];
+        let (host, pod) = plan_add(&PodLink { sandbox, netns, interface, addresses, mtu: 1500, bandwidth });
+        let place = |ops: &[NetOp], rate| {
+            let wanted =
+                |op: &NetOp| matches!(op, NetOp::LimitRate { limit, .. } if limit.bytes_per_s == rate);
+            ops.iter().position(wanted)
+        };
+        assert!(place(&host, 1_000).is_some() && place(&host, 2_000).is_none());
+        let up = pod.iter().position(|op| *op == NetOp::SetUp { link: "eth0".into() });
+        assert!(place(&pod, 2_000).is_some_and(|at| Some(at) < up));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The daemon's side of the plugin: gives pods their wires and takes them away.
 
 use crate::{
+    bandwidth::Bandwidth,
     conf,
     ipam::{Ipam, IpamError},
     link::{self, PodLink},
@@ -50,12 +51,14 @@ pub struct PodEnd {
     pub mac: Mac,
     /// Hardware address of the host's end.
     pub host_mac: Mac,
+    /// Packets to it must pass the host's end, where their rate is bounded.
+    pub shaped: bool,
 }
 
 impl PodEnd {
-    fn new(sandbox: &str, addresses: &[IpAddr]) -> PodEnd {
+    fn new(sandbox: &str, addresses: &[IpAddr], shaped: bool) -> PodEnd {
         let (link, mac) = (link::host_interface(sandbox), link::pod_mac(addresses));
-        PodEnd { addresses: addresses.to_vec(), link, mac, host_mac: link::HOST_MAC }
+        PodEnd { addresses: addresses.to_vec(), link, mac, host_mac: link::HOST_MAC, shaped }
     }
 }
 
@@ -145,8 +148,12 @@ impl Server {
     /// its link, if it is still there, removed. Answers how many.
     pub async fn reconcile(&self, sandboxes: &BTreeSet<String>) -> Result<usize, CniServerError> {
         let gone = self.ipam.lock().retain(sandboxes)?;
-        let there: Vec<PodEnd> =
-            self.ipam.lock().leases().map(|lease| PodEnd::new(&lease.sandbox, &lease.addresses)).collect();
+        let there: Vec<PodEnd> = self
+            .ipam
+            .lock()
+            .leases()
+            .map(|lease| PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped))
+            .collect();
         self.endpoints.replace(there).await.map_err(CniServerError::Endpoint)?;
         for lease in &gone {
             tracing::info!(addresses = ?lease.addresses, pod = lease.pod, "released the addresses of a sandbox that is gone");
@@ -216,11 +223,12 @@ impl Server {
             interface: attachment.interface.clone(),
             addresses: self.acquire(attachment).await?,
             mtu: self.config.mtu,
+            bandwidth: bandwidth(attachment),
         };
         let (host_ops, pod_ops) = link::plan_add(&link);
         self.network.apply(&Netns::Own, &host_ops).await?;
         self.network.apply(&Netns::Path(link.netns.clone()), &pod_ops).await?;
-        let end = PodEnd::new(&link.sandbox, &link.addresses);
+        let end = PodEnd::new(&link.sandbox, &link.addresses, is_shaped(attachment));
         self.endpoints.add(end).await.map_err(CniServerError::Endpoint)?;
         Ok(AddReply {
             mac: link::mac_text(link::pod_mac(&link.addresses)),
@@ -233,12 +241,12 @@ impl Server {
     async fn acquire(&self, attachment: &Attachment) -> Result<Vec<IpAddr>, CniServerError> {
         let ranges = self.ranges().await?;
         let (ipam, named) = (self.ipam.clone(), self.named.clone());
-        let sandbox = attachment.container_id.clone();
+        let (sandbox, shaped) = (attachment.container_id.clone(), is_shaped(attachment));
         let pod = format!("{}/{}", attachment.pod_namespace, attachment.pod_name);
         let acquire = move || {
             let mut ipam = ipam.lock();
             ipam.set_ranges(&ranges);
-            ipam.acquire(&sandbox, &pod, &*named)
+            ipam.acquire(&sandbox, &pod, shaped, &*named)
         };
         Ok(on_disk(acquire).await?)
     }
@@ -246,7 +254,7 @@ impl Server {
     async fn detach(&self, attachment: &Attachment) -> Result<(), CniServerError> {
         let lease = self.ipam.lock().lease_of(&attachment.container_id).cloned();
         if let Some(lease) = lease {
-            let end = PodEnd::new(&lease.sandbox, &lease.addresses);
+            let end = PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped);
             self.endpoints.remove(end).await.map_err(CniServerError::Endpoint)?;
         }
         // Then the link: an address that rests is on no link.
@@ -255,6 +263,18 @@ impl Server {
         on_disk(move || ipam.lock().release(&sandbox)).await?;
         Ok(())
     }
+}
+
+fn bandwidth(attachment: &Attachment) -> Bandwidth {
+    let given = attachment.bandwidth.as_ref();
+    given.map_or_else(Bandwidth::default, |of| Bandwidth {
+        ingress_rate: of.ingress_rate,
+        egress_rate: of.egress_rate,
+    })
+}
+
+fn is_shaped(attachment: &Attachment) -> bool {
+    bandwidth(attachment).ingress_rate != 0
 }
 
 /// An address as the plugin is told it: alone, behind its family's next hop.

@@ -73,8 +73,6 @@ pub(crate) struct Spec {
 const SERVICE_CIDR: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
 /// Addresses of all pods, a part of which the control plane gives each node.
 const CLUSTER_CIDR: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/56"];
-/// Addresses of several nodes.
-const NODES_CIDR: [&str; 2] = ["172.30.0.0/24", "fd00:172:30::/64"];
 pub(crate) const CLUSTER_DNS: [&str; 2] = ["10.96.0.10", "fd00:10:96::a"];
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 pub(crate) const API_PORT: u16 = 6443;
@@ -140,9 +138,15 @@ impl Spec {
         self.of_families(CLUSTER_CIDR).join(",")
     }
 
-    /// Ranges of the addresses of several nodes, the same way.
+    /// Ranges of the addresses of several nodes, the same way: all of the wire's but the first eight, among them those of the
+    /// control plane and the machine, which have no way to pods and must see nodes instead.
     pub(crate) fn nodes_cidr(&self) -> String {
-        self.of_families(NODES_CIDR).join(",")
+        let ranges = (3..8).flat_map(|bits| {
+            let prefix = move |address: &IpAddr| if address.is_ipv4() { 32 - bits } else { 128 - bits };
+            let addresses = self.wire_addresses(1 << bits).into_iter();
+            addresses.map(move |address| format!("{address}/{}", prefix(&address)))
+        });
+        ranges.collect::<Vec<_>>().join(",")
     }
 
     /// The address of the cluster's DNS, of the primary family: what pods of either ask, they can all reach.
@@ -234,5 +238,30 @@ impl Place {
 
     pub(crate) fn containerd_socket(&self) -> PathBuf {
         self.run().join("containerd.sock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_have_all_ranges_of_the_wire_but_the_first() {
+        let spec = Spec {
+            checkout: PathBuf::new(),
+            nodes: 2,
+            store: Store::Embedded,
+            separate: false,
+            ip_family: IpFamily::Dual,
+            profile: Profile::Dev,
+            bin_dir: None,
+            uplink: None,
+            node_grace_s: None,
+            toleration_s: None,
+        };
+        let ranges = spec.nodes_cidr();
+        assert!(ranges.starts_with("172.30.0.8/29,fd00:172:30::8/125,172.30.0.16/28,"), "{ranges}");
+        assert!(ranges.ends_with("172.30.0.128/25,fd00:172:30::80/121"), "{ranges}");
+        assert_eq!(joined(&spec.node_addresses(1).unwrap()), "172.30.0.11,fd00:172:30::b");
     }
 }

@@ -76,18 +76,20 @@ impl Ipam {
         self.pool.set_ranges(ranges);
     }
 
-    /// The sandbox's addresses, one of each family: those it has, or free ones, which are on disk when this returns.
+    /// The sandbox's addresses, one of each family: those it has, or free ones, which are on disk when this returns. Which
+    /// pod's they are and whether it is `shaped` is remembered with them.
     pub fn acquire(
         &mut self,
         sandbox: &str,
         pod: &str,
+        shaped: bool,
         named: &dyn Fn(IpAddr) -> bool,
     ) -> Result<Vec<IpAddr>, IpamError> {
         if let Some(lease) = self.pool.lease_of(sandbox) {
             return Ok(lease.addresses.clone());
         }
         let addresses = self.pool.find(clocks(self.opened).pool, named)?;
-        let lease = Lease { sandbox: sandbox.into(), pod: pod.into(), addresses: addresses.clone() };
+        let lease = Lease { sandbox: sandbox.into(), pod: pod.into(), addresses: addresses.clone(), shaped };
         self.append(&Record::Lease(lease.clone()))?;
         self.pool.insert(lease);
         Ok(addresses)

@@ -22,6 +22,9 @@ pub struct Lease {
     // A journal of before both families has one `address`.
     #[serde(alias = "address", deserialize_with = "one_or_more")]
     pub addresses: Vec<IpAddr>,
+    /// What comes to the pod has a bound, which it must not be taken past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shaped: bool,
 }
 
 fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
@@ -167,7 +170,12 @@ mod tests {
 
     fn take(pool: &mut Pool, sandbox: &str, now: u64) -> Result<Vec<IpAddr>, Exhausted> {
         let addresses = pool.find(now, &|_| false)?;
-        pool.insert(Lease { sandbox: sandbox.into(), pod: "default/p".into(), addresses: addresses.clone() });
+        pool.insert(Lease {
+            sandbox: sandbox.into(),
+            pod: "default/p".into(),
+            addresses: addresses.clone(),
+            shaped: false,
+        });
         Ok(addresses)
     }
 

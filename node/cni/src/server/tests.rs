@@ -37,6 +37,7 @@ fn attachment(sandbox: &str) -> Request<Attachment> {
         pod_namespace: "default".into(),
         pod_name: sandbox.into(),
         pod_uid: "u".into(),
+        bandwidth: None,
     })
 }
 

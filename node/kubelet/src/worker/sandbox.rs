@@ -10,7 +10,7 @@ use crate::container::resources::{pod_cgroup, pod_limits};
 use crate::context::Context;
 use crate::machine::{Event, SandboxInfo};
 use crate::pod::Stored;
-use crate::sandbox::sandbox_config;
+use crate::sandbox::{check_bandwidth, sandbox_config};
 
 /// Pause between two tries of a step that must succeed in the end.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -68,7 +68,11 @@ impl Worker {
 }
 
 async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxInfo, String> {
-    let spec = stored.spec();
+    let pod = stored.pod();
+    let spec = pod.spec.unwrap_or_default();
+    if spec.host_network != Some(true) {
+        check_bandwidth(&pod.metadata.annotations.unwrap_or_default())?;
+    }
     let cgroup = pod_cgroup(&ctx.config, stored.qos, &stored.uid);
     ctx.cgroups
         .create(&cgroup, &pod_limits(stored))

@@ -5,12 +5,14 @@
 //! the absence of what is to be deleted. Reads ([`Network::routes`]) are separate, so that an executor can read back.
 
 mod addresses;
+mod limit;
 mod messages;
 mod namespace;
 mod netlink;
 mod recorder;
 
 pub use addresses::{address_changes, own_addresses};
+pub use limit::RateLimit;
 pub use netlink::Netlink;
 pub use recorder::Recorder;
 
@@ -87,6 +89,13 @@ pub enum NetOp {
         address: IpAddr,
         /// Its hardware address.
         mac: Mac,
+    },
+    /// Bounds how fast a link sends; replaces an earlier bound. It goes with the link.
+    LimitRate {
+        /// The link's name.
+        link: String,
+        /// The bound.
+        limit: RateLimit,
     },
     /// Removes a link (and with it its peer).
     DeleteLink {

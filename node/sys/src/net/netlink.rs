@@ -1,14 +1,19 @@
 //! The kernel's network over rtnetlink.
 
-use super::{NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route, messages, namespace};
+use super::{NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route, limit, messages, namespace};
 use crate::sysctl;
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::{
+    RouteNetlinkMessage,
     link::{InfoData, InfoVeth, LinkAttribute},
     route::{RouteMessage, RouteProtocol},
+    tc::TcMessage,
 };
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -130,6 +135,10 @@ impl Session {
                 let request = self.handle.neighbours().add(index, *address).link_layer_address(mac);
                 request.replace().execute().await
             }
+            NetOp::LimitRate { link, limit } => {
+                let index = self.index(link).await?;
+                self.put_qdisc(limit::message(index, limit)).await
+            }
             NetOp::DeleteLink { link } => match self.index(link).await {
                 Ok(index) => self.handle.link().del(index).execute().await,
                 Err(NetError::NoLink(_)) => Ok(()),
@@ -178,6 +187,21 @@ impl Session {
         Ok(messages::route(route, link))
     }
 
+    /// rtnetlink's own request has no options.
+    async fn put_qdisc(&mut self, message: TcMessage) -> Result<(), rtnetlink::Error> {
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let mut answers = self.handle.request(request)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(rtnetlink::Error::NetlinkError(error));
+            }
+        }
+        Ok(())
+    }
+
     async fn enable_ipv6(&self) -> Result<(), NetError> {
         let set = || Ok(sysctl::set("net.ipv6.conf.all.disable_ipv6", "0", &mut BTreeMap::new())?);
         match &self.netns {
@@ -194,7 +218,11 @@ fn already(op: &NetOp, error: &rtnetlink::Error) -> bool {
         NetOp::AddVeth { .. } | NetOp::AddAddress { .. } => errno == libc::EEXIST,
         NetOp::DeleteRoute(_) => errno == libc::ESRCH,
         NetOp::DeleteLink { .. } => errno == libc::ENODEV,
-        NetOp::SetUp { .. } | NetOp::EnableIpv6 | NetOp::PutRoute(_) | NetOp::PutNeighbour { .. } => false,
+        NetOp::SetUp { .. }
+        | NetOp::EnableIpv6
+        | NetOp::LimitRate { .. }
+        | NetOp::PutRoute(_)
+        | NetOp::PutNeighbour { .. } => false,
     }
 }
 

@@ -18,14 +18,14 @@ fn open(folder: &tempfile::TempDir) -> Ipam {
 fn leases_and_rests_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let mut ipam = open(&folder);
-    let first = ipam.acquire("a", "default/a", &|_| false).unwrap();
-    let second = ipam.acquire("b", "default/b", &|_| false).unwrap();
+    let first = ipam.acquire("a", "default/a", false, &|_| false).unwrap();
+    let second = ipam.acquire("b", "default/b", false, &|_| false).unwrap();
     assert_eq!(second, ["10.244.1.3".parse::<IpAddr>().unwrap(), "fd00:244:1::3".parse().unwrap()]);
     ipam.release("a").unwrap();
     drop(ipam);
     for _ in 0..2 {
         let mut ipam = open(&folder);
-        assert_eq!(ipam.acquire("b", "default/b", &|_| false).unwrap(), second);
+        assert_eq!(ipam.acquire("b", "default/b", false, &|_| false).unwrap(), second);
         assert_eq!(ipam.lease_of("a"), None);
         let resting: Vec<IpAddr> = ipam.pool.resting().map(|(address, _)| address).collect();
         assert_eq!(resting, first, "the rest of both is remembered");
@@ -46,7 +46,7 @@ fn life(path: &Path) -> (Vec<u8>, Vec<(usize, Told)>) {
     let mut moments = vec![(0, told.clone())];
     for step in 0..6 {
         let sandbox = format!("s{step}");
-        let addresses = ipam.acquire(&sandbox, "default/p", &|_| false).unwrap();
+        let addresses = ipam.acquire(&sandbox, "default/p", false, &|_| false).unwrap();
         told.leased.push((sandbox, addresses));
         moments.push((fs::read(path).unwrap().len(), told.clone()));
         if step % 3 == 2 {
@@ -79,7 +79,7 @@ fn after_a_crash_at_any_moment_what_was_told_holds_and_nothing_is_reused() {
             }
         }
         assert!(ipam.leases().all(|lease| lease.addresses.len() == 2), "cut at {cut}: both families or none");
-        let fresh = ipam.acquire("fresh", "default/fresh", &|_| false).unwrap();
+        let fresh = ipam.acquire("fresh", "default/fresh", false, &|_| false).unwrap();
         let held = told.leased.iter().flat_map(|(_, addresses)| addresses).chain(&told.released);
         assert!(
             held.into_iter().all(|address| !fresh.contains(address)),
@@ -91,7 +91,7 @@ fn after_a_crash_at_any_moment_what_was_told_holds_and_nothing_is_reused() {
 #[test]
 fn a_torn_last_line_is_as_if_never_written() {
     let folder = tempfile::tempdir().unwrap();
-    open(&folder).acquire("a", "default/a", &|_| false).unwrap();
+    open(&folder).acquire("a", "default/a", false, &|_| false).unwrap();
     let path = folder.path().join("ipam.journal");
     let mut text = fs::read(&path).unwrap();
     let whole = text.len();
@@ -116,7 +116,7 @@ fn sandboxes_that_the_runtime_does_not_know_lose_their_leases() {
     let folder = tempfile::tempdir().unwrap();
     let mut ipam = open(&folder);
     for sandbox in ["a", "b"] {
-        ipam.acquire(sandbox, "default/p", &|_| false).unwrap();
+        ipam.acquire(sandbox, "default/p", false, &|_| false).unwrap();
     }
     let gone = ipam.retain(&BTreeSet::from(["b".to_string()])).unwrap();
     assert_eq!(gone.iter().map(|lease| lease.sandbox.as_str()).collect::<Vec<_>>(), ["a"]);
@@ -127,10 +127,10 @@ fn sandboxes_that_the_runtime_does_not_know_lose_their_leases() {
 fn the_journal_is_shortened_before_it_is_long() {
     let folder = tempfile::tempdir().unwrap();
     let mut ipam = open(&folder);
-    let kept = ipam.acquire("kept", "default/p", &|_| false).unwrap();
+    let kept = ipam.acquire("kept", "default/p", false, &|_| false).unwrap();
     // As if the others had been.
     ipam.records += SURPLUS_MAX + 1;
-    ipam.acquire("a", "default/p", &|_| false).unwrap();
+    ipam.acquire("a", "default/p", false, &|_| false).unwrap();
     ipam.release("a").unwrap();
     let text = fs::read_to_string(folder.path().join("ipam.journal")).unwrap();
     assert_eq!((ipam.records, text.lines().count()), (3, 3), "{text}");
