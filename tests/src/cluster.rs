@@ -39,6 +39,7 @@ struct Spec {
     nodes: u8,
     store: String,
     separate: bool,
+    ip_family: String,
     profile: String,
     bin_dir: Option<PathBuf>,
     node_grace_s: Option<u32>,
@@ -78,6 +79,11 @@ impl Cluster {
     /// Everything of the cluster that lasts: kubeconfigs, nodes' roots, logs.
     pub fn folder(&self) -> PathBuf {
         self.spec.checkout.join("target/cluster")
+    }
+
+    /// Which IP families it has: `ipv4`, `ipv6` or `dual`.
+    pub fn ip_family(&self) -> &str {
+        &self.spec.ip_family
     }
 
     /// n1, n2, ...
@@ -139,6 +145,7 @@ impl Cluster {
         let mut command = Command::new(xtask()?);
         command.current_dir(&self.spec.checkout).arg("up");
         command.args(["--nodes", &self.spec.nodes.to_string(), "--store", &self.spec.store]);
+        command.args(["--ip-family", &self.spec.ip_family]);
         if self.spec.separate {
             command.arg("--separate");
         }

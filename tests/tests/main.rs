@@ -1,6 +1,7 @@
 //! The end-to-end tests, a module a topic.
 #![forbid(unsafe_code)]
 
+mod bandwidth;
 mod daemon;
 mod deployments;
 mod dns;
@@ -11,6 +12,7 @@ mod objects;
 mod observe;
 mod outside;
 mod packets;
+mod podnet;
 mod pods;
 mod probes;
 mod pulls;

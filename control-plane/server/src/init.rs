@@ -53,7 +53,11 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<()> {
 
 /// The address of Service default/kubernetes: the first of the range after the network's own.
 pub(crate) fn first_address(range: &IpNet) -> anyhow::Result<IpAddr> {
-    range.hosts().next().with_context(|| format!("the Service range {range} has no address to give"))
+    // IPv6 has no broadcast address, so that the network's own counts as a host's; it is that of all its routers.
+    range
+        .hosts()
+        .find(|address| *address != range.network())
+        .with_context(|| format!("the Service range {range} has no address to give"))
 }
 
 #[cfg(test)]
@@ -61,8 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_address_of_the_usual_range_is_dot_one() {
-        let range: IpNet = "10.96.0.0/16".parse().unwrap();
-        assert_eq!(first_address(&range).unwrap().to_string(), "10.96.0.1");
+    fn the_first_address_is_the_one_behind_the_networks_own() {
+        for (range, first) in [("10.96.0.0/16", "10.96.0.1"), ("fd00:10:96::/112", "fd00:10:96::1")] {
+            let range: IpNet = range.parse().unwrap();
+            assert_eq!(first_address(&range).unwrap().to_string(), first);
+        }
     }
 }

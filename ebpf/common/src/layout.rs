@@ -203,7 +203,7 @@ pub const ENDPOINTS: Shape = shape::<Address6, packet::Endpoint>(
     MapType::Hash,
     limits::ENDPOINTS_MAX,
     NO_PREALLOC,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// [`packet::Tuple`] to [`packet::Flow`]: connections that were answered.
 pub const CONNTRACK: Shape = shape::<packet::Tuple, packet::Flow>(

@@ -130,6 +130,8 @@ pub struct Endpoint {
     pub mac: [u8; 6],
     /// Hardware address of the host's end.
     pub host_mac: [u8; 6],
+    /// Of [`endpoint_flag`].
+    pub flags: u32,
 }
 
 impl Endpoint {
@@ -145,6 +147,12 @@ pub struct Announced {
     pub mac: [u8; 6],
     /// Always zero.
     pub pad: [u8; 2],
+}
+
+/// Facts about a pod, bits of [`Endpoint::flags`].
+pub mod endpoint_flag {
+    /// The host's end of its link bounds the rate of what comes to it: packets go through that end, not past it.
+    pub const SHAPED: u32 = 1 << 2;
 }
 
 /// An IPv4 datagram in fragments, of which only the first has ports (RFC 791).
@@ -270,7 +278,7 @@ pub mod global {
 
 const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);
 const _: () = assert!(size_of::<Flow>() == 48);
-const _: () = assert!(size_of::<Endpoint>() == 16);
+const _: () = assert!(size_of::<Endpoint>() == 20);
 const _: () = assert!(size_of::<Fragments>() == 36 && size_of::<FragmentPorts>() == 4);
 const _: () = assert!(size_of::<Client>() == 36 && size_of::<Range>() == 24);
 

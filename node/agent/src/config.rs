@@ -1,17 +1,19 @@
 //! The command line of `keelson-node run`, and what follows from it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use keelson_dataplane::{PacketOptions, PortAddresses};
 
 /// Parts of the daemon that can be left out, by name.
 const PARTS: [&str; 5] = ["cni", "dataplane", "metrics", "packets", "tcx"];
 
+/// kube-proxy's port for health checks.
+const PROXY_HEALTHZ_PORT: u16 = 10256;
 /// What every data plane is told, with or without a kubelet around it.
 #[derive(Args, Debug)]
 pub(crate) struct ProxyArgs {
@@ -22,15 +24,25 @@ pub(crate) struct ProxyArgs {
     /// for the node's own processes]
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) nodeport_addresses: PortAddresses,
-    /// Where kube-proxy's /healthz and /livez are answered
-    #[arg(long, default_value = "0.0.0.0:10256")]
-    pub(crate) proxy_healthz_address: SocketAddr,
+    /// Where kube-proxy's /healthz and /livez are answered [default: port 10256 of every address of the node's families]
+    #[arg(long)]
+    proxy_healthz_address: Option<SocketAddr>,
     /// The compiled programs of the data plane [default: those of this binary or its installation]
     #[arg(long)]
     pub(crate) ebpf_object: Option<PathBuf>,
 }
 
 impl ProxyArgs {
+    /// Where the data plane's health is told. IPv6's wildcard takes both families.
+    pub(crate) fn healthz(&self, node_ips: &[IpAddr]) -> SocketAddr {
+        let any: IpAddr = if node_ips.iter().any(IpAddr::is_ipv6) {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        self.proxy_healthz_address.unwrap_or(SocketAddr::new(any, PROXY_HEALTHZ_PORT))
+    }
+
     /// The compiled programs.
     pub(crate) fn object(&self) -> keelson_dataplane::Object {
         match &self.ebpf_object {
@@ -64,15 +76,16 @@ pub(crate) struct RunArgs {
     /// Parent of the pods' cgroups, relative to each hierarchy's root
     #[arg(long, default_value = "/")]
     pub(crate) cgroup_parent: String,
-    /// Addresses of the node's pods
-    #[arg(long)]
-    pub(crate) pod_cidr: Ipv4Net,
-    /// Addresses of the node, the primary one first
+    /// Addresses of the node's pods, of each IP family any number of ranges; must be those of the Node object, if it has any
+    /// [default: those of the Node object, once the control plane gives it some]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pod_cidr: Vec<IpNet>,
+    /// Addresses of the node, the primary one first; at most one of each IP family
     #[arg(long, value_delimiter = ',', required = true)]
     pub(crate) node_ip: Vec<IpAddr>,
-    /// Addresses of Services
-    #[arg(long, default_value = "10.96.0.0/16")]
-    pub(crate) service_cidr: IpNet,
+    /// Addresses of Services, one range of each IP family
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16")]
+    pub(crate) service_cidr: Vec<IpNet>,
     /// Name servers of pods
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
     pub(crate) cluster_dns: Vec<IpAddr>,
@@ -112,9 +125,9 @@ pub(crate) struct RunArgs {
     /// Answer ARP on the uplink for addresses of Services of type LoadBalancer without a class; each address is one node's
     #[arg(long, requires = "uplink")]
     pub(crate) announce: bool,
-    /// Addresses of all pods of the cluster; with it and --uplink, what pods send elsewhere gets the node's address
-    #[arg(long)]
-    pub(crate) cluster_cidr: Option<IpNet>,
+    /// Addresses of all pods of the cluster, one range of each IP family; with it and --uplink, what pods send elsewhere gets the node's address
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) cluster_cidr: Vec<IpNet>,
     /// Further addresses that pods reach as themselves, such as the nodes' network
     #[arg(long, value_delimiter = ',')]
     pub(crate) non_masquerade_cidr: Vec<IpNet>,
@@ -138,7 +151,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 impl RunArgs {
     /// What the per-packet programs are told; `None` without them.
     pub(crate) fn packets(&self, object: &keelson_dataplane::Object) -> Option<PacketOptions> {
-        if self.uplink.is_some() && self.cluster_cidr.is_none() {
+        if self.uplink.is_some() && self.cluster_cidr.is_empty() {
             tracing::info!(
                 "what pods send out of the cluster keeps their addresses: --cluster-cidr is not given"
             );
@@ -148,7 +161,7 @@ impl RunArgs {
             object: object.clone(),
             uplink: self.uplink.clone(),
             node_addresses: self.node_ip.clone(),
-            masquerade: self.cluster_cidr.is_some(),
+            masquerade: !self.cluster_cidr.is_empty(),
             never_masqueraded,
             node_ports: self.service_node_port_range.clone(),
             announce: self.announce,
@@ -183,8 +196,17 @@ impl RunArgs {
         if !self.cni_bin_dir.join("keelson-cni").exists() && self.has("cni") {
             bail!("--cni-bin-dir {} does not hold the plugin keelson-cni", self.cni_bin_dir.display());
         }
+        let v4 = self.node_ip.iter().filter(|ip| ip.is_ipv4()).count();
+        if v4 > 1 || self.node_ip.len() - v4 > 1 {
+            bail!("--node-ip may name one address of each IP family");
+        }
+        for range in &self.pod_cidr {
+            if !self.node_ip.iter().any(|ip| ip.is_ipv4() == range.addr().is_ipv4()) {
+                bail!("--pod-cidr {range}: no address of --node-ip is of its family");
+            }
+        }
         for dns in &self.cluster_dns {
-            if !self.service_cidr.contains(dns) {
+            if !self.service_cidr.iter().any(|range| range.contains(dns)) {
                 tracing::warn!(%dns, "the cluster's DNS is not a Service address of this cluster");
             }
         }
@@ -199,7 +221,7 @@ impl RunArgs {
             node_name: self.name.clone(),
             root: absolute,
             node_ips: text(&self.node_ip),
-            pod_cidr: self.pod_cidr.to_string(),
+            pod_cidrs: self.pod_cidr.iter().map(IpNet::to_string).collect(),
             cgroup_parent: self.cgroup_parent.clone(),
             cluster_dns: text(&self.cluster_dns),
             cluster_domain: self.cluster_domain.clone(),

@@ -6,35 +6,58 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ipnet::Ipv4Net;
 use keelson_sys::net::{NetOp, Netns, Network};
 use keelson_sys::sysctl;
 
-/// Parameters without which packets of pods do not pass.
-const SYSCTLS: [(&str, &str); 1] = [("net.ipv4.ip_forward", "1")];
+/// Where the kernel has a folder of parameters for each link.
+const IPV6_LINKS: &str = "/proc/sys/net/ipv6/conf";
 
-/// Lets pods' packets through, remembering what was before the first daemon came.
-pub(crate) fn set_sysctls(root: &Path) -> anyhow::Result<()> {
+/// Lets pods' packets through, of the families that the node has addresses of, remembering what was before the first daemon
+/// came.
+pub(crate) fn set_sysctls(root: &Path, node_ips: &[IpAddr]) -> anyhow::Result<()> {
     let file = root.join("sysctls.json");
     let mut before: BTreeMap<PathBuf, String> = match std::fs::read(&file) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
-    for (name, value) in SYSCTLS {
-        sysctl::set(name, value, &mut before)?;
+    if node_ips.iter().any(IpAddr::is_ipv4) {
+        sysctl::set("net.ipv4.ip_forward", "1", &mut before)?;
+    }
+    if node_ips.iter().any(IpAddr::is_ipv6) {
+        keep_advertised_routes(&mut before)?;
+        sysctl::set("net.ipv6.conf.all.forwarding", "1", &mut before)?;
     }
     std::fs::write(&file, serde_json::to_vec(&before)?).with_context(|| format!("writing {}", file.display()))
 }
 
+/// A host that forwards IPv6 does not listen to routers any more and forgets what they said, its default route with it,
+/// except on links with `accept_ra` 2 (<https://docs.kernel.org/networking/ip-sysctl.html>).
+fn keep_advertised_routes(before: &mut BTreeMap<PathBuf, String>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(IPV6_LINKS).with_context(|| {
+        format!("reading {IPV6_LINKS}: this kernel has no IPv6; give IPv4 addresses alone")
+    })?;
+    for entry in entries {
+        let link = entry?.file_name().into_string().unwrap_or_default();
+        let ours = link.starts_with(keelson_cni::link::LINK_PREFIX);
+        // Not in `all` and `default`: links that come later choose for themselves.
+        if ours || ["all", "default", "lo"].contains(&link.as_str()) {
+            continue;
+        }
+        let name = format!("net/ipv6/conf/{link}/accept_ra");
+        if std::fs::read_to_string(Path::new("/proc/sys").join(&name)).is_ok_and(|value| value.trim() == "1")
+        {
+            sysctl::set(&name, "2", before)?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts the cluster's DNS addresses on `lo`, so that the DNS process can listen there.
 pub(crate) async fn add_dns_addresses(network: &dyn Network, addresses: &[IpAddr]) -> anyhow::Result<()> {
-    let v4 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(Ipv4Net::from(*address)),
-        IpAddr::V6(_) => None,
-    });
     let mut ops = vec![NetOp::SetUp { link: "lo".to_owned() }];
-    ops.extend(v4.map(|address| NetOp::AddAddress { link: "lo".to_owned(), address }));
+    let add = |address: &IpAddr| NetOp::AddAddress { link: "lo".to_owned(), address: (*address).into() };
+    ops.extend(addresses.iter().map(add));
     network.apply(&Netns::Own, &ops).await.context("putting the cluster's DNS address on lo")
 }
 

@@ -9,6 +9,7 @@ mod api;
 mod config;
 mod dns;
 mod host;
+mod network;
 mod observe;
 mod run;
 mod services;

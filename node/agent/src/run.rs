@@ -3,7 +3,7 @@
 //! Stopping stops nothing but this process: pods run on, programs stay attached, the network stays
 //! configured. The next daemon adopts all of it.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,6 @@ use keelson_kubelet::{Drain, NoDrain, Parts};
 use keelson_runtime::{CriRuntime, Runtime};
 use keelson_sys::cgroups::Hierarchies;
 use keelson_sys::mounts::KernelMounts;
-use keelson_sys::net::{Netlink, Network};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::RunArgs;
 use crate::observe::Observer;
-use crate::{api, host, observe};
+use crate::{api, network, observe};
 
 /// Runtime events that wait for the kubelet at most; the stream waits when it is full.
 const RUNTIME_EVENTS_MAX: usize = 256;
@@ -68,22 +67,36 @@ impl Drain for DataplaneDrain {
 /// The data plane's programs at pods' links, for the network.
 struct DataplaneEndpoints(keelson_dataplane::Handle);
 
-fn endpoint(pod: PodEnd) -> PodEndpoint {
-    PodEndpoint { address: pod.address.into(), link: pod.link, mac: pod.mac, host_mac: pod.host_mac }
+/// One for each address.
+fn endpoints(pod: &PodEnd) -> impl Iterator<Item = PodEndpoint> {
+    let of = |address: &IpAddr| PodEndpoint {
+        address: *address,
+        link: pod.link.clone(),
+        mac: pod.mac,
+        host_mac: pod.host_mac,
+        shaped: pod.shaped,
+    };
+    pod.addresses.iter().map(of)
 }
 
 #[async_trait::async_trait]
 impl Endpoints for DataplaneEndpoints {
     async fn add(&self, pod: PodEnd) -> Result<(), EndpointError> {
-        Ok(self.0.add_endpoint(endpoint(pod)).await?)
+        for endpoint in endpoints(&pod) {
+            self.0.add_endpoint(endpoint).await?;
+        }
+        Ok(())
     }
 
     async fn remove(&self, pod: PodEnd) -> Result<(), EndpointError> {
-        Ok(self.0.remove_endpoint(endpoint(pod)).await?)
+        for endpoint in endpoints(&pod) {
+            self.0.remove_endpoint(endpoint).await?;
+        }
+        Ok(())
     }
 
     async fn replace(&self, pods: Vec<PodEnd>) -> Result<(), EndpointError> {
-        Ok(self.0.replace_endpoints(pods.into_iter().map(endpoint).collect()).await?)
+        Ok(self.0.replace_endpoints(pods.iter().flat_map(endpoints).collect()).await?)
     }
 }
 
@@ -103,12 +116,13 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         let socket = args.run_dir.as_ref().unwrap_or(&args.root).join(keelson_observer::SOCKET);
         observe::serve(observer, socket, shutdown.clone())?;
     }
+    let mut network = None;
     if args.has("cni") {
         let endpoints: Arc<dyn Endpoints> = match &dataplane {
             Some(handle) => Arc::new(DataplaneEndpoints(handle.clone())),
             None => Arc::new(NoEndpoints),
         };
-        start_network(&args, &client, runtime.as_ref(), endpoints, &shutdown).await?;
+        network = Some(network::start(&args, &client, runtime.as_ref(), endpoints, &shutdown).await?);
     }
     let drain: Arc<dyn Drain> = match dataplane {
         Some(handle) => Arc::new(DataplaneDrain(handle)),
@@ -121,6 +135,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         runtime,
         events,
         drain,
+        network,
         mounts: Arc::new(KernelMounts),
         cgroups: Arc::new(Hierarchies::read().context("finding out the host's cgroups")?),
     };
@@ -155,9 +170,9 @@ async fn start_dataplane(
     let config = keelson_dataplane::Config {
         node_name: args.name.clone(),
         node_ips: args.node_ip.clone(),
-        pod_cidrs: vec![args.pod_cidr.into()],
+        pod_cidrs: args.pod_cidr.clone(),
         port_addresses: args.proxy.nodeport_addresses.clone(),
-        healthz: Some(args.proxy.proxy_healthz_address),
+        healthz: Some(args.proxy.healthz(&args.node_ip)),
         cgroup_root: args.cgroup_root.clone(),
         bpffs: args.proxy.bpffs.clone(),
         packets: args.packets(&object),
@@ -169,41 +184,4 @@ async fn start_dataplane(
         .await
         .context("starting the data plane")?;
     Ok(Some(handle))
-}
-
-/// The pods' network: what the host needs, the plugin's server, routes to the other nodes.
-async fn start_network(
-    args: &RunArgs,
-    client: &kube::Client,
-    runtime: &dyn Runtime,
-    endpoints: Arc<dyn Endpoints>,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
-    host::link_loopback(&args.cni_bin_dir)?;
-    host::set_sysctls(&args.root)?;
-    host::add_dns_addresses(network.as_ref(), &args.cluster_dns).await?;
-    let config = keelson_cni::server::Config {
-        root: args.root.clone(),
-        socket: args.run_dir.as_ref().unwrap_or(&args.root).join("cni.sock"),
-        conf_dir: args.cni_conf_dir.clone(),
-        pod_cidr: args.pod_cidr,
-        mtu: args.mtu,
-    };
-    // The maps follow the API within the rest that an address has; nothing holds it longer.
-    let server =
-        keelson_cni::server::Server::open(config, Arc::clone(&network), endpoints, Arc::new(|_| false))?;
-    let sandboxes: BTreeSet<String> =
-        runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect();
-    server.reconcile(&sandboxes).await.context("comparing addresses with sandboxes")?;
-    let (serving, stopping) = (Arc::clone(&server), shutdown.clone());
-    tokio::spawn(async move {
-        if let Err(error) = serving.serve(stopping).await {
-            // Without it no pod can start or end: better to be started again than to limp.
-            tracing::error!(error = &error as &dyn std::error::Error, "the CNI server ended");
-            std::process::exit(1);
-        }
-    });
-    tokio::spawn(keelson_cni::routes::run(client.clone(), args.name.clone(), network, shutdown.clone()));
-    Ok(())
 }

@@ -78,10 +78,10 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
     let node = Registered::of(&client, &args, &name).await?;
     let config = keelson_dataplane::Config {
         node_name: name.clone(),
-        node_ips: node.addresses,
+        node_ips: node.addresses.clone(),
         pod_cidrs: node.pod_cidrs,
         port_addresses: args.proxy.nodeport_addresses.clone(),
-        healthz: Some(args.proxy.proxy_healthz_address),
+        healthz: Some(args.proxy.healthz(&node.addresses)),
         cgroup_root: args.cgroup_root.clone().map_or_else(whole_host, Ok)?,
         bpffs: args.proxy.bpffs.clone(),
         object: args.proxy.object(),

@@ -1,5 +1,6 @@
 //! CNI's own formats (specification 1.0.0): the network configuration, the result, the error.
 
+use crate::bandwidth::Bandwidth;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{fs, io, path::Path};
@@ -21,6 +22,16 @@ pub struct NetConf {
     pub plugin: String,
     /// The daemon's socket.
     pub socket: Option<String>,
+    /// What the runtime adds for the plugin's capabilities.
+    #[serde(rename = "runtimeConfig", default)]
+    pub runtime: RuntimeConfig,
+}
+
+/// By capability.
+#[derive(Debug, Default, Deserialize)]
+pub struct RuntimeConfig {
+    /// The bounds of the pod's bandwidth.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 fn default_version() -> String {
@@ -39,7 +50,7 @@ pub struct CniError {
     pub details: String,
 }
 
-/// "Try again later": the daemon is away for a moment.
+/// "Try again later": the daemon is away for a moment, or waits for the node's ranges.
 pub const TRY_AGAIN: u32 = 11;
 /// A required environment variable is missing or wrong.
 pub const INVALID_ENVIRONMENT: u32 = 4;
@@ -55,7 +66,7 @@ pub fn publish(folder: &Path, socket: &Path) -> io::Result<()> {
     let list = json!({
         "cniVersion": CNI_VERSION,
         "name": "keelson",
-        "plugins": [{"type": "keelson-cni", "socket": socket}],
+        "plugins": [{"type": "keelson-cni", "socket": socket, "capabilities": {"bandwidth": true}}],
     });
     fs::create_dir_all(folder)?;
     let file = folder.join("10-keelson.conflist");
@@ -67,19 +78,24 @@ pub fn publish(folder: &Path, socket: &Path) -> io::Result<()> {
 
 /// A successful ADD.
 pub fn add_result(version: &str, netns: &str, interface: &str, reply: &keelson_cni_agent::AddReply) -> Value {
-    let mut address = json!({"interface": 1, "address": reply.address, "gateway": reply.gateway});
-    if version != CNI_VERSION {
-        // Until 1.0.0 an address said its IP version.
-        address["version"] = json!("4");
-    }
+    let is_v6 = |text: &str| text.contains(':');
+    let address = |of: &keelson_cni_agent::Address| {
+        let mut address = json!({"interface": 1, "address": of.address, "gateway": of.gateway});
+        if version != CNI_VERSION {
+            // Until 1.0.0 an address said its IP version.
+            address["version"] = json!(if is_v6(&of.address) { "6" } else { "4" });
+        }
+        address
+    };
+    let route = |of: &keelson_cni_agent::Address| json!({"dst": if is_v6(&of.address) { "::/0" } else { "0.0.0.0/0" }, "gw": of.gateway});
     json!({
         "cniVersion": version,
         "interfaces": [
             {"name": reply.host_interface, "mac": reply.host_mac},
             {"name": interface, "mac": reply.mac, "sandbox": netns},
         ],
-        "ips": [address],
-        "routes": [{"dst": "0.0.0.0/0", "gw": reply.gateway}],
+        "ips": reply.addresses.iter().map(address).collect::<Vec<_>>(),
+        "routes": reply.addresses.iter().map(route).collect::<Vec<_>>(),
         "dns": {},
     })
 }

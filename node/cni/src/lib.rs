@@ -8,8 +8,11 @@
 //! Not here: Services (the data plane), NetworkPolicy, VXLAN between nodes that are not adjacent.
 #![forbid(unsafe_code)]
 
+pub mod bandwidth;
 pub mod conf;
 pub mod ipam;
 pub mod link;
+pub mod nodes;
+pub mod ranges;
 pub mod routes;
 pub mod server;

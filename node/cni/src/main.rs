@@ -32,7 +32,7 @@ fn answer() -> Result<Option<Value>, CniError> {
         return Ok(Some(json!({"cniVersion": conf::CNI_VERSION, "supportedVersions": conf::CNI_VERSIONS})));
     }
     let conf = netconf()?;
-    let attachment = attachment()?;
+    let attachment = attachment(&conf)?;
     match (conf.plugin.as_str(), command.as_str()) {
         ("loopback", "ADD") => Ok(Some(conf::loopback_result(&conf.cni_version, &attachment.netns))),
         ("loopback", "DEL" | "CHECK") => Ok(None),
@@ -58,7 +58,7 @@ fn netconf() -> Result<NetConf, CniError> {
     Ok(conf)
 }
 
-fn attachment() -> Result<Attachment, CniError> {
+fn attachment(conf: &NetConf) -> Result<Attachment, CniError> {
     let args = optional("CNI_ARGS")?;
     let args: HashMap<&str, &str> = args.split(';').filter_map(|pair| pair.split_once('=')).collect();
     let arg = |name| args.get(name).copied().unwrap_or_default().to_string();
@@ -70,6 +70,10 @@ fn attachment() -> Result<Attachment, CniError> {
         pod_namespace: arg("K8S_POD_NAMESPACE"),
         pod_name: arg("K8S_POD_NAME"),
         pod_uid: arg("K8S_POD_UID"),
+        bandwidth: conf.runtime.bandwidth.map(|of| keelson_cni_agent::Bandwidth {
+            ingress_rate: of.ingress_rate,
+            egress_rate: of.egress_rate,
+        }),
     })
 }
 
@@ -90,7 +94,10 @@ fn call(command: &str, conf: &NetConf, attachment: Attachment) -> Result<Option<
         };
         let endpoint = tonic::transport::Endpoint::try_from(format!("unix://{socket}")).map_err(away)?;
         let mut client = CniAgentClient::new(endpoint.timeout(CALL_TIMEOUT).connect().await.map_err(away)?);
-        let refused = |status: tonic::Status| error(conf::REFUSED, status.message().to_string());
+        let refused = |status: tonic::Status| {
+            let later = status.code() == tonic::Code::Unavailable;
+            error(if later { conf::TRY_AGAIN } else { conf::REFUSED }, status.message().to_string())
+        };
         match command {
             "ADD" => {
                 let (netns, interface) = (attachment.netns.clone(), attachment.interface.clone());

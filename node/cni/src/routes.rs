@@ -1,44 +1,46 @@
-//! Routes to the pods of the other nodes: one a node, straight to its address.
+//! Routes to the pods of the other nodes: one for each of a node's ranges, straight to its address of that family.
 //!
-//! ```text
-//! Node objects ──watch──▶ peers ──plan()──▶ wanted routes ──diff with the kernel's──▶ netlink
-//! ```
 //! Nodes must be adjacent (one network of layer 2): a route whose next hop is not is refused by the kernel and reported.
 
-use futures::{StreamExt, TryStreamExt};
-use ipnet::Ipv4Net;
+use crate::{ipam::Family, nodes::pod_cidrs};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use keelson_sys::net::{NetError, NetOp, Netns, Network, Route};
-use kube::{
-    Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    sync::Arc,
+    net::IpAddr,
 };
-use tokio_util::sync::CancellationToken;
 
 /// What matters of another node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Its InternalIP.
-    pub address: Ipv4Addr,
-    /// Its spec.podCIDR.
-    pub pod_cidr: Ipv4Net,
+    /// Its InternalIPs.
+    pub addresses: Vec<IpAddr>,
+    /// Its `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
 }
 
-/// The routes that should be: one for each peer, none for this node.
-pub fn plan(own_name: &str, peers: &BTreeMap<String, Peer>) -> BTreeSet<Route> {
-    let others = peers.iter().filter(|(name, _)| *name != own_name);
-    let route = |peer: &Peer| Route {
-        destination: peer.pod_cidr.trunc(),
-        gateway: Some(peer.address),
-        link: None,
-        onlink: false,
+/// Reads a Node; empty is what it has not yet.
+pub fn peer(node: &Node) -> Peer {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let internal = addresses.filter(|address| address.type_ == "InternalIP");
+    Peer {
+        addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        pod_cidrs: pod_cidrs(node),
+    }
+}
+
+/// The routes that should be. A range of a family in which the node has no address has none.
+pub fn plan(peers: &BTreeMap<String, Peer>) -> BTreeSet<Route> {
+    let route = |peer: &Peer, range: &IpNet| {
+        let family = Family::of(range.addr());
+        let gateway = *peer.addresses.iter().find(|address| Family::of(**address) == family)?;
+        Some(Route { destination: range.trunc(), gateway: Some(gateway), link: None, onlink: false })
     };
-    others.map(|(_, peer)| route(peer)).collect()
+    peers
+        .values()
+        .flat_map(|peer| peer.pod_cidrs.iter().filter_map(move |range| route(peer, range)))
+        .collect()
 }
 
 /// What to tell the kernel so that its routes of ours become those wanted. Pods' own routes have no gateway and stay.
@@ -55,73 +57,9 @@ pub fn diff(wanted: &BTreeSet<Route>, present: &[Route]) -> Vec<NetOp> {
     puts.chain(deletes).collect()
 }
 
-/// Reads a Node; None if it has no address or no range yet.
-pub fn peer(node: &Node) -> Option<Peer> {
-    let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let internal = addresses.iter().find(|address| address.type_ == "InternalIP")?;
-    let pod_cidr = node.spec.as_ref()?.pod_cidr.as_ref()?;
-    Some(Peer { address: internal.address.parse().ok()?, pod_cidr: pod_cidr.parse().ok()? })
-}
-
-/// Keeps the routes right until `shutdown`. They stay when the daemon goes.
-pub async fn run(client: Client, own_name: String, network: Arc<dyn Network>, shutdown: CancellationToken) {
-    let nodes = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
-    let mut events = nodes.take_until(shutdown.cancelled_owned()).boxed();
-    let mut state = State::default();
-    loop {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                if state.step(event)
-                    && let Err(error) = reconcile(&own_name, &state.peers, &*network).await
-                {
-                    tracing::error!(error = &error as &dyn std::error::Error, "routes to other nodes' pods");
-                }
-            }
-            Ok(None) => return,
-            Err(error) => tracing::warn!(%error, "watching nodes; the routes stay as they are"),
-        }
-    }
-}
-
-/// The peers known so far, and those of a list that is still arriving.
-#[derive(Default)]
-struct State {
-    peers: BTreeMap<String, Peer>,
-    listing: BTreeMap<String, Peer>,
-}
-
-impl State {
-    /// Takes one event; whether the peers changed.
-    fn step(&mut self, event: watcher::Event<Node>) -> bool {
-        let before = self.peers.clone();
-        match event {
-            watcher::Event::Init => self.listing.clear(),
-            watcher::Event::InitApply(node) => put(&mut self.listing, &node),
-            // Only a whole list may take peers away.
-            watcher::Event::InitDone => {
-                self.peers = std::mem::take(&mut self.listing);
-                return true;
-            }
-            watcher::Event::Apply(node) => put(&mut self.peers, &node),
-            watcher::Event::Delete(node) => drop(self.peers.remove(&node.name_any())),
-        }
-        self.peers != before
-    }
-}
-
-fn put(peers: &mut BTreeMap<String, Peer>, node: &Node) {
-    if let Some(peer) = peer(node) {
-        peers.insert(node.name_any(), peer);
-    }
-}
-
-/// One route that fails keeps no other from being made.
-async fn reconcile(
-    own_name: &str,
-    peers: &BTreeMap<String, Peer>,
-    network: &dyn Network,
-) -> Result<(), NetError> {
-    let ops = diff(&plan(own_name, peers), &network.routes().await?);
+/// Makes the kernel's routes those of the peers. One route that fails keeps no other from being made.
+pub(crate) async fn reconcile(peers: &BTreeMap<String, Peer>, network: &dyn Network) -> Result<(), NetError> {
+    let ops = diff(&plan(peers), &network.routes().await?);
     let mut first_error = None;
     for op in ops {
         if let Err(error) = network.apply(&Netns::Own, std::slice::from_ref(&op)).await {
@@ -140,12 +78,12 @@ async fn reconcile(
 mod tests {
     use super::*;
 
-    fn peers(rows: &[(&str, &str, &str)]) -> BTreeMap<String, Peer> {
-        let peer = |address: &str, cidr: &str| Peer {
-            address: address.parse().unwrap(),
-            pod_cidr: cidr.parse().unwrap(),
+    fn peers(rows: &[(&str, &[&str], &[&str])]) -> BTreeMap<String, Peer> {
+        let peer = |addresses: &[&str], cidrs: &[&str]| Peer {
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            pod_cidrs: cidrs.iter().map(|text| text.parse().unwrap()).collect(),
         };
-        rows.iter().map(|(name, address, cidr)| (name.to_string(), peer(address, cidr))).collect()
+        rows.iter().map(|(name, addresses, cidrs)| (name.to_string(), peer(addresses, cidrs))).collect()
     }
 
     fn route(cidr: &str, gateway: Option<&str>) -> Route {
@@ -153,38 +91,46 @@ mod tests {
         Route { destination: cidr.parse().unwrap(), gateway, link: Some("eth0".into()), onlink: false }
     }
 
+    fn shown(ops: &[NetOp]) -> Vec<String> {
+        let show = |op: &NetOp| match op {
+            NetOp::PutRoute(r) => format!("put {} via {}", r.destination, r.gateway.unwrap()),
+            NetOp::DeleteRoute(r) => format!("delete {}", r.destination),
+            other => format!("{other:?}"),
+        };
+        ops.iter().map(show).collect()
+    }
+
     #[test]
     fn routes_follow_the_nodes_and_leave_pods_alone() {
         let all = peers(&[
-            ("n1", "172.30.0.11", "10.244.1.0/24"),
-            ("n2", "172.30.0.12", "10.244.2.0/24"),
-            ("n3", "172.30.0.13", "10.244.3.0/24"),
+            ("n2", &["172.30.0.12"], &["10.244.2.0/24"]),
+            ("n3", &["172.30.0.13"], &["10.244.3.0/24"]),
         ]);
-        let wanted = plan("n1", &all);
         let present = [
             route("10.244.1.7/32", None),
+            route("fd00:244:1::7/128", None),
             route("10.244.2.0/24", Some("172.30.0.12")),
             route("10.244.3.0/24", Some("172.30.0.99")),
             route("10.244.4.0/24", Some("172.30.0.14")),
         ];
-        let ops = diff(&wanted, &present);
-        let shown: Vec<String> = ops
-            .iter()
-            .map(|op| match op {
-                NetOp::PutRoute(r) => format!("put {} via {}", r.destination, r.gateway.unwrap()),
-                NetOp::DeleteRoute(r) => format!("delete {}", r.destination),
-                other => format!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(shown, ["put 10.244.3.0/24 via 172.30.0.13", "delete 10.244.4.0/24"]);
+        let ops = diff(&plan(&all), &present);
+        assert_eq!(shown(&ops), ["put 10.244.3.0/24 via 172.30.0.13", "delete 10.244.4.0/24"]);
     }
 
     #[test]
-    fn a_list_that_is_still_arriving_takes_no_peer_away() {
-        let mut state = State { peers: peers(&[("n2", "172.30.0.12", "10.244.2.0/24")]), ..State::default() };
-        assert!(!state.step(watcher::Event::Init));
-        assert_eq!(state.peers.len(), 1);
-        assert!(state.step(watcher::Event::InitDone));
-        assert!(state.peers.is_empty());
+    fn each_range_goes_by_the_nodes_address_of_its_family() {
+        let all = peers(&[
+            ("both", &["172.30.0.12", "fd00:172::c"], &["10.244.2.0/24", "fd00:244:2::/64", "10.244.9.0/24"]),
+            ("one", &["172.30.0.13"], &["10.244.3.0/24", "fd00:244:3::/64"]),
+            ("new", &[], &["10.244.4.0/24"]),
+        ]);
+        let ops = diff(&plan(&all), &[]);
+        let expected = [
+            "put 10.244.2.0/24 via 172.30.0.12",
+            "put 10.244.3.0/24 via 172.30.0.13",
+            "put 10.244.9.0/24 via 172.30.0.12",
+            "put fd00:244:2::/64 via fd00:172::c",
+        ];
+        assert_eq!(shown(&ops), expected);
     }
 }

@@ -1,25 +1,30 @@
 //! The daemon's side of the plugin: gives pods their wires and takes them away.
 
 use crate::{
+    bandwidth::Bandwidth,
     conf,
     ipam::{Ipam, IpamError},
     link::{self, PodLink},
+    ranges::PodRanges,
 };
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use keelson_cni_agent::{
-    AddReply, Attachment, CheckReply, DeleteReply,
+    AddReply, Address, Attachment, CheckReply, DeleteReply,
     cni_agent_server::{CniAgent, CniAgentServer},
 };
 use keelson_sys::net::{Mac, NetError, Netns, Network};
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, io, net::Ipv4Addr, path::PathBuf, sync::Arc};
-use tokio::net::UnixListener;
+use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{net::UnixListener, sync::watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// Whether something in the kernel (a Service's map) still names an address; then it is not given out again yet.
-pub type Named = Arc<dyn Fn(Ipv4Addr) -> bool + Send + Sync>;
+pub type Named = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// How long an ADD waits for the node's ranges, below the plugin's patience.
+const RANGES_WAIT: Duration = Duration::from_secs(10);
 
 /// Whoever takes the pods' packets from link to link is told of each pod: when its link is there, and before it goes.
 #[async_trait::async_trait]
@@ -38,20 +43,22 @@ pub type EndpointError = Box<dyn std::error::Error + Send + Sync>;
 /// A pod as its node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodEnd {
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its addresses, one of each family.
+    pub addresses: Vec<IpAddr>,
     /// The host's end of its link.
     pub link: String,
     /// Hardware address of the pod's end.
     pub mac: Mac,
     /// Hardware address of the host's end.
     pub host_mac: Mac,
+    /// Packets to it must pass the host's end, where their rate is bounded.
+    pub shaped: bool,
 }
 
 impl PodEnd {
-    fn new(sandbox: &str, address: Ipv4Addr) -> PodEnd {
-        let (link, mac) = (link::host_interface(sandbox), link::pod_mac(address));
-        PodEnd { address, link, mac, host_mac: link::HOST_MAC }
+    fn new(sandbox: &str, addresses: &[IpAddr], shaped: bool) -> PodEnd {
+        let (link, mac) = (link::host_interface(sandbox), link::pod_mac(addresses));
+        PodEnd { addresses: addresses.to_vec(), link, mac, host_mac: link::HOST_MAC, shaped }
     }
 }
 
@@ -82,8 +89,6 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the runtime looks for networks.
     pub conf_dir: PathBuf,
-    /// The node's pods have addresses of this range.
-    pub pod_cidr: Ipv4Net,
     /// Bytes of an IP packet on the nodes' wires.
     pub mtu: u32,
 }
@@ -100,6 +105,9 @@ pub enum CniServerError {
     /// The programs that take packets from link to link.
     #[error("the short way of the pod's packets")]
     Endpoint(#[source] EndpointError),
+    /// The node's pods can have no addresses now.
+    #[error("{0}")]
+    NoRanges(String),
     /// The socket or the configuration's folder.
     #[error("{doing} {}", path.display())]
     Io {
@@ -119,37 +127,43 @@ pub struct Server {
     ipam: Arc<Mutex<Ipam>>,
     network: Arc<dyn Network>,
     endpoints: Arc<dyn Endpoints>,
+    ranges: watch::Receiver<PodRanges>,
     named: Named,
 }
 
 impl Server {
-    /// Opens the journal. `network` is the kernel's, or a test's recorder.
+    /// Opens the journal. `network` is the kernel's, or a test's recorder; `ranges` may change, and be unknown at first.
     pub fn open(
         config: Config,
         network: Arc<dyn Network>,
         endpoints: Arc<dyn Endpoints>,
+        ranges: watch::Receiver<PodRanges>,
         named: Named,
     ) -> Result<Arc<Server>, CniServerError> {
-        let ipam = Ipam::open(&config.root.join("ipam.journal"), config.pod_cidr)?;
-        Ok(Arc::new(Server { config, ipam: Arc::new(Mutex::new(ipam)), network, endpoints, named }))
+        let ipam = Ipam::open(&config.root.join("ipam.journal"))?;
+        Ok(Arc::new(Server { config, ipam: Arc::new(Mutex::new(ipam)), network, endpoints, ranges, named }))
     }
 
     /// Compares the leases with the sandboxes that the runtime has, after a start: what belongs to none is released, and
     /// its link, if it is still there, removed. Answers how many.
     pub async fn reconcile(&self, sandboxes: &BTreeSet<String>) -> Result<usize, CniServerError> {
         let gone = self.ipam.lock().retain(sandboxes)?;
-        let there: Vec<PodEnd> =
-            self.ipam.lock().leases().map(|lease| PodEnd::new(&lease.sandbox, lease.address)).collect();
+        let there: Vec<PodEnd> = self
+            .ipam
+            .lock()
+            .leases()
+            .map(|lease| PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped))
+            .collect();
         self.endpoints.replace(there).await.map_err(CniServerError::Endpoint)?;
         for lease in &gone {
-            tracing::info!(address = %lease.address, pod = lease.pod, "released the address of a sandbox that is gone");
+            tracing::info!(addresses = ?lease.addresses, pod = lease.pod, "released the addresses of a sandbox that is gone");
             self.network.apply(&Netns::Own, &link::plan_delete(&lease.sandbox)).await?;
         }
         Ok(gone.len())
     }
 
-    /// Listens, tells the runtime that the network is there, and serves until `shutdown`. The configuration stays when the
-    /// daemon goes: the runtime keeps its network, and the plugin answers "try again" meanwhile.
+    /// Listens, tells the runtime that the network is there as soon as the ranges are known, and serves until `shutdown`. The
+    /// configuration stays when the daemon goes: the runtime keeps its network, and the plugin answers "try again" meanwhile.
     pub async fn serve(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), CniServerError> {
         let socket = self.config.socket.clone();
         let failed = |doing, path: &PathBuf| {
@@ -162,12 +176,44 @@ impl Server {
             _ => {}
         }
         let listener = UnixListener::bind(&socket).map_err(failed("listening on", &socket))?;
-        conf::publish(&self.config.conf_dir, &socket).map_err(failed("writing to", &self.config.conf_dir))?;
-        tonic::transport::Server::builder()
-            .add_service(CniAgentServer::from_arc(self))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.cancelled_owned())
-            .await
-            .map_err(|e| failed("serving", &socket)(io::Error::other(e)))
+        let published = async {
+            self.known_ranges().await;
+            conf::publish(&self.config.conf_dir, &socket).map_err(failed("writing to", &self.config.conf_dir))
+        };
+        let serving = tonic::transport::Server::builder()
+            .add_service(CniAgentServer::from_arc(Arc::clone(&self)))
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                shutdown.clone().cancelled_owned(),
+            );
+        let serving = async { serving.await.map_err(|e| failed("serving", &socket)(io::Error::other(e))) };
+        tokio::pin!(serving);
+        tokio::select! {
+            done = &mut serving => return done,
+            written = published => written?,
+        }
+        serving.await
+    }
+
+    /// Waits for the ranges; for ever if nobody can tell them any more.
+    async fn known_ranges(&self) -> Vec<IpNet> {
+        let mut ranges = self.ranges.clone();
+        let known =
+            ranges.wait_for(|ranges| matches!(ranges, PodRanges::Known(_))).await.map(|found| found.clone());
+        match known {
+            Ok(PodRanges::Known(nets)) => nets,
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn ranges(&self) -> Result<Vec<IpNet>, CniServerError> {
+        tokio::time::timeout(RANGES_WAIT, self.known_ranges()).await.map_err(|_| {
+            let text = match &*self.ranges.borrow() {
+                PodRanges::Unknown { message, .. } => message.clone(),
+                PodRanges::Known(_) => "they were told just now: try again".into(),
+            };
+            CniServerError::NoRanges(text)
+        })
     }
 
     async fn attach(&self, attachment: &Attachment) -> Result<AddReply, CniServerError> {
@@ -175,34 +221,40 @@ impl Server {
             sandbox: attachment.container_id.clone(),
             netns: attachment.netns.clone().into(),
             interface: attachment.interface.clone(),
-            address: self.acquire(attachment).await?,
+            addresses: self.acquire(attachment).await?,
             mtu: self.config.mtu,
+            bandwidth: bandwidth(attachment),
         };
         let (host_ops, pod_ops) = link::plan_add(&link);
         self.network.apply(&Netns::Own, &host_ops).await?;
         self.network.apply(&Netns::Path(link.netns.clone()), &pod_ops).await?;
-        let end = PodEnd::new(&link.sandbox, link.address);
+        let end = PodEnd::new(&link.sandbox, &link.addresses, is_shaped(attachment));
         self.endpoints.add(end).await.map_err(CniServerError::Endpoint)?;
         Ok(AddReply {
-            mac: link::mac_text(link::pod_mac(link.address)),
-            address: format!("{}/32", link.address),
-            gateway: link::GATEWAY.to_string(),
+            mac: link::mac_text(link::pod_mac(&link.addresses)),
+            addresses: link.addresses.iter().map(told).collect(),
             host_interface: link::host_interface(&link.sandbox),
             host_mac: link::mac_text(link::HOST_MAC),
         })
     }
 
-    async fn acquire(&self, attachment: &Attachment) -> Result<Ipv4Addr, IpamError> {
+    async fn acquire(&self, attachment: &Attachment) -> Result<Vec<IpAddr>, CniServerError> {
+        let ranges = self.ranges().await?;
         let (ipam, named) = (self.ipam.clone(), self.named.clone());
-        let sandbox = attachment.container_id.clone();
+        let (sandbox, shaped) = (attachment.container_id.clone(), is_shaped(attachment));
         let pod = format!("{}/{}", attachment.pod_namespace, attachment.pod_name);
-        on_disk(move || ipam.lock().acquire(&sandbox, &pod, &*named)).await
+        let acquire = move || {
+            let mut ipam = ipam.lock();
+            ipam.set_ranges(&ranges);
+            ipam.acquire(&sandbox, &pod, shaped, &*named)
+        };
+        Ok(on_disk(acquire).await?)
     }
 
     async fn detach(&self, attachment: &Attachment) -> Result<(), CniServerError> {
         let lease = self.ipam.lock().lease_of(&attachment.container_id).cloned();
         if let Some(lease) = lease {
-            let end = PodEnd::new(&lease.sandbox, lease.address);
+            let end = PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped);
             self.endpoints.remove(end).await.map_err(CniServerError::Endpoint)?;
         }
         // Then the link: an address that rests is on no link.
@@ -211,6 +263,23 @@ impl Server {
         on_disk(move || ipam.lock().release(&sandbox)).await?;
         Ok(())
     }
+}
+
+fn bandwidth(attachment: &Attachment) -> Bandwidth {
+    let given = attachment.bandwidth.as_ref();
+    given.map_or_else(Bandwidth::default, |of| Bandwidth {
+        ingress_rate: of.ingress_rate,
+        egress_rate: of.egress_rate,
+    })
+}
+
+fn is_shaped(attachment: &Attachment) -> bool {
+    bandwidth(attachment).ingress_rate != 0
+}
+
+/// An address as the plugin is told it: alone, behind its family's next hop.
+fn told(address: &IpAddr) -> Address {
+    Address { address: IpNet::from(*address).to_string(), gateway: link::gateway(*address).to_string() }
 }
 
 /// The journal syncs: off the threads that serve others.
@@ -262,6 +331,7 @@ fn status(error: &CniServerError) -> Status {
     let text = chain(error);
     match error {
         CniServerError::Ipam(IpamError::Exhausted(_)) => Status::resource_exhausted(text),
+        CniServerError::NoRanges(_) => Status::unavailable(text),
         _ => Status::internal(text),
     }
 }
@@ -279,81 +349,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use keelson_sys::net::{NetOp, Recorder};
-
-    fn server(folder: &tempfile::TempDir) -> (Arc<Server>, Arc<Recorder>) {
-        let recorder = Arc::new(Recorder::default());
-        let config = Config {
-            root: folder.path().into(),
-            socket: folder.path().join("cni.sock"),
-            conf_dir: folder.path().join("conf"),
-            pod_cidr: "10.244.1.0/29".parse().unwrap(),
-            mtu: 1500,
-        };
-        (
-            Server::open(config, recorder.clone(), Arc::new(NoEndpoints), Arc::new(|_| false)).unwrap(),
-            recorder,
-        )
-    }
-
-    fn attachment(sandbox: &str) -> Request<Attachment> {
-        Request::new(Attachment {
-            container_id: sandbox.into(),
-            netns: format!("/run/netns/{sandbox}"),
-            interface: "eth0".into(),
-            pod_namespace: "default".into(),
-            pod_name: sandbox.into(),
-            pod_uid: "u".into(),
-        })
-    }
-
-    #[tokio::test]
-    async fn add_tells_the_kernel_both_namespaces_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let (server, recorder) = server(&folder);
-        let reply = server.add(attachment("a")).await.unwrap().into_inner();
-        assert_eq!(reply.address, "10.244.1.2/32");
-        let calls = recorder.calls();
-        let pod = Netns::Path("/run/netns/a".into());
-        let spaces: Vec<&Netns> = calls.iter().map(|(netns, _)| netns).collect();
-        assert_eq!(
-            spaces,
-            [&Netns::Own, &Netns::Own, &Netns::Own, &Netns::Own, &pod, &pod, &pod, &pod, &pod]
-        );
-        assert!(matches!(&calls[0].1, NetOp::AddVeth { peer_name, .. } if peer_name == "eth0"));
-    }
-
-    #[tokio::test]
-    async fn add_twice_answers_the_same_address() {
-        let folder = tempfile::tempdir().unwrap();
-        let (server, _) = server(&folder);
-        let first = server.add(attachment("a")).await.unwrap().into_inner();
-        assert_eq!(server.add(attachment("a")).await.unwrap().into_inner(), first);
-    }
-
-    #[tokio::test]
-    async fn a_full_range_is_refused_with_the_numbers() {
-        let folder = tempfile::tempdir().unwrap();
-        let (server, _) = server(&folder);
-        for sandbox in ["a", "b", "c", "d", "e"] {
-            server.add(attachment(sandbox)).await.unwrap();
-        }
-        let refusal = server.add(attachment("f")).await.unwrap_err();
-        assert_eq!(refusal.code(), tonic::Code::ResourceExhausted);
-        assert!(refusal.message().contains("5 leased"), "{}", refusal.message());
-    }
-
-    #[tokio::test]
-    async fn delete_removes_the_link_and_check_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let (server, recorder) = server(&folder);
-        server.add(attachment("a")).await.unwrap();
-        server.check(attachment("a")).await.unwrap();
-        server.delete(attachment("a")).await.unwrap();
-        server.delete(attachment("a")).await.unwrap();
-        assert!(recorder.links().await.unwrap().is_empty());
-        assert_eq!(server.check(attachment("a")).await.unwrap_err().code(), tonic::Code::NotFound);
-    }
-}
+mod tests;

@@ -51,7 +51,7 @@ pub struct Config {
     pub node_name: String,
     /// Addresses that it is known by, the primary one of each family first.
     pub node_ips: Vec<IpAddr>,
-    /// Networks of its pods.
+    /// Networks of its pods, as far as its Node object does not tell them.
     pub pod_cidrs: Vec<IpNet>,
     /// Where its node ports are reached.
     pub port_addresses: PortAddresses,

@@ -11,8 +11,8 @@ pub struct Config {
     pub root: PathBuf,
     /// The node's addresses, the primary one first.
     pub node_ips: Vec<String>,
-    /// Range of the node's pod addresses, for `spec.podCIDR`.
-    pub pod_cidr: String,
+    /// Ranges of the node's pod addresses, for `spec.podCIDRs`; none where the control plane gives them.
+    pub pod_cidrs: Vec<String>,
     /// Parent of the `kubepods` cgroup, absolute in every hierarchy.
     pub cgroup_parent: String,
     /// Name servers of pods with `dnsPolicy: ClusterFirst`.

@@ -10,7 +10,7 @@ use keelson_sys::cgroups::Cgroups;
 use keelson_sys::mounts::Mounts;
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::config::Config;
 use crate::image::Images;
@@ -32,6 +32,20 @@ pub trait Drain: Send + Sync + 'static {
     /// Returns once this node has seen the pod terminating in its EndpointSlices, or that it is in none.
     /// The caller bounds the wait.
     async fn endpoint_terminating(&self, pod_uid: &str);
+}
+
+/// Whether pods can have a network, as whoever gives it to them says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkState {
+    /// They can.
+    Ready,
+    /// They cannot.
+    NotReady {
+        /// One word, for the condition NetworkUnavailable.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
 }
 
 /// For a node without data plane: nothing to wait for.
@@ -80,6 +94,8 @@ pub(crate) struct Context {
     pub services: Services,
     /// When pods stop getting connections.
     pub drain: Arc<dyn Drain>,
+    /// The pods' network; None where others give it to pods, who also say how it is.
+    pub network: Option<watch::Receiver<NetworkState>>,
     /// Mounts.
     pub mounts: Arc<dyn Mounts>,
     /// The host's cgroups.
@@ -133,7 +149,7 @@ pub(crate) mod tests {
             node_name: "node-1".into(),
             root: "/var/lib/keelson-test".into(),
             node_ips: vec!["192.0.2.10".into()],
-            pod_cidr: "10.244.0.0/24".into(),
+            pod_cidrs: vec!["10.244.0.0/24".into()],
             cgroup_parent: "/keelson/node-1".into(),
             cluster_dns: vec!["10.96.0.10".into()],
             cluster_domain: "cluster.local".into(),

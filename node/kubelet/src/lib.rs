@@ -14,6 +14,7 @@ mod image;
 pub mod logs;
 pub mod machine;
 mod node;
+mod patch;
 mod pod;
 mod pods;
 mod probe;
@@ -32,10 +33,10 @@ use keelson_runtime::{Runtime, RuntimeEvent};
 use keelson_sys::cgroups::Cgroups;
 use keelson_sys::mounts::Mounts;
 use kube::Client;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use config::Config;
-pub use context::{Drain, NoDrain};
+pub use context::{Drain, NetworkState, NoDrain};
 pub use pod::Stored;
 pub use pods::Pods;
 
@@ -49,6 +50,8 @@ pub struct Parts {
     pub events: mpsc::Receiver<RuntimeEvent>,
     /// When pods stop getting connections.
     pub drain: Arc<dyn Drain>,
+    /// The pods' network; None where others give it to pods, who also write the condition NetworkUnavailable.
+    pub network: Option<watch::Receiver<NetworkState>>,
     /// Mounts.
     pub mounts: Arc<dyn Mounts>,
     /// The host's cgroups.
@@ -106,6 +109,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Kubelet, StartError> 
         client: parts.client,
         runtime: Arc::clone(&parts.runtime),
         drain: parts.drain,
+        network: parts.network,
         mounts: parts.mounts,
         cgroups: parts.cgroups,
         capacity,

@@ -1,5 +1,6 @@
 //! From a pod's spec to its sandbox: names, namespaces, DNS, /etc/hosts, cgroup. Pure.
 
+mod bandwidth;
 mod dns;
 mod hosts;
 
@@ -13,6 +14,7 @@ use crate::container::resources::pod_cgroup;
 use crate::container::{groups, namespaces, seccomp};
 use crate::pod::Stored;
 
+pub(crate) use bandwidth::check as check_bandwidth;
 pub(crate) use dns::HostResolver;
 pub(crate) use hosts::hosts_file;
 

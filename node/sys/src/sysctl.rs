@@ -16,9 +16,10 @@ pub struct SysctlError {
     source: io::Error,
 }
 
-/// Sets a parameter (`net.ipv4.ip_forward`, dots or slashes) if it differs. The value before the first change goes into `before`.
+/// Sets a parameter (`net.ipv4.ip_forward`; with slashes, where a part has a dot) if it differs. The value before the first change goes into `before`.
 pub fn set(name: &str, value: &str, before: &mut BTreeMap<PathBuf, String>) -> Result<(), SysctlError> {
-    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    let relative = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
+    let path = Path::new("/proc/sys").join(relative);
     let failed = |doing| {
         let path = path.clone();
         move |source| SysctlError { doing, path, source }

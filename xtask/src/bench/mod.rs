@@ -66,6 +66,7 @@ fn cluster(args: &Args) -> Result<Vec<Value>> {
         let seconds = up::run(&up::Args {
             nodes: 1,
             store: Store::Embedded,
+            ip_family: None,
             separate: false,
             dev: false,
             bin_dir: None,

@@ -4,7 +4,7 @@ use super::{
     Spec, Store,
     daemon::{self, Daemon, within},
     network,
-    spec::{API_PORT, CLUSTER_DOMAIN, LOAD_BALANCER_POOL, Place, SERVICE_CIDR},
+    spec::{API_PORT, CLUSTER_DOMAIN, LOAD_BALANCER_POOL, Place, joined},
 };
 use crate::{
     paths,
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use std::{
     ffi::OsString,
     fs,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,12 +30,14 @@ pub(crate) fn data() -> PathBuf {
 
 /// Keys, certificates and kubeconfigs; made once.
 pub(crate) fn init(spec: &Spec, bin: &Path) -> Result<()> {
-    let advertise = spec.advertise_address()?;
+    let mut advertise = spec.advertise_addresses()?;
+    advertise.push(spec.api_address().into());
+    let service_cidr = spec.service_cidr();
     let mut keelson = cmd(
         bin.join("keelson"),
-        ["init", "--service-cidr", SERVICE_CIDR, "--cluster-domain", CLUSTER_DOMAIN],
+        ["init", "--service-cidr", &service_cidr, "--cluster-domain", CLUSTER_DOMAIN],
     );
-    keelson.arg("--data").arg(data()).arg("--advertise").arg(advertise.to_string());
+    keelson.arg("--data").arg(data()).arg("--advertise").arg(joined(&advertise));
     output(&mut keelson)?;
     let kubeconfig = kubeconfig_file();
     if !kubeconfig.exists() {
@@ -74,7 +76,7 @@ pub(crate) fn node_certificate(spec: &Spec, bin: &Path, place: &Place) -> Result
     fs::create_dir_all(&folder)?;
     let mut keelson = cmd(bin.join("keelson"), ["node-serving", "--node", &place.name]);
     keelson.arg("--data").arg(data()).arg("--out").arg(&folder);
-    keelson.arg("--ip").arg(spec.node_address(place.number)?.to_string());
+    keelson.arg("--ip").arg(joined(&spec.node_addresses(place.number)?));
     output(&mut keelson).map(drop)
 }
 
@@ -107,19 +109,17 @@ pub(crate) fn etcd(spec: &Spec) -> Option<Daemon> {
 
 /// The API server, and unless the cluster is to have them apart, controllers and scheduler in its process.
 pub(crate) fn keelson(spec: &Spec, bin: &Path) -> Result<Daemon> {
-    let bind = if spec.is_split() {
-        format!("{}:{API_PORT},127.0.0.1:{API_PORT}", spec.api_address())
-    } else {
-        format!("127.0.0.1:{API_PORT},{}:{API_PORT}", spec.node_address(1)?)
-    };
+    let advertise = spec.advertise_addresses()?;
+    let mut bind: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), spec.api_address().into()];
+    bind.extend(&advertise);
+    bind.sort_unstable();
+    bind.dedup();
+    let bind: Vec<String> = bind.iter().map(|ip| SocketAddr::new(*ip, API_PORT).to_string()).collect();
+    let primary = advertise.first().context("a cluster has an IP family")?.to_string();
     let mut args: Vec<OsString> =
-        ["serve", "--service-cidr", SERVICE_CIDR, "--bind", &bind].map(Into::into).to_vec();
-    args.extend([
-        "--data".into(),
-        data().into(),
-        "--advertise".into(),
-        spec.advertise_address()?.to_string().into(),
-    ]);
+        ["serve", "--bind", &bind.join(","), "--advertise", &primary].map(Into::into).to_vec();
+    args.extend(["--data".into(), data().into()]);
+    args.extend(ranges(spec));
     match spec.store {
         Store::Embedded => args.extend(["--store", "embedded"].map(OsString::from)),
         Store::Etcd => {
@@ -150,7 +150,13 @@ fn controller_flags(spec: &Spec) -> Vec<OsString> {
     let grace = spec.node_grace_s.map(grace).into_iter().flatten();
     // On the wire of several nodes they answer for these.
     let pool = ["--load-balancer-pool", LOAD_BALANCER_POOL].map(OsString::from);
-    grace.chain(pool.into_iter().filter(|_| spec.is_split())).collect()
+    grace.chain(pool.into_iter().filter(|_| spec.has_load_balancer_pool())).collect()
+}
+
+/// What Services and pods have addresses of: the API server is to know the one, the controllers both.
+fn ranges(spec: &Spec) -> [OsString; 4] {
+    let (services, pods) = (spec.service_cidr(), spec.cluster_cidr());
+    ["--service-cidr".into(), services.into(), "--cluster-cidr".into(), pods.into()]
 }
 
 /// A component that may run apart from the API server.
@@ -183,6 +189,7 @@ impl Apart {
         let mut args: Vec<OsString> = ["serve", "--components", self.component].map(Into::into).to_vec();
         // Of the data folder it reads the cluster's CA alone.
         args.extend(["--kubeconfig".into(), kubeconfig.into(), "--data".into(), data().into()]);
+        args.extend(ranges(spec));
         args.extend(controller_flags(spec));
         Ok(Daemon {
             name: format!("keelson-{}", self.component),

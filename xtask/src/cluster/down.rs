@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         restore_sysctls(&spec.folder())?;
     }
     network::remove()?;
-    network::remove_lo_address()?;
+    network::remove_lo_addresses()?;
     cgroup::remove_all()?;
     remove_folder(Path::new(paths::RUN))?;
     if !args.keep_data {
@@ -88,11 +88,7 @@ fn remove_from_the_machine() -> Result<()> {
             deleted?;
         }
     }
-    let dns = super::spec::CLUSTER_DNS;
-    if output(&mut cmd("ip", ["-4", "address", "show", "dev", "lo"]))?.contains(dns) {
-        output(&mut cmd("ip", ["address", "delete", &format!("{dns}/32"), "dev", "lo"]))?;
-    }
-    Ok(())
+    network::remove_from_lo(&super::spec::CLUSTER_DNS)
 }
 
 /// Names of the host ends of pods' veth pairs, which all start alike.
@@ -131,7 +127,10 @@ fn remove_folder(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{build::Profile, cluster::Store};
+    use crate::{
+        build::Profile,
+        cluster::{Store, spec::IpFamily},
+    };
 
     fn of(checkout: &Path) -> Spec {
         Spec {
@@ -139,6 +138,7 @@ mod tests {
             nodes: 1,
             store: Store::Embedded,
             separate: false,
+            ip_family: IpFamily::Dual,
             profile: Profile::Dev,
             bin_dir: None,
             uplink: None,

@@ -5,9 +5,9 @@
 //! Everything is made by "ensure", so that a second `up` is harmless and one after a crash recovers:
 //!
 //! ```text
-//!   host ── keelson0 ══ [keelson-net: bridge] ══ eth0 [keelson-cp: control plane]   172.30.0.2
-//!                                             ══ eth0 [keelson-n1: node]            172.30.0.11
-//!                                             ══ eth0 [keelson-n2: node]            172.30.0.12
+//!   host ── keelson0 ══ [keelson-net: bridge] ══ eth0 [keelson-cp: control plane]   172.30.0.2  fd00:172:30::2
+//!                                             ══ eth0 [keelson-n1: node]            172.30.0.11 fd00:172:30::b
+//!                                             ══ eth0 [keelson-n2: node]            172.30.0.12 fd00:172:30::c
 //! ```
 
 mod cgroup;

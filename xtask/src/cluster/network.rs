@@ -1,14 +1,15 @@
 //! The wires of a cluster of several nodes: namespaces, a bridge, veth pairs.
 
-use super::Spec;
+use super::{Spec, spec::IpFamily};
 use crate::shell::{cmd, output, run, succeeds};
 use anyhow::{Context, Result};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 const FABRIC: &str = "keelson-net";
 const CONTROL_PLANE: &str = "keelson-cp";
 const HOST_LINK: &str = "keelson0";
 const HOST_ADDRESS: &str = "172.30.0.1/24";
+const HOST_ADDRESS6: &str = "fd00:172:30::1/64";
 
 /// The namespace of the control plane, where nodes have their own.
 pub(crate) fn control_plane_netns(spec: &Spec) -> Option<String> {
@@ -29,17 +30,21 @@ pub(crate) fn ensure(spec: &Spec) -> Result<()> {
         ip(&format!("link add {HOST_LINK} type veth peer name host netns {FABRIC}"))?;
         plug("host")?;
         ip(&format!("address add {HOST_ADDRESS} dev {HOST_LINK}"))?;
+        if spec.ip_family != IpFamily::Ipv4 {
+            ip(&format!("address add {HOST_ADDRESS6} dev {HOST_LINK} nodad"))?;
+        }
         ip(&format!("link set {HOST_LINK} up"))?;
     }
-    attach(CONTROL_PLANE, spec.api_address())?;
+    attach(CONTROL_PLANE, spec.api_address(), &spec.advertise_addresses()?)?;
     for number in 1..=spec.nodes {
-        attach(&format!("keelson-n{number}"), spec.node_address(number)?)?;
+        let api_side = Ipv4Addr::from(u32::from(spec.api_address()) + 8 + u32::from(number));
+        attach(&format!("keelson-n{number}"), api_side, &spec.node_addresses(number)?)?;
     }
     Ok(())
 }
 
-/// A namespace with one address on the bridge.
-fn attach(netns: &str, address: Ipv4Addr) -> Result<()> {
+/// A namespace with its addresses on the bridge; `v4` is there in any case, for the API server is reached by IPv4.
+fn attach(netns: &str, v4: Ipv4Addr, addresses: &[IpAddr]) -> Result<()> {
     if netns_exists(netns) {
         return Ok(());
     }
@@ -47,7 +52,10 @@ fn attach(netns: &str, address: Ipv4Addr) -> Result<()> {
     let port = netns.trim_start_matches("keelson-");
     ip_in(FABRIC, &format!("link add {port} type veth peer name eth0 netns {netns}"))?;
     plug(port)?;
-    ip_in(netns, &format!("address add {address}/24 dev eth0"))?;
+    ip_in(netns, &format!("address add {v4}/24 dev eth0"))?;
+    for address in addresses.iter().filter(|address| address.is_ipv6()) {
+        ip_in(netns, &format!("address add {address}/64 dev eth0 nodad"))?;
+    }
     // No default route: nothing that a test does can leave these namespaces.
     ip_in(netns, "link set eth0 up")
 }
@@ -81,29 +89,70 @@ pub(crate) fn remove() -> Result<()> {
 
 /// The address by which this machine is known to its network, else an address of ours on `lo`.
 pub(crate) fn host_address() -> Result<Ipv4Addr> {
-    // Connecting a UDP socket sends nothing; it makes the kernel choose the source address of its default route.
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("opening a UDP socket")?;
-    let routed = socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).and_then(|()| socket.local_addr());
-    match routed.map(|address| address.ip()) {
-        Ok(IpAddr::V4(address)) if !address.is_loopback() && !address.is_unspecified() => Ok(address),
-        _ => {
-            if !output(&mut cmd("ip", ["-4", "address", "show", "dev", "lo"]))?.contains(LO_ADDRESS) {
-                ip(&format!("address add {LO_ADDRESS}/32 dev lo"))?;
-            }
-            Ok(LO_ADDRESS.parse()?)
-        }
+    match source_towards(Ipv4Addr::new(198, 51, 100, 1).into())? {
+        Some(IpAddr::V4(address)) => Ok(address),
+        _ => on_lo("-4", LO_ADDRESS, 32),
     }
+}
+
+/// The same for IPv6.
+pub(crate) fn host_address6() -> Result<Ipv6Addr> {
+    match source_towards(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())? {
+        Some(IpAddr::V6(address)) => Ok(address),
+        _ => on_lo("-6", LO_ADDRESS6, 128),
+    }
+}
+
+/// Whether links of this machine can have IPv6 addresses.
+pub(crate) fn has_ipv6() -> bool {
+    let disabled = |of: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6"));
+    ["all", "lo"].iter().all(|of| disabled(of).is_ok_and(|text| text.trim() == "0"))
+}
+
+/// The source address that the kernel chooses towards another; None without a route, or if it is a loopback one.
+fn source_towards(other: IpAddr) -> Result<Option<IpAddr>> {
+    let any: IpAddr =
+        if other.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Connecting a UDP socket sends nothing.
+    let socket = UdpSocket::bind((any, 0)).context("opening a UDP socket")?;
+    let routed = socket.connect((other, 9)).and_then(|()| socket.local_addr());
+    Ok(routed.ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified()))
 }
 
 /// Used on a machine without any network.
 const LO_ADDRESS: &str = "172.30.0.11";
+const LO_ADDRESS6: &str = "fd00:172:30::b";
 
-/// Takes the address of a machine without network away again.
-pub(crate) fn remove_lo_address() -> Result<()> {
-    if output(&mut cmd("ip", ["-4", "address", "show", "dev", "lo"]))?.contains(LO_ADDRESS) {
-        ip(&format!("address delete {LO_ADDRESS}/32 dev lo"))?;
+fn on_lo<A>(family: &str, address: &str, prefix: u8) -> Result<A>
+where
+    A: std::str::FromStr,
+    A::Err: std::error::Error + Send + Sync + 'static,
+{
+    if !lo_has(family, address)? {
+        ip(&format!("{family} address add {address}/{prefix} dev lo"))?;
+    }
+    Ok(address.parse()?)
+}
+
+fn lo_has(family: &str, address: &str) -> Result<bool> {
+    let shown = output(&mut cmd("ip", [family, "-o", "address", "show", "dev", "lo"]))?;
+    Ok(shown.split_whitespace().any(|word| word.split('/').next() == Some(address)))
+}
+
+/// Takes addresses of ours off `lo`, those that are there.
+pub(crate) fn remove_from_lo(addresses: &[&str]) -> Result<()> {
+    for address in addresses {
+        let (family, prefix) = if address.contains(':') { ("-6", 128) } else { ("-4", 32) };
+        if lo_has(family, address)? {
+            ip(&format!("{family} address delete {address}/{prefix} dev lo"))?;
+        }
     }
     Ok(())
+}
+
+/// Takes the addresses of a machine without network away again.
+pub(crate) fn remove_lo_addresses() -> Result<()> {
+    remove_from_lo(&[LO_ADDRESS, LO_ADDRESS6])
 }
 
 fn ip(words: &str) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{
     Spec, cgroup,
     control_plane::{kubeconfig_for, node_certificate},
     daemon::Daemon,
-    spec::{CLUSTER_CIDR, CLUSTER_DNS, CLUSTER_DOMAIN, NODES_CIDR, Place, SERVICE_CIDR},
+    spec::{CLUSTER_DOMAIN, Place, joined},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -55,10 +55,9 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     flag("cgroup-root", &attach_point(spec, place)?);
     flag("cgroup-parent", &format!("/keelson/{}", place.name));
     flag("bpffs", &BPFFS);
-    flag("pod-cidr", &Spec::pod_cidr(place.number));
-    flag("node-ip", &spec.node_address(place.number)?.to_string());
-    flag("service-cidr", &SERVICE_CIDR);
-    flag("cluster-dns", &CLUSTER_DNS);
+    flag("node-ip", &joined(&spec.node_addresses(place.number)?));
+    flag("service-cidr", &spec.service_cidr());
+    flag("cluster-dns", &spec.cluster_dns());
     flag("cluster-domain", &CLUSTER_DOMAIN);
     flag("cni-bin-dir", &place.run().join("cni/bin"));
     flag("cni-conf-dir", &place.run().join("cni/conf"));
@@ -69,10 +68,10 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     let uplink = if spec.is_split() { Some("eth0") } else { spec.uplink.as_deref() };
     if let Some(uplink) = uplink {
         flag("uplink", &uplink);
-        flag("cluster-cidr", &CLUSTER_CIDR);
+        flag("cluster-cidr", &spec.cluster_cidr());
     }
     if spec.is_split() {
-        flag("non-masquerade-cidr", &NODES_CIDR);
+        flag("non-masquerade-cidr", &spec.nodes_cidr());
     }
     flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));
     if spec.is_split() {
@@ -89,8 +88,8 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
 }
 
 /// Node-local DNS: a process of its own, so that it outlives the daemon.
-pub(crate) fn dns(bin: &Path, place: &Place) -> Daemon {
-    let args = ["dns", "--listen", CLUSTER_DNS, "--cluster-domain", CLUSTER_DOMAIN, "--kubeconfig"];
+pub(crate) fn dns(spec: &Spec, bin: &Path, place: &Place) -> Daemon {
+    let args = ["dns", "--listen", spec.cluster_dns(), "--cluster-domain", CLUSTER_DOMAIN, "--kubeconfig"];
     Daemon {
         name: format!("{}-dns", place.name),
         cgroup: format!("{}/daemons", place.name),

@@ -2,7 +2,10 @@
 
 use crate::{build::Profile, paths};
 use anyhow::{Context, Result, bail};
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
 
 /// Where the API server keeps objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -12,6 +15,34 @@ pub(crate) enum Store {
     Embedded,
     /// In an etcd of the distribution, one plain member.
     Etcd,
+}
+
+/// Which IP families pods, nodes and Services have addresses of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IpFamily {
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+    /// Both, IPv4 first.
+    Dual,
+}
+
+impl IpFamily {
+    /// What of a pair of an IPv4 and an IPv6 thing there is, the primary one first.
+    fn of<T>(self, v4: T, v6: T) -> Vec<T> {
+        match self {
+            IpFamily::Ipv4 => vec![v4],
+            IpFamily::Ipv6 => vec![v6],
+            IpFamily::Dual => vec![v4, v6],
+        }
+    }
+
+    /// A cluster of before there was a choice.
+    fn of_old() -> IpFamily {
+        IpFamily::Ipv4
+    }
 }
 
 /// The cluster that `up` was asked for.
@@ -24,6 +55,8 @@ pub(crate) struct Spec {
     /// Whether API server, controllers and scheduler are a process each.
     #[serde(default)]
     pub(crate) separate: bool,
+    #[serde(default = "IpFamily::of_old")]
+    pub(crate) ip_family: IpFamily,
     pub(crate) profile: Profile,
     /// The folder that the binaries are taken from, if they are not built by `up`.
     #[serde(default)]
@@ -36,14 +69,13 @@ pub(crate) struct Spec {
     pub(crate) toleration_s: Option<u32>,
 }
 
-pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
-/// Addresses of all pods, a part of which each node has.
-pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
-/// Addresses of several nodes.
-pub(crate) const NODES_CIDR: &str = "172.30.0.0/24";
 /// Addresses for Services of type LoadBalancer on the wire of several nodes, none of which has one of them.
 pub(crate) const LOAD_BALANCER_POOL: &str = "172.30.0.224/28";
-pub(crate) const CLUSTER_DNS: &str = "10.96.0.10";
+/// Addresses of Services, by family.
+const SERVICE_CIDR: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
+/// Addresses of all pods, a part of which the control plane gives each node.
+const CLUSTER_CIDR: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/56"];
+pub(crate) const CLUSTER_DNS: [&str; 2] = ["10.96.0.10", "fd00:10:96::a"];
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 pub(crate) const API_PORT: u16 = 6443;
 
@@ -61,11 +93,16 @@ impl Spec {
         self.nodes > 1
     }
 
+    /// Whether the nodes answer for [`LOAD_BALANCER_POOL`] on their wire.
+    pub(crate) fn has_load_balancer_pool(&self) -> bool {
+        self.is_split() && self.ip_family != IpFamily::Ipv6
+    }
+
     pub(crate) fn node_names(&self) -> impl Iterator<Item = String> + use<> {
         (1..=self.nodes).map(|number| format!("n{number}"))
     }
 
-    /// Where clients and nodes reach the API server.
+    /// Where clients and nodes reach the API server: by IPv4 whatever the cluster's own families are.
     pub(crate) fn api_address(&self) -> Ipv4Addr {
         if self.is_split() { Ipv4Addr::new(172, 30, 0, 2) } else { Ipv4Addr::LOCALHOST }
     }
@@ -74,21 +111,58 @@ impl Spec {
         format!("https://{}:{API_PORT}", self.api_address())
     }
 
-    pub(crate) fn node_address(&self, number: u8) -> Result<Ipv4Addr> {
+    /// A node's addresses, the primary one first.
+    pub(crate) fn node_addresses(&self, number: u8) -> Result<Vec<IpAddr>> {
         if self.is_split() {
-            Ok(Ipv4Addr::new(172, 30, 0, 10 + number))
-        } else {
-            super::network::host_address()
+            return Ok(self.wire_addresses(10 + u16::from(number)));
         }
+        use super::network::{host_address, host_address6};
+        Ok(match self.ip_family {
+            IpFamily::Ipv4 => vec![host_address()?.into()],
+            IpFamily::Ipv6 => vec![host_address6()?.into()],
+            IpFamily::Dual => vec![host_address()?.into(), host_address6()?.into()],
+        })
     }
 
-    /// The control plane's address as pods reach it, through Service default/kubernetes: never loopback.
-    pub(crate) fn advertise_address(&self) -> Result<Ipv4Addr> {
-        if self.is_split() { Ok(self.api_address()) } else { self.node_address(1) }
+    /// Addresses on the wire of a cluster of several nodes; the primary one first.
+    fn wire_addresses(&self, number: u16) -> Vec<IpAddr> {
+        let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 0)) + u32::from(number));
+        self.ip_family.of(v4.into(), Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, number).into())
     }
 
-    pub(crate) fn pod_cidr(number: u8) -> String {
-        format!("10.244.{number}.0/24")
+    /// The control plane's addresses as pods reach it, the first through Service default/kubernetes: never loopback.
+    pub(crate) fn advertise_addresses(&self) -> Result<Vec<IpAddr>> {
+        if self.is_split() { Ok(self.wire_addresses(2)) } else { self.node_addresses(1) }
+    }
+
+    /// Ranges of Service addresses, the primary one first, as flags have them.
+    pub(crate) fn service_cidr(&self) -> String {
+        self.of_families(SERVICE_CIDR).join(",")
+    }
+
+    /// Ranges of pods' addresses, the same way.
+    pub(crate) fn cluster_cidr(&self) -> String {
+        self.of_families(CLUSTER_CIDR).join(",")
+    }
+
+    /// Ranges of the addresses of several nodes, the same way: all of the wire's but the first eight, among them those of the
+    /// control plane and the machine, which have no way to pods and must see nodes instead.
+    pub(crate) fn nodes_cidr(&self) -> String {
+        let ranges = (3..8).flat_map(|bits| {
+            let prefix = move |address: &IpAddr| if address.is_ipv4() { 32 - bits } else { 128 - bits };
+            let addresses = self.wire_addresses(1 << bits).into_iter();
+            addresses.map(move |address| format!("{address}/{}", prefix(&address)))
+        });
+        ranges.collect::<Vec<_>>().join(",")
+    }
+
+    /// The address of the cluster's DNS, of the primary family: what pods of either ask, they can all reach.
+    pub(crate) fn cluster_dns(&self) -> &'static str {
+        self.of_families(CLUSTER_DNS)[0]
+    }
+
+    fn of_families(&self, [v4, v6]: [&'static str; 2]) -> Vec<&'static str> {
+        self.ip_family.of(v4, v6)
     }
 
     fn file() -> PathBuf {
@@ -117,10 +191,11 @@ impl Spec {
             && !same(&other)
         {
             bail!(
-                "another cluster is up on this machine ({} node(s), store {:?}, {}, {:?} build, checkout {}): \
-                 run `cargo xtask down` first",
+                "another cluster is up on this machine ({} node(s), store {:?}, IP family {:?}, {}, {:?} build, \
+                 checkout {}): run `cargo xtask down` first",
                 other.nodes,
                 other.store,
+                other.ip_family,
                 if other.separate { "separate components" } else { "one control plane process" },
                 other.profile,
                 other.checkout.display()
@@ -129,6 +204,11 @@ impl Spec {
         std::fs::create_dir_all(paths::RUN).context("making /run/keelson")?;
         Ok(std::fs::write(Self::file(), serde_json::to_vec_pretty(self)?)?)
     }
+}
+
+/// Addresses as a flag has them.
+pub(crate) fn joined(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// A node's place in the local cluster.
@@ -165,5 +245,30 @@ impl Place {
 
     pub(crate) fn containerd_socket(&self) -> PathBuf {
         self.run().join("containerd.sock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_have_all_ranges_of_the_wire_but_the_first() {
+        let spec = Spec {
+            checkout: PathBuf::new(),
+            nodes: 2,
+            store: Store::Embedded,
+            separate: false,
+            ip_family: IpFamily::Dual,
+            profile: Profile::Dev,
+            bin_dir: None,
+            uplink: None,
+            node_grace_s: None,
+            toleration_s: None,
+        };
+        let ranges = spec.nodes_cidr();
+        assert!(ranges.starts_with("172.30.0.8/29,fd00:172:30::8/125,172.30.0.16/28,"), "{ranges}");
+        assert!(ranges.ends_with("172.30.0.128/25,fd00:172:30::80/121"), "{ranges}");
+        assert_eq!(joined(&spec.node_addresses(1).unwrap()), "172.30.0.11,fd00:172:30::b");
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Spec, Store, containerd, control_plane,
     daemon::Daemon,
     netfilter, network, node,
-    spec::{NODES_MAX, Place},
+    spec::{IpFamily, NODES_MAX, Place},
 };
 use crate::{
     build::{self, Profile},
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Run API server, controllers and scheduler as a process each, which speak TLS with kubeconfigs of their own
     #[arg(long)]
     pub(crate) separate: bool,
+    /// Addresses of pods, nodes and Services [default: both families, IPv4 alone on a machine without IPv6]
+    #[arg(long, value_enum)]
+    pub(crate) ip_family: Option<IpFamily>,
     /// Build without optimisation: quicker to build, slower to run
     #[arg(long)]
     pub(crate) dev: bool,
@@ -56,6 +59,11 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
         nodes: args.nodes,
         store: args.store,
         separate: args.separate,
+        ip_family: args.ip_family.unwrap_or(if network::has_ipv6() {
+            IpFamily::Dual
+        } else {
+            IpFamily::Ipv4
+        }),
         profile: if args.dev { Profile::Dev } else { Profile::Release },
         bin_dir: args.bin_dir.as_deref().map(binaries_in).transpose()?,
         uplink: args.uplink.clone(),
@@ -166,7 +174,7 @@ fn start_node(
 ) -> Result<()> {
     containerd::wait_and_import(place, containerd, archives)?;
     node::daemon(spec, bin, place)?.ensure()?;
-    node::dns(bin, place).ensure()
+    node::dns(spec, bin, place).ensure()
 }
 
 /// Pins need the bpf file system; most distributions mount it, containers of build systems often do not.

@@ -100,6 +100,7 @@ fn on_cluster(args: &Args, built: &Built, separate: bool, tests: impl FnOnce() -
     let cluster = up::Args {
         nodes: 3,
         store: Store::Embedded,
+        ip_family: None,
         separate,
         dev: true,
         bin_dir: Some(built.folder.clone()),

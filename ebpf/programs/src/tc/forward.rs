@@ -1,15 +1,16 @@
 //! The last step: a packet is written as it goes on, and sent the shortest way.
 //!
-//! To a pod of this node straight into its link (`bpf_redirect_peer`, past the host's end and its programs); elsewhere
+//! To a pod of this node straight into its link (`bpf_redirect_peer`, past the host's end, its programs and its queue, unless
+//! the pod is shaped); elsewhere
 //! straight to the uplink, if that is where the route leads; else up to the node's own stack.
 
 use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour, bpf_redir_neigh__bindgen_ty_1},
-    helpers::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer},
+    helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
 };
 use keelson_ebpf_common::{
     drop::Reason,
-    packet::{Endpoint, Tuple},
+    packet::{Endpoint, Tuple, endpoint_flag},
 };
 
 use crate::{
@@ -74,8 +75,11 @@ impl<I: Ip> Packet<'_, I> {
 
     #[inline(always)]
     fn into_pod(self, to: &Endpoint) -> i32 {
-        let (ifindex, mac, host_mac) = (to.ifindex, to.mac, to.host_mac);
+        let (ifindex, mac, host_mac, flags) = (to.ifindex, to.mac, to.host_mac, to.flags);
         match self.write(Hop { counted: true, macs: Some((mac, host_mac)) }) {
+            // Sent by the host's end: its queue is what bounds the rate.
+            // SAFETY: takes no pointer.
+            Ok(()) if flags & endpoint_flag::SHAPED != 0 => unsafe { bpf_redirect(ifindex, 0) as i32 },
             // SAFETY: takes no pointer.
             Ok(()) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
             Err(reason) => skb::drop(reason),

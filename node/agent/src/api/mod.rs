@@ -8,6 +8,8 @@ mod metrics;
 mod streams;
 mod tls;
 
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -43,11 +45,20 @@ pub(crate) async fn start(
 ) -> anyhow::Result<JoinHandle<()>> {
     let acceptor = tls::acceptor(&args.tls_cert, &args.tls_key, &args.client_ca)?;
     // On every address: in its namespace the node has no other use for the port.
-    let listener = TcpListener::bind(("0.0.0.0", args.api_port))
-        .await
-        .with_context(|| format!("listening on port {}", args.api_port))?;
+    let listener =
+        listen(args.api_port).await.with_context(|| format!("listening on port {}", args.api_port))?;
     let router = router(Arc::new(kubelet), observer);
     Ok(tokio::spawn(accept(listener, acceptor, router, shutdown)))
+}
+
+/// IPv6's wildcard takes both families, unless the host has no IPv6.
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::AddrNotAvailable) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        other => other,
+    }
 }
 
 fn router(kubelet: Arc<Kubelet>, observer: Option<Observer>) -> Router {

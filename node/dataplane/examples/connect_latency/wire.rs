@@ -13,6 +13,7 @@ use std::{
     str::FromStr,
 };
 
+use keelson_cni::bandwidth::Bandwidth;
 use keelson_cni::link::{PodLink, plan_add};
 use keelson_sys::{
     net::{Netlink, Netns, Network},
@@ -130,8 +131,9 @@ fn pods() -> Result<Wire> {
                 sandbox: address.to_string(),
                 netns: space.path(),
                 interface: "eth0".into(),
-                address,
+                addresses: vec![address.into()],
                 mtu: MTU,
+                bandwidth: Bandwidth::default(),
             };
             let (on_node, in_pod) = plan_add(&link);
             netlink.apply(&Netns::Own, &on_node).await?;

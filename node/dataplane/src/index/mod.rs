@@ -18,6 +18,7 @@ use std::{
 pub(crate) use changes::{Changes, Notice, Subject};
 use changes::{NOT_PROGRAMMED, Planned, words};
 use claims::{Claim, Claimed, Claims};
+use ipnet::IpNet;
 use kube::{Resource, runtime::watcher};
 use listing::Listing;
 
@@ -49,6 +50,8 @@ pub(crate) enum Seen {
 pub(crate) struct Index {
     name: Box<str>,
     node: Node,
+    /// Clients that are known without the Node object.
+    given_clients: Vec<IpNet>,
     eligible: bool,
     /// Nodes that may answer for load balancers' addresses, as far as nodes are watched.
     announcers: BTreeSet<Box<str>>,
@@ -82,10 +85,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Of a node by its name. Its pods are waited for only if they are to have host ports.
+    /// Of a node by its name; its `clients` are those that are known without the Node object. Its pods are waited for only if
+    /// they are to have host ports.
     pub(crate) fn new(name: &str, node: Node, host_ports: bool) -> Self {
         Self {
             name: name.into(),
+            given_clients: node.clients.clone(),
             node,
             eligible: true,
             announcers: BTreeSet::new(),
@@ -220,7 +225,8 @@ impl Index {
         };
         if *name == *self.name {
             self.eligible = view.eligible;
-            self.apply_node(Node { zone: view.zone, ..self.node.clone() });
+            let clients = self.given_clients.iter().copied().chain(view.pod_cidrs).collect();
+            self.apply_node(Node { zone: view.zone, clients, ..self.node.clone() });
         }
     }
 

@@ -1,5 +1,6 @@
 //! The node's own Node object: where it is, and whether it is about to go.
 
+use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
@@ -19,6 +20,8 @@ pub(crate) struct NodeObject {
 #[serde(default)]
 struct NodeSpec {
     taints: Option<Vec<Taint>>,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,6 +53,8 @@ pub(crate) struct NodeView {
     pub(crate) eligible: bool,
     /// May answer for load balancers' addresses: eligible, Ready, and not excluded.
     pub(crate) announces: bool,
+    /// The ranges of its pods.
+    pub(crate) pod_cidrs: Vec<IpNet>,
 }
 
 /// Label of a node that load balancers leave out (`v1.LabelNodeExcludeBalancers`).
@@ -62,7 +67,7 @@ const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 /// No object yet: a node that starts is eligible, as for kube-proxy.
 impl Default for NodeView {
     fn default() -> Self {
-        Self { zone: None, eligible: true, announces: false }
+        Self { zone: None, eligible: true, announces: false, pod_cidrs: Vec::new() }
     }
 }
 
@@ -75,7 +80,9 @@ impl NodeObject {
         let mut conditions = self.status.conditions.iter().flatten();
         let ready = conditions.any(|c| c.kind == "Ready" && c.status == "True");
         let eligible = !going && self.metadata.deletion_timestamp.is_none();
+        let pod_cidrs = self.spec.pod_cidrs.iter().flatten().filter_map(|text| text.parse().ok());
         NodeView {
+            pod_cidrs: pod_cidrs.collect(),
             zone: zone.map(|zone| zone.as_str().into()),
             eligible,
             announces: eligible && ready && !excluded,

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use keelson_ebpf_common::{layout, net::Address6, packet::Endpoint};
+use keelson_ebpf_common::{
+    layout,
+    net::Address6,
+    packet::{Endpoint, endpoint_flag},
+};
 use keelson_sys::bpf::Map;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -20,6 +24,8 @@ pub struct PodEndpoint {
     pub mac: [u8; 6],
     /// Hardware address of the host's end.
     pub host_mac: [u8; 6],
+    /// The host's end bounds the rate of what comes to it.
+    pub shaped: bool,
 }
 
 /// The map.
@@ -33,12 +39,13 @@ impl Endpoints {
 
     /// The node's own addresses, which its stack takes.
     pub(super) fn put_node(&self, addresses: &[IpAddr]) -> Result<(), Error> {
-        let node = Endpoint { ifindex: Endpoint::NODE, mac: [0; 6], host_mac: [0; 6] };
+        let node = Endpoint { ifindex: Endpoint::NODE, mac: [0; 6], host_mac: [0; 6], flags: 0 };
         addresses.iter().try_for_each(|address| self.write(*address, node))
     }
 
     pub(super) fn put(&self, pod: &PodEndpoint, ifindex: u32) -> Result<(), Error> {
-        self.write(pod.address, Endpoint { ifindex, mac: pod.mac, host_mac: pod.host_mac })
+        let flags = if pod.shaped { endpoint_flag::SHAPED } else { 0 };
+        self.write(pod.address, Endpoint { ifindex, mac: pod.mac, host_mac: pod.host_mac, flags })
     }
 
     fn write(&self, address: IpAddr, endpoint: Endpoint) -> Result<(), Error> {

@@ -150,7 +150,13 @@ impl Drop for Lab {
 }
 
 pub(crate) fn pod(address: &str, link: &str) -> PodEndpoint {
-    PodEndpoint { address: address.parse().unwrap(), link: link.into(), mac: POD_MAC, host_mac: HOST_MAC }
+    PodEndpoint {
+        address: address.parse().unwrap(),
+        link: link.into(),
+        mac: POD_MAC,
+        host_mac: HOST_MAC,
+        shaped: false,
+    }
 }
 
 fn wires() {

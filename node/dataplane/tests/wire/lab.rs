@@ -334,6 +334,7 @@ fn pod(address: &str, link: &str) -> PodEndpoint {
         link: link.into(),
         mac: mac(address),
         host_mac: HOST_MAC,
+        shaped: false,
     }
 }
 

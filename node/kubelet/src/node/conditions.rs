@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::NodeCondition;
 use keelson_sys::host;
 
 use super::{MEMORY_RESERVED_BYTES, condition, facts};
-use crate::context::Context;
+use crate::context::{Context, NetworkState};
 
 /// Process ids that must be left.
 const PIDS_LEFT_MIN: u64 = 1000;
@@ -21,7 +21,8 @@ pub(super) async fn conditions(ctx: &Context) -> Vec<NodeCondition> {
     let pressure = |kind, short, bad, good, bad_text, good_text| {
         if short { condition(kind, true, bad, bad_text) } else { condition(kind, false, good, good_text) }
     };
-    vec![
+    let network = ctx.network.as_ref().map(|state| state.borrow().clone());
+    let mut conditions = vec![
         pressure(
             "MemoryPressure",
             memory_short,
@@ -46,11 +47,23 @@ pub(super) async fn conditions(ctx: &Context) -> Vec<NodeCondition> {
             "kubelet has insufficient PID available",
             "kubelet has sufficient PID available",
         ),
-        ready(ctx).await,
-    ]
+        ready(ctx, network.as_ref()).await,
+    ];
+    conditions.extend(network.as_ref().map(network_unavailable));
+    conditions
 }
 
-async fn ready(ctx: &Context) -> NodeCondition {
+/// As the routes' controllers and network providers of other clusters write it.
+fn network_unavailable(network: &NetworkState) -> NodeCondition {
+    match network {
+        NetworkState::Ready => {
+            condition("NetworkUnavailable", false, "PodNetworkReady", "pods get addresses and routes")
+        }
+        NetworkState::NotReady { reason, message } => condition("NetworkUnavailable", true, reason, message),
+    }
+}
+
+async fn ready(ctx: &Context, network: Option<&NetworkState>) -> NodeCondition {
     let problem = match ctx.runtime.conditions().await {
         Err(error) => Some(format!("container runtime is down: {error}")),
         Ok(found) => {
@@ -61,6 +74,8 @@ async fn ready(ctx: &Context) -> NodeCondition {
             };
             if missing("RuntimeReady") {
                 Some(format!("container runtime is not ready: {}", text("RuntimeReady")))
+            } else if let Some(NetworkState::NotReady { message, .. }) = network {
+                Some(format!("container runtime network not ready: {message}"))
             } else if missing("NetworkReady") {
                 Some(format!("container runtime network not ready: {}", text("NetworkReady")))
             } else {

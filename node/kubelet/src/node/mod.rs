@@ -23,7 +23,8 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
 use crate::config::{Config, VERSION};
-use crate::context::{Capacity, Context};
+use crate::context::{Capacity, Context, NetworkState};
+use crate::patch::replace_whole;
 
 pub(crate) use facts::capacity;
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     tokio::join!(lease::renew(&ctx), own::follow(&ctx, seen_in), report(&ctx, &info, seen));
 }
 
-/// Creates the Node, or brings labels and podCIDR of the one that is there up to date.
+/// Creates the Node, or brings the labels of the one that is there up to date.
 async fn register(ctx: &Context, info: &NodeSystemInfo) {
     let api: Api<Node> = Api::all(ctx.client.clone());
     let name = &ctx.config.node_name;
@@ -56,8 +57,8 @@ async fn register(ctx: &Context, info: &NodeSystemInfo) {
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
-            pod_cidr: Some(ctx.config.pod_cidr.clone()),
-            pod_cidrs: Some(vec![ctx.config.pod_cidr.clone()]),
+            pod_cidr: ctx.config.pod_cidrs.first().cloned(),
+            pod_cidrs: (!ctx.config.pod_cidrs.is_empty()).then(|| ctx.config.pod_cidrs.clone()),
             ..NodeSpec::default()
         }),
         status: Some(status(ctx, info, conditions)),
@@ -99,6 +100,7 @@ async fn report(ctx: &Context, info: &NodeSystemInfo, mut seen: watch::Receiver<
     let api: Api<Node> = Api::all(ctx.client.clone());
     let mut written: Option<(Instant, Vec<NodeCondition>)> = None;
     let mut was_ready = false;
+    let mut network = ctx.network.clone();
     loop {
         let mut fresh = conditions::conditions(ctx).await;
         let changed = match &written {
@@ -126,12 +128,30 @@ async fn report(ctx: &Context, info: &NodeSystemInfo, mut seen: watch::Receiver<
         }
         let pause = if was_ready { LOOK } else { LOOK_AT_START };
         // The sender lives as long as this: an error cannot come.
-        let _ = tokio::time::timeout(pause, seen.changed()).await;
+        tokio::select! {
+            _ = tokio::time::sleep(pause) => {}
+            _ = seen.changed() => {}
+            () = network_changed(&mut network) => {}
+        }
+    }
+}
+
+/// Returns when the network's state is another one; never, where there is nobody to say so any more.
+async fn network_changed(network: &mut Option<watch::Receiver<NetworkState>>) {
+    let told = match network {
+        Some(state) => state.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
     }
 }
 
 fn patch(status: &NodeStatus) -> Value {
-    json!({ "status": status })
+    let mut patch = json!({ "status": status });
+    // Merged by their types, two InternalIPs would become one.
+    replace_whole(&mut patch["status"]["addresses"]);
+    patch
 }
 
 fn status(ctx: &Context, info: &NodeSystemInfo, conditions: Vec<NodeCondition>) -> NodeStatus {

@@ -10,7 +10,7 @@ use crate::container::resources::{pod_cgroup, pod_limits};
 use crate::context::Context;
 use crate::machine::{Event, SandboxInfo};
 use crate::pod::Stored;
-use crate::sandbox::sandbox_config;
+use crate::sandbox::{check_bandwidth, sandbox_config};
 
 /// Pause between two tries of a step that must succeed in the end.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -68,7 +68,11 @@ impl Worker {
 }
 
 async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxInfo, String> {
-    let spec = stored.spec();
+    let pod = stored.pod();
+    let spec = pod.spec.unwrap_or_default();
+    if spec.host_network != Some(true) {
+        check_bandwidth(&pod.metadata.annotations.unwrap_or_default())?;
+    }
     let cgroup = pod_cgroup(&ctx.config, stored.qos, &stored.uid);
     ctx.cgroups
         .create(&cgroup, &pod_limits(stored))
@@ -83,7 +87,7 @@ async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxI
         let status = ctx.runtime.sandbox_status(&id).await.map_err(|e| e.to_string())?;
         let network = status.network.unwrap_or_default();
         let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
-        ips = all.filter(|ip| !ip.is_empty()).collect();
+        ips = primary_first(all.filter(|ip| !ip.is_empty()), &ctx.config.node_ips);
     }
     Ok(SandboxInfo { id, ips, attempt })
 }
@@ -106,5 +110,40 @@ where
         tracing::warn!(pod = %stored.name, namespace = %stored.namespace, %error, retry_in = ?pause, "cannot {what}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
+    }
+}
+
+/// A pod's addresses as the API shows them: one of each family, that of the node's primary address first
+/// (<https://kubernetes.io/docs/concepts/services-networking/dual-stack/>); the runtime has an order of its own.
+fn primary_first(ips: impl Iterator<Item = String>, node_ips: &[String]) -> Vec<String> {
+    let is_v6 = |ip: &str| ip.contains(':');
+    let mut found: Vec<String> = Vec::new();
+    for ip in ips {
+        if !found.iter().any(|other| is_v6(other) == is_v6(&ip)) {
+            found.push(ip);
+        }
+    }
+    let primary = node_ips.first().is_some_and(|ip| is_v6(ip));
+    found.sort_by_key(|ip| is_v6(ip) != primary);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_of_the_nodes_primary_address_comes_first() {
+        let rows: [(&[&str], &[&str], &[&str]); 5] = [
+            (&["10.244.1.2", "fd00::2"], &["192.0.2.1", "2001:db8::1"], &["10.244.1.2", "fd00::2"]),
+            (&["10.244.1.2", "fd00::2"], &["2001:db8::1", "192.0.2.1"], &["fd00::2", "10.244.1.2"]),
+            (&["fd00::2"], &["192.0.2.1"], &["fd00::2"]),
+            (&["10.244.1.2", "10.244.1.3", "fd00::2", "fd00::3"], &["192.0.2.1"], &["10.244.1.2", "fd00::2"]),
+            (&[], &["192.0.2.1"], &[]),
+        ];
+        for (ips, node, expected) in rows {
+            let owned = |list: &[&str]| list.iter().map(|ip| ip.to_string()).collect::<Vec<_>>();
+            assert_eq!(primary_first(owned(ips).into_iter(), &owned(node)), owned(expected));
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::Message;
 use crate::context::Context;
 use crate::machine::status::{Facts, pod_status};
 use crate::machine::{Machine, Stage};
+use crate::patch::replace_whole;
 use crate::pod::Stored;
 
 /// Pause after a failed write, doubled up to the second.
@@ -136,9 +137,15 @@ fn is_ours(kind: &str) -> bool {
 }
 
 /// Patches the status of exactly this pod. `false`: it is gone. A null status writes nothing.
-pub(super) async fn write(api: &Api<Pod>, stored: &Stored, status: Value) -> kube::Result<bool> {
+pub(super) async fn write(api: &Api<Pod>, stored: &Stored, mut status: Value) -> kube::Result<bool> {
     if status.is_null() {
         return Ok(true);
+    }
+    // Merged by address, those of an earlier sandbox would stay.
+    for list in ["podIPs", "hostIPs"] {
+        if let Some(list) = status.get_mut(list) {
+            replace_whole(list);
+        }
     }
     // The uid is a precondition: another pod of the same name is not touched.
     let patch = json!({ "metadata": { "uid": stored.uid }, "status": status });

@@ -108,6 +108,7 @@ async fn a_real_container_runs_restarts_and_leaves_nothing_behind() {
         runtime: Arc::clone(&runtime),
         events,
         drain: Arc::new(NoDrain),
+        network: None,
         mounts: Arc::new(KernelMounts),
         cgroups: Arc::new(Hierarchies::read().unwrap()),
     };

@@ -6,13 +6,13 @@ use std::time::Duration;
 use base64::Engine;
 
 use crate::support::{Api, condition, container};
-use keelson_kubelet::{Config, Kubelet, NoDrain, Parts};
+use keelson_kubelet::{Config, Kubelet, NetworkState, NoDrain, Parts};
 use keelson_runtime::fake::FakeRuntime;
 use keelson_runtime::{Runtime, RuntimeEvent};
 use keelson_sys::cgroups::RecordedCgroups;
 use keelson_sys::mounts::RecordedMounts;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 struct Node {
     api: Api,
@@ -25,8 +25,8 @@ pub(crate) fn config(root: &std::path::Path) -> Config {
     Config {
         node_name: "node-1".into(),
         root: root.to_owned(),
-        node_ips: vec!["192.0.2.10".into()],
-        pod_cidr: "10.244.0.0/24".into(),
+        node_ips: vec!["192.0.2.10".into(), "2001:db8::10".into()],
+        pod_cidrs: vec!["10.244.0.0/24".into()],
         cgroup_parent: "/".into(),
         cluster_dns: vec!["10.96.0.10".into()],
         cluster_domain: "cluster.local".into(),
@@ -41,15 +41,19 @@ async fn start(
     events: mpsc::Receiver<RuntimeEvent>,
     root: &std::path::Path,
 ) -> Kubelet {
-    let parts = Parts {
+    keelson_kubelet::start(config(root), parts(api, runtime, events)).await.unwrap()
+}
+
+fn parts(api: &Api, runtime: &Arc<FakeRuntime>, events: mpsc::Receiver<RuntimeEvent>) -> Parts {
+    Parts {
         client: api.client(),
         runtime: Arc::clone(runtime) as Arc<dyn Runtime>,
         events,
         drain: Arc::new(NoDrain),
+        network: None,
         mounts: Arc::new(RecordedMounts::default()),
         cgroups: Arc::new(RecordedCgroups::default()),
-    };
-    keelson_kubelet::start(config(root), parts).await.unwrap()
+    }
 }
 
 async fn node() -> Node {
@@ -76,6 +80,42 @@ async fn a_node_registers_and_becomes_ready() {
     let state = node.api.state.lock();
     assert_eq!(state.node["spec"]["podCIDR"], "10.244.0.0/24");
     assert_eq!(state.node["status"]["addresses"][0]["address"], "192.0.2.10");
+    assert_eq!(state.node["status"]["addresses"][1]["address"], "2001:db8::10");
+    assert!(
+        condition_of(&state.node, "NetworkUnavailable").is_none(),
+        "others say so, where others give networks"
+    );
+}
+
+fn condition_of<'a>(node: &'a serde_json::Value, kind: &str) -> Option<&'a serde_json::Value> {
+    node["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+#[tokio::test]
+async fn a_node_is_ready_when_its_pods_can_have_addresses() {
+    let root = tempfile::tempdir().unwrap();
+    let (runtime, events) = FakeRuntime::new(&["busybox", "sha256:busybox"]);
+    let (api, runtime) = (Api::new(), Arc::new(runtime));
+    let message = "spec.podCIDRs of Node node-1 is empty".to_string();
+    let (tell, network) = watch::channel(NetworkState::NotReady { reason: "PodCIDRsMissing", message });
+    let parts = Parts { network: Some(network), ..parts(&api, &runtime, events) };
+    let _kubelet = keelson_kubelet::start(config(root.path()), parts).await.unwrap();
+    api.wait("NotReady", |state| {
+        let (ready, network) =
+            (condition_of(&state.node, "Ready"), condition_of(&state.node, "NetworkUnavailable"));
+        let (Some(ready), Some(network)) = (ready, network) else { return false };
+        assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("KubeletNotReady")));
+        assert!(ready["message"].as_str().unwrap().contains("podCIDRs of Node node-1 is empty"), "{ready}");
+        assert_eq!((&network["status"], &network["reason"]), (&json!("True"), &json!("PodCIDRsMissing")));
+        true
+    })
+    .await;
+    tell.send_replace(NetworkState::Ready);
+    api.wait("Ready", |state| {
+        let is = |kind, status: &str| condition_of(&state.node, kind).is_some_and(|c| c["status"] == status);
+        is("Ready", "True") && is("NetworkUnavailable", "False")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ impl Api {
                 answer(StatusCode::CREATED, &body)
             }
             ("PATCH", ["api", "v1", "nodes", _, "status"]) => {
-                self.state.lock().node["status"] = body["status"].clone();
+                self.state.lock().node["status"] = without_directives(&body["status"]);
                 answer(StatusCode::OK, &body)
             }
             ("PATCH", ["apis", "coordination.k8s.io", ..]) => answer(StatusCode::OK, &body),
@@ -165,7 +165,7 @@ impl Api {
         let Some(pod) = state.pods.get_mut(name) else { return not_found(name) };
         assert_eq!(patch["metadata"]["uid"], pod["metadata"]["uid"], "the uid is a precondition");
         for (key, value) in patch["status"].as_object().unwrap() {
-            pod["status"][key] = value.clone();
+            pod["status"][key] = without_directives(value);
         }
         let pod = pod.clone();
         Self::send(&mut state, "MODIFIED", pod.clone());
@@ -242,4 +242,17 @@ pub(crate) fn condition(state: &State, pod: &str, kind: &str) -> Option<String> 
 /// The first container's status.
 pub(crate) fn container<'a>(state: &'a State, pod: &str) -> &'a Value {
     state.pods.get(pod).map_or(&Value::Null, |pod| &pod["status"]["containerStatuses"][0])
+}
+
+/// What a patch leaves in the object where every list is replaced.
+fn without_directives(patch: &Value) -> Value {
+    match patch {
+        Value::Array(items) => {
+            items.iter().filter(|item| item.get("$patch").is_none()).map(without_directives).collect()
+        }
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (key.clone(), without_directives(value))).collect(),
+        ),
+        other => other.clone(),
+    }
 }

@@ -6,17 +6,21 @@
 
 mod addresses;
 mod frame;
+mod limit;
+mod messages;
+mod namespace;
 mod netlink;
 mod recorder;
 
 pub use addresses::{address_changes, own_addresses};
 pub use frame::{hardware_address, send_frame};
+pub use limit::RateLimit;
 pub use netlink::Netlink;
 pub use recorder::Recorder;
 
 use async_trait::async_trait;
-use ipnet::Ipv4Net;
-use std::{net::Ipv4Addr, path::PathBuf};
+use ipnet::IpNet;
+use std::{net::IpAddr, path::PathBuf};
 
 /// A network namespace, as seen from this process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,25 +69,35 @@ pub enum NetOp {
         /// The link's name.
         link: String,
     },
-    /// An address on a link.
+    /// Lets the namespace's links have IPv6 addresses, whatever it was made with (`net.ipv6.conf.all.disable_ipv6`).
+    EnableIpv6,
+    /// An address on a link, usable at once: nobody is asked whether another has it. On `lo` it is the host's own alone: the
+    /// kernel never chooses it as a source.
     AddAddress {
         /// The link's name.
         link: String,
         /// With its prefix.
-        address: Ipv4Net,
+        address: IpNet,
     },
     /// A route; replaces one to the same destination.
     PutRoute(Route),
     /// Removes a route of ours.
     DeleteRoute(Route),
-    /// A neighbour that is never asked for: no ARP.
+    /// A neighbour that is never asked for: no ARP, no neighbour discovery.
     PutNeighbour {
         /// The link's name.
         link: String,
         /// Its IP address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its hardware address.
         mac: Mac,
+    },
+    /// Bounds how fast a link sends; replaces an earlier bound. It goes with the link.
+    LimitRate {
+        /// The link's name.
+        link: String,
+        /// The bound.
+        limit: RateLimit,
     },
     /// Removes a link (and with it its peer).
     DeleteLink {
@@ -96,9 +110,9 @@ pub enum NetOp {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where to.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// Next hop; None: the destination is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Out of this link; None: the kernel finds the one that reaches the gateway.
     pub link: Option<String>,
     /// The gateway is on the link although no address of the link says so.
@@ -117,6 +131,9 @@ pub enum NetError {
         #[source]
         source: std::io::Error,
     },
+    /// A kernel parameter of a namespace could not be set.
+    #[error("setting a kernel parameter")]
+    Sysctl(#[from] crate::sysctl::SysctlError),
     /// The netlink socket could not be opened.
     #[error("opening a netlink socket")]
     Socket(#[source] std::io::Error),
@@ -140,7 +157,7 @@ pub trait Network: Send + Sync + 'static {
     /// Carries out the operations in order; stops at the first that fails.
     async fn apply(&self, netns: &Netns, ops: &[NetOp]) -> Result<(), NetError>;
 
-    /// The routes of ours ([`ROUTE_PROTOCOL`]), in no order.
+    /// The routes of ours ([`ROUTE_PROTOCOL`]), of both families, in no order.
     async fn routes(&self) -> Result<Vec<Route>, NetError>;
 
     /// Names of the links of the process's own namespace.

@@ -1,23 +1,25 @@
 //! The kernel's network over rtnetlink.
 
-use super::{NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route};
+use super::{NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route, limit, messages, namespace};
+use crate::sysctl;
 use async_trait::async_trait;
-use futures::TryStreamExt;
-use ipnet::Ipv4Net;
+use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::{
-    AddressFamily,
-    address::AddressScope,
+    RouteNetlinkMessage,
     link::{InfoData, InfoVeth, LinkAttribute},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope},
+    route::{RouteMessage, RouteProtocol},
+    tc::TcMessage,
 };
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+};
 use std::{
-    collections::HashMap,
-    fs::File,
+    collections::{BTreeMap, HashMap},
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// The kernel. Holds one socket for the process's own namespace; one for another is opened for as long as it is needed.
@@ -36,7 +38,7 @@ impl Netlink {
             Netns::Own => self.own.clone(),
             Netns::Path(path) => connect_in(path.clone()).await?,
         };
-        Ok(Session { handle, indexes: HashMap::new() })
+        Ok(Session { netns: netns.clone(), handle, indexes: HashMap::new() })
     }
 }
 
@@ -46,26 +48,9 @@ fn connect() -> io::Result<Handle> {
     Ok(handle)
 }
 
-/// A socket belongs to the namespace that its thread was in when it was made. The thread is made for this alone and ends:
-/// one that came back to a pool in another namespace would mislead whoever runs on it next.
+/// A socket belongs to the namespace that its thread was in when it was made.
 async fn connect_in(path: PathBuf) -> Result<Handle, NetError> {
-    let runtime = tokio::runtime::Handle::current();
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let enter = move || {
-        let _context = runtime.enter();
-        let entered = File::open(&path)
-            .and_then(|file| Ok(nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)?));
-        let handle = match entered {
-            Ok(()) => connect().map_err(NetError::Socket),
-            Err(source) => Err(NetError::Namespace { path, source }),
-        };
-        // The receiver is gone only when the caller was cancelled.
-        let _ = sender.send(handle);
-    };
-    std::thread::Builder::new().name("netns".into()).spawn(enter).map_err(NetError::Socket)?;
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(NetError::Socket(io::Error::other("the thread ended without an answer"))))
+    namespace::within(path, || connect().map_err(NetError::Socket)).await
 }
 
 #[async_trait]
@@ -81,11 +66,18 @@ impl Network for Netlink {
     async fn routes(&self) -> Result<Vec<Route>, NetError> {
         let mut session = self.session(&Netns::Own).await?;
         let names = session.link_names().await?;
-        let request = self.own.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-        let messages: Vec<RouteMessage> =
-            request.try_collect().await.map_err(|e| refused("reading routes", e))?;
-        let ours = messages.iter().filter(|m| m.header.protocol == RouteProtocol::from(ROUTE_PROTOCOL));
-        Ok(ours.map(|message| route_of(message, &names)).collect())
+        let mut ours = Vec::new();
+        for family in
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+        {
+            let listed = self.own.route().get(family).execute();
+            let listed: Vec<RouteMessage> =
+                listed.try_collect().await.map_err(|e| refused("reading routes", e))?;
+            ours.extend(
+                listed.into_iter().filter(|m| m.header.protocol == RouteProtocol::from(ROUTE_PROTOCOL)),
+            );
+        }
+        Ok(ours.iter().filter_map(|message| messages::route_of(message, &names)).collect())
     }
 
     async fn links(&self) -> Result<Vec<String>, NetError> {
@@ -95,6 +87,7 @@ impl Network for Netlink {
 
 /// One namespace's socket, and the indexes of links that its operations named.
 struct Session {
+    netns: Netns,
     handle: Handle,
     indexes: HashMap<String, u32>,
 }
@@ -104,7 +97,7 @@ impl Session {
         let done = match op {
             NetOp::AddVeth { name, mac, peer_name, peer_mac, peer_netns, mtu } => {
                 // The file stays open until the kernel has answered.
-                let netns = open_netns(peer_netns)?;
+                let netns = namespace::open(peer_netns)?;
                 let peer = LinkMessageBuilder::<LinkUnspec>::new()
                     .name(peer_name)
                     .address(peer_mac.to_vec())
@@ -122,14 +115,11 @@ impl Session {
                 let index = self.index(link).await?;
                 self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
             }
+            NetOp::EnableIpv6 => return self.enable_ipv6().await,
             NetOp::AddAddress { link, address } => {
                 let index = self.index(link).await?;
-                let mut request =
-                    self.handle.address().add(index, IpAddr::V4(address.addr()), address.prefix_len());
-                // What is on lo is for this host alone: the kernel must never choose it as a source towards a pod.
-                if link == "lo" {
-                    request.message_mut().header.scope = AddressScope::Host;
-                }
+                let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
+                *request.message_mut() = messages::address(index, address, link == "lo");
                 request.execute().await
             }
             NetOp::PutRoute(route) => {
@@ -142,9 +132,12 @@ impl Session {
             }
             NetOp::PutNeighbour { link, address, mac } => {
                 let index = self.index(link).await?;
-                let request =
-                    self.handle.neighbours().add(index, IpAddr::V4(*address)).link_layer_address(mac);
+                let request = self.handle.neighbours().add(index, *address).link_layer_address(mac);
                 request.replace().execute().await
+            }
+            NetOp::LimitRate { link, limit } => {
+                let index = self.index(link).await?;
+                self.put_qdisc(limit::message(index, limit)).await
             }
             NetOp::DeleteLink { link } => match self.index(link).await {
                 Ok(index) => self.handle.link().del(index).execute().await,
@@ -187,25 +180,35 @@ impl Session {
     }
 
     async fn message(&mut self, route: &Route) -> Result<RouteMessage, NetError> {
-        let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(route.destination.network(), route.destination.prefix_len())
-            .protocol(RouteProtocol::from(ROUTE_PROTOCOL))
-            .scope(if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link });
-        if let Some(gateway) = route.gateway {
-            builder = builder.gateway(gateway);
-        }
-        if let Some(link) = &route.link {
-            builder = builder.output_interface(self.index(link).await?);
-        }
-        if route.onlink {
-            builder = builder.onlink();
-        }
-        Ok(builder.build())
+        let link = match &route.link {
+            Some(link) => Some(self.index(link).await?),
+            None => None,
+        };
+        Ok(messages::route(route, link))
     }
-}
 
-fn open_netns(path: &Path) -> Result<File, NetError> {
-    File::open(path).map_err(|source| NetError::Namespace { path: path.into(), source })
+    /// rtnetlink's own request has no options.
+    async fn put_qdisc(&mut self, message: TcMessage) -> Result<(), rtnetlink::Error> {
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let mut answers = self.handle.request(request)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(rtnetlink::Error::NetlinkError(error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn enable_ipv6(&self) -> Result<(), NetError> {
+        let set = || Ok(sysctl::set("net.ipv6.conf.all.disable_ipv6", "0", &mut BTreeMap::new())?);
+        match &self.netns {
+            Netns::Own => set(),
+            Netns::Path(path) => namespace::within(path.clone(), set).await,
+        }
+    }
 }
 
 /// Whether the kernel says that what was asked for is so already.
@@ -215,7 +218,11 @@ fn already(op: &NetOp, error: &rtnetlink::Error) -> bool {
         NetOp::AddVeth { .. } | NetOp::AddAddress { .. } => errno == libc::EEXIST,
         NetOp::DeleteRoute(_) => errno == libc::ESRCH,
         NetOp::DeleteLink { .. } => errno == libc::ENODEV,
-        NetOp::SetUp { .. } | NetOp::PutRoute(_) | NetOp::PutNeighbour { .. } => false,
+        NetOp::SetUp { .. }
+        | NetOp::EnableIpv6
+        | NetOp::LimitRate { .. }
+        | NetOp::PutRoute(_)
+        | NetOp::PutNeighbour { .. } => false,
     }
 }
 
@@ -229,25 +236,4 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
 
 fn refused(doing: &str, error: rtnetlink::Error) -> NetError {
     NetError::Refused { op: doing.to_string(), source: Box::new(error) }
-}
-
-fn route_of(message: &RouteMessage, names: &HashMap<u32, String>) -> Route {
-    let mut route = Route {
-        destination: Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, message.header.destination_prefix_length),
-        gateway: None,
-        link: None,
-        onlink: false,
-    };
-    debug_assert_eq!(message.header.address_family, AddressFamily::Inet);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                route.destination = Ipv4Net::new_assert(*address, message.header.destination_prefix_length);
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => route.gateway = Some(*address),
-            RouteAttribute::Oif(index) => route.link = names.get(index).cloned(),
-            _ => {}
-        }
-    }
-    route
 }

@@ -1,0 +1,70 @@
+//! The pods' network: what the host needs for it, the plugin's server, the watch of Nodes, and whether all of it is ready.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Context;
+use keelson_cni::nodes::{self, Own};
+use keelson_cni::ranges::PodRanges;
+use keelson_cni::server::{Config, Endpoints, Server};
+use keelson_kubelet::NetworkState;
+use keelson_runtime::Runtime;
+use keelson_sys::net::{Netlink, Network};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RunArgs;
+use crate::host;
+
+/// Starts it. Pods can have addresses once the answer says so: the node's ranges may be yet to come.
+pub(crate) async fn start(
+    args: &RunArgs,
+    client: &kube::Client,
+    runtime: &dyn Runtime,
+    endpoints: Arc<dyn Endpoints>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<watch::Receiver<NetworkState>> {
+    let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
+    host::link_loopback(&args.cni_bin_dir)?;
+    host::set_sysctls(&args.root, &args.node_ip)?;
+    host::add_dns_addresses(network.as_ref(), &args.cluster_dns).await?;
+    let own = Own { name: args.name.clone(), given: args.pod_cidr.clone() };
+    let (tell, ranges) = watch::channel(own.at_start());
+    let config = Config {
+        root: args.root.clone(),
+        socket: args.run_dir.as_ref().unwrap_or(&args.root).join("cni.sock"),
+        conf_dir: args.cni_conf_dir.clone(),
+        mtu: args.mtu,
+    };
+    // The maps follow the API within the rest that an address has; nothing holds it longer.
+    let server = Server::open(config, Arc::clone(&network), endpoints, ranges.clone(), Arc::new(|_| false))?;
+    let sandboxes: BTreeSet<String> =
+        runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect();
+    server.reconcile(&sandboxes).await.context("comparing addresses with sandboxes")?;
+    tokio::spawn(serve(server, shutdown.clone()));
+    tokio::spawn(nodes::run(client.clone(), own, network, tell, shutdown.clone()));
+    Ok(states(ranges))
+}
+
+async fn serve(server: Arc<Server>, shutdown: CancellationToken) {
+    if let Err(error) = server.serve(shutdown).await {
+        // Without it no pod can start or end: better to be started again than to limp.
+        tracing::error!(error = &error as &dyn std::error::Error, "the CNI server ended");
+        std::process::exit(1);
+    }
+}
+
+/// What the kubelet is told, for as long as the ranges are followed.
+fn states(mut ranges: watch::Receiver<PodRanges>) -> watch::Receiver<NetworkState> {
+    let state = |ranges: &PodRanges| match ranges {
+        PodRanges::Known(_) => NetworkState::Ready,
+        PodRanges::Unknown { reason, message } => NetworkState::NotReady { reason, message: message.clone() },
+    };
+    let (tell, states) = watch::channel(state(&ranges.borrow_and_update()));
+    tokio::spawn(async move {
+        while ranges.changed().await.is_ok() {
+            tell.send_replace(state(&ranges.borrow_and_update()));
+        }
+    });
+    states
+}

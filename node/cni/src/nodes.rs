@@ -1,0 +1,191 @@
+//! The watch of Nodes: this node's own says which addresses its pods have, the others' where their pods are.
+//!
+//! ```text
+//! Node objects ──watch──▶ own podCIDRs ──judge()──▶ the addresses' pool, and whether the network is ready
+//!                    └──▶ peers ──plan()──▶ wanted routes ──diff with the kernel's──▶ netlink
+//! ```
+
+use crate::{
+    ranges::{PodRanges, Registered, judge},
+    routes::{self, Peer, peer},
+};
+use futures::{StreamExt, TryStreamExt};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use keelson_sys::net::Network;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Pause before routes that the kernel refused are tried again: what is missing (a link, an address of the node) comes without
+/// an event of the API.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Its Node's name.
+    pub name: String,
+    /// The ranges that it was started with, perhaps none.
+    pub given: Vec<IpNet>,
+}
+
+impl Own {
+    /// What is known before anything was heard.
+    pub fn at_start(&self) -> PodRanges {
+        judge(&self.name, &self.given, &Registered::Unheard)
+    }
+}
+
+/// Keeps routes and ranges right until `shutdown`. The routes stay when the daemon goes.
+pub async fn run(
+    client: Client,
+    own: Own,
+    network: Arc<dyn Network>,
+    ranges: watch::Sender<PodRanges>,
+    shutdown: CancellationToken,
+) {
+    let nodes = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
+    let mut events = nodes.take_until(shutdown.cancelled_owned()).boxed();
+    let mut state = State::default();
+    let mut unfinished = false;
+    loop {
+        let event = if unfinished {
+            tokio::time::timeout(RETRY, events.try_next()).await
+        } else {
+            Ok(events.try_next().await)
+        };
+        let changed = match event {
+            Ok(Ok(Some(event))) => state.step(&own.name, event),
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "watching nodes; the routes stay as they are");
+                false
+            }
+            Err(_elapsed) => true,
+        };
+        tell(&ranges, judge(&own.name, &own.given, &state.own));
+        if changed {
+            let done = routes::reconcile(&state.peers, &*network).await;
+            unfinished = done.is_err();
+            if let Err(error) = done {
+                tracing::error!(error = &error as &dyn std::error::Error, "routes to other nodes' pods");
+            }
+        }
+    }
+}
+
+fn tell(ranges: &watch::Sender<PodRanges>, found: PodRanges) {
+    ranges.send_if_modified(|old| {
+        let changed = *old != found;
+        if changed {
+            match &found {
+                PodRanges::Known(nets) => tracing::info!(?nets, "the node's pods have these addresses"),
+                PodRanges::Unknown { message, .. } => tracing::info!("{message}"),
+            }
+            *old = found;
+        }
+        changed
+    });
+}
+
+/// What was heard so far, and what of a list that is still arriving.
+#[derive(Default)]
+struct State {
+    own: Registered,
+    peers: BTreeMap<String, Peer>,
+    listing: BTreeMap<String, Peer>,
+    /// Whether the list holds this node.
+    listed: bool,
+}
+
+impl State {
+    /// Takes one event; whether the peers changed.
+    fn step(&mut self, own: &str, event: watcher::Event<Node>) -> bool {
+        let before = self.peers.clone();
+        match event {
+            watcher::Event::Init => {
+                self.listing.clear();
+                self.listed = false;
+            }
+            watcher::Event::InitApply(node) if node.name_any() == own => {
+                self.own = Registered::With(pod_cidrs(&node));
+                self.listed = true;
+            }
+            watcher::Event::InitApply(node) => put(&mut self.listing, &node),
+            // Only a whole list may take anything away.
+            watcher::Event::InitDone => {
+                self.peers = std::mem::take(&mut self.listing);
+                if !self.listed {
+                    self.own = Registered::Absent;
+                }
+                return true;
+            }
+            watcher::Event::Apply(node) if node.name_any() == own => {
+                self.own = Registered::With(pod_cidrs(&node));
+            }
+            watcher::Event::Apply(node) => put(&mut self.peers, &node),
+            watcher::Event::Delete(node) if node.name_any() == own => self.own = Registered::Absent,
+            watcher::Event::Delete(node) => drop(self.peers.remove(&node.name_any())),
+        }
+        self.peers != before
+    }
+}
+
+fn put(peers: &mut BTreeMap<String, Peer>, node: &Node) {
+    peers.insert(node.name_any(), peer(node));
+}
+
+/// `spec.podCIDRs`; those of a Node that has the older field alone are that one.
+pub(crate) fn pod_cidrs(node: &Node) -> Vec<IpNet> {
+    let Some(spec) = &node.spec else { return vec![] };
+    let many = spec.pod_cidrs.iter().flatten();
+    let found: Vec<IpNet> = many.filter_map(|text| text.parse().ok()).collect();
+    if found.is_empty() { spec.pod_cidr.iter().filter_map(|text| text.parse().ok()).collect() } else { found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, cidrs: &[&str]) -> Node {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name},
+            "spec": {"podCIDRs": cidrs},
+            "status": {"addresses": [{"type": "InternalIP", "address": "172.30.0.12"}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_list_that_is_still_arriving_takes_nothing_away() {
+        let mut state = State::default();
+        state.step("n1", watcher::Event::Apply(node("n1", &["10.244.1.0/24"])));
+        state.step("n1", watcher::Event::Apply(node("n2", &["10.244.2.0/24"])));
+        let own = state.own.clone();
+        assert!(!state.step("n1", watcher::Event::Init));
+        assert_eq!((state.peers.len(), &state.own), (1, &own));
+        assert!(state.step("n1", watcher::Event::InitDone));
+        assert_eq!((state.peers.len(), &state.own), (0, &Registered::Absent));
+    }
+
+    #[test]
+    fn the_own_node_is_no_peer_and_says_the_ranges() {
+        let mut state = State::default();
+        for event in [
+            watcher::Event::Init,
+            watcher::Event::InitApply(node("n1", &[])),
+            watcher::Event::InitApply(node("n2", &["10.244.2.0/24"])),
+            watcher::Event::InitDone,
+        ] {
+            state.step("n1", event);
+        }
+        assert_eq!((state.peers.len(), &state.own), (1, &Registered::With(vec![])));
+        assert!(!state.step("n1", watcher::Event::Apply(node("n1", &["10.244.1.0/24", "fd00:1::/64"]))));
+        assert!(matches!(&state.own, Registered::With(nets) if nets.len() == 2));
+    }
+}
