@@ -360,5 +360,6 @@ pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> 
         local_backends_only: false,
         source_ranges: Vec::new(),
         affinity_s: 0,
+        forwarding: None,
     }
 }
