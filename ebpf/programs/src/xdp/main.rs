@@ -42,6 +42,14 @@ pub fn wire(context: XdpContext) -> u32 {
     decide::run(&context)
 }
 
+/// The same for the kernel's generic receive path. A packet that has to be moved for a program of several buffers comes out of
+/// that without the length of its Ethernet header (`skb_pp_cow_data`, seen in Linux 6.18), and tc then reads it askew; for a
+/// program of one buffer it is made linear instead.
+#[xdp]
+pub fn wire_generic(context: XdpContext) -> u32 {
+    decide::run(&context)
+}
+
 /// What it costs to run a program that does nothing: measured beside the other, attached nowhere.
 #[xdp(frags)]
 pub fn pass(_context: XdpContext) -> u32 {

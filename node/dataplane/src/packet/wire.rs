@@ -31,8 +31,8 @@ use crate::{
     maps::pins::{Pins, file, fits, subfolders},
 };
 
-/// Names in the object: what is attached, and what measures a run of nothing.
-const PROGRAMS: [&str; 2] = ["wire", "pass"];
+/// Names in the object: what is attached in a driver, what in the generic path, and what measures a run of nothing.
+const PROGRAMS: [&str; 3] = ["wire", "wire_generic", "pass"];
 
 /// What the program on the wire is told.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +132,8 @@ impl Wire {
         }
         let modes = [XdpMode::Native, XdpMode::Generic];
         for mode in modes.into_iter().skip(usize::from(self.options.without_native)) {
-            let Some(link) = Link::attach_xdp(self.program(PROGRAMS[0])?, ifindex, mode)? else { continue };
+            let program = self.program(program_for(mode))?;
+            let Some(link) = Link::attach_xdp(program, ifindex, mode)? else { continue };
             link.pin(&self.pin(mode))?;
             self.mode = Some(mode);
             return Ok(());
@@ -148,7 +149,7 @@ impl Wire {
             let wanted = mode.filter(|mode| !(self.options.without_native && *mode == XdpMode::Native));
             match (Link::open_pinned(&pin)?, wanted) {
                 (Some(link), Some(mode)) if joins(&link, ifindex) => {
-                    link.update(self.program(PROGRAMS[0])?)?;
+                    link.update(self.program(program_for(mode))?)?;
                     adopted = Some(mode);
                 }
                 (link, _) => {
@@ -191,6 +192,13 @@ impl Wire {
     /// Kernel memory by map.
     pub(super) fn memory_bytes(pins: &Pins) -> Result<Vec<(&'static str, u64)>, Error> {
         layout::WIRE_MAPS.iter().map(|shape| Ok((shape.name, open(pins, shape)?.memory_bytes()?))).collect()
+    }
+}
+
+const fn program_for(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Native => PROGRAMS[0],
+        XdpMode::Generic => PROGRAMS[1],
     }
 }
 
