@@ -56,7 +56,8 @@ impl Observer {
         });
         let drops = status.maps.drops.iter();
         let unprogrammed = status.unprogrammed.into_iter();
-        let verdict = |&(verdict, count): &(Verdict, u64)| proto::Verdict { name: verdict.name().to_owned(), count };
+        let verdict =
+            |&(verdict, count): &(Verdict, u64)| proto::Verdict { name: verdict.name().to_owned(), count };
         let wire = status.maps.wire.as_ref().map(|wire| proto::Wire {
             mode: wire.mode.to_owned(),
             verdicts: wire.verdicts.iter().map(verdict).collect(),

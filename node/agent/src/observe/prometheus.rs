@@ -221,7 +221,12 @@ fn render_status(services: &ServicesReply, status: &StatusReply, out: &mut Strin
             &mut { verdicts },
         );
         let mode = [(format!("{{mode=\"{}\"}}", wire.mode), 1)];
-        family("keelson_dataplane_wire_info", "gauge", "How XDP is attached to the uplink", &mut mode.into_iter());
+        family(
+            "keelson_dataplane_wire_info",
+            "gauge",
+            "How XDP is attached to the uplink",
+            &mut mode.into_iter(),
+        );
     }
     let maps = status.maps.iter().map(|m| (format!("{{map=\"{}\"}}", m.name), m.bytes));
     family("keelson_dataplane_map_bytes", "gauge", "Kernel memory of a table", &mut { maps });

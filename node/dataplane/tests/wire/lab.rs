@@ -249,7 +249,13 @@ impl Lab {
     }
 
     /// Sends a datagram; who the server says that we are.
-    pub(crate) fn ask_datagram(&self, space: &str, address: &str, port: u16, bytes: usize) -> io::Result<String> {
+    pub(crate) fn ask_datagram(
+        &self,
+        space: &str,
+        address: &str,
+        port: u16,
+        bytes: usize,
+    ) -> io::Result<String> {
         let server = SocketAddr::new(address.parse().unwrap(), port);
         self.spaces.within(space, move || {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
