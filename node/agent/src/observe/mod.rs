@@ -12,8 +12,8 @@ use keelson_dataplane::flows::{Figures, FlowEvent, Flows, Pair, PortName};
 use keelson_dataplane::plan::FrontendKey;
 use keelson_dataplane::{Error, Handle};
 use keelson_ebpf_common::metrics::{BUCKETS, What, bucket_start_ns};
-use keelson_ebpf_common::{layout, limits};
 use keelson_ebpf_common::wire::Verdict;
+use keelson_ebpf_common::{layout, limits};
 use keelson_observer as proto;
 
 pub(crate) use grpc::serve;
