@@ -4,10 +4,12 @@ fn main() {
     println!("cargo::rerun-if-env-changed=KEELSON_EBPF_OBJ");
     if let Some(path) = std::env::var_os("KEELSON_EBPF_OBJ") {
         let path = std::path::PathBuf::from(path);
-        let packets = path.with_file_name("tc.o");
         println!("cargo::rerun-if-changed={}", path.display());
-        println!("cargo::rerun-if-changed={}", packets.display());
-        println!("cargo::rustc-env=KEELSON_EBPF_PACKETS_OBJ={}", packets.display());
+        for (file, variable) in [("tc.o", "KEELSON_EBPF_PACKETS_OBJ"), ("xdp.o", "KEELSON_EBPF_WIRE_OBJ")] {
+            let beside = path.with_file_name(file);
+            println!("cargo::rerun-if-changed={}", beside.display());
+            println!("cargo::rustc-env={variable}={}", beside.display());
+        }
         println!("cargo::rustc-cfg=embedded_ebpf");
     }
 }

@@ -135,10 +135,10 @@ fn is_about_xtask(variable: &str) -> bool {
         .any(|p| variable.starts_with(p))
 }
 
-/// The object files of the eBPF programs: one of the socket hooks, one of the packets' way.
-const OBJECTS: [&str; 2] = ["sock", "tc"];
+/// The object files of the eBPF programs: of the socket hooks, of the packets' way, of the uplink's wire.
+const OBJECTS: [&str; 3] = ["sock", "tc", "xdp"];
 
-/// Builds the eBPF programs into target/ebpf; answers the object of the socket programs, beside which the other lies. Needs the linker, which is built once from crates.io.
+/// Builds the eBPF programs into target/ebpf; answers the object of the socket programs, beside which the others lie. Needs the linker, which is built once from crates.io.
 pub(crate) fn ebpf() -> Result<PathBuf> {
     let folder = paths::root().join("target/ebpf");
     let object = |name: &str| folder.join(format!("{name}.o"));

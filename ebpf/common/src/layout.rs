@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, metrics, net::Address6, node, packet, value};
+use crate::{drop, key, limits, metrics, net::Address6, node, packet, value, wire};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -261,7 +261,18 @@ pub const EXTERNALS: Shape = shape::<key::Frontend6, packet::External>(
 );
 /// Index to a packed [`packet::ExternalTarget`], shared memory.
 pub const EXTERNAL_TARGETS: Shape =
-    shape::<u32, u64>("EXTERNAL_TARGETS", MapType::Array, limits::EXTERNALS_MAX, MMAPABLE, Keeping::State(1));
+    shape::<u32, u64>("EXTERNAL_TARGETS", MapType::Array, limits::EXTERNALS_MAX, MMAPABLE, Keeping::State(2));
+/// Index, as of [`EXTERNAL_TARGETS`], to seconds of session affinity, shared memory.
+pub const EXTERNAL_AFFINITY: Shape = shape::<u32, u32>(
+    "EXTERNAL_AFFINITY",
+    MapType::Array,
+    limits::EXTERNALS_MAX,
+    MMAPABLE,
+    Keeping::State(1),
+);
+/// Tables of [`crate::maglev`], four entries a word.
+pub const MAGLEV: Shape =
+    shape::<u32, u64>("MAGLEV", MapType::Array, limits::MAGLEV_WORDS_MAX, 0, Keeping::State(1));
 /// Slot to [`value::Backend6`], IPv4 in mapped form.
 pub const EXTERNAL_BACKENDS: Shape = shape::<u32, value::Backend6>(
     "EXTERNAL_BACKENDS",
@@ -287,8 +298,29 @@ pub const RANGES: Shape = shape::<packet::Range, u8>(
     Keeping::State(1),
 );
 
-/// The maps that only the per-packet programs have.
-pub const PACKET_MAPS: [Shape; 13] = [
+/// [`key::Frontend4`] of those whose backends answer themselves to [`packet::External`].
+pub const WIRE_FRONTENDS: Shape = shape::<key::Frontend4, packet::External>(
+    "WIRE_FRONTENDS",
+    MapType::Hash,
+    limits::EXTERNALS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// Hash of a flow to a [`wire::Line`], shared memory so that each is one cache line. The node says how many.
+pub const KNOWN: Shape =
+    shape::<u32, wire::Line>("KNOWN", MapType::Array, limits::KNOWN_LINES, MMAPABLE, Keeping::State(1));
+/// Hash of a backend's address to a [`wire::Hop`], one a CPU.
+pub const HOPS: Shape =
+    shape::<u32, wire::Hop>("HOPS", MapType::PerCpuArray, limits::HOPS_MAX, 0, Keeping::State(1));
+/// [`wire::Verdict`] to a count, one a CPU.
+pub const VERDICTS: Shape =
+    shape::<u32, u64>("VERDICTS", MapType::PerCpuArray, wire::VERDICTS, 0, Keeping::State(wire::VERDICTS));
+
+/// The maps that only the program on the uplink's wire has.
+pub const WIRE_MAPS: [Shape; 4] = [WIRE_FRONTENDS, KNOWN, HOPS, VERDICTS];
+
+/// The maps that only the per-packet programs at tc have, or share with that one.
+pub const PACKET_MAPS: [Shape; 15] = [
     ENDPOINTS,
     CONNTRACK,
     CONNTRACK_NEW,
@@ -299,6 +331,8 @@ pub const PACKET_MAPS: [Shape; 13] = [
     CLIENTS,
     EXTERNALS,
     EXTERNAL_TARGETS,
+    EXTERNAL_AFFINITY,
+    MAGLEV,
     EXTERNAL_BACKENDS,
     EXTERNAL_MEMBERS,
     RANGES,
@@ -307,16 +341,18 @@ pub const PACKET_MAPS: [Shape; 13] = [
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 9] = [
+    let sources: [&[u8]; 11] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
         include_bytes!("limits.rs"),
+        include_bytes!("maglev.rs"),
         include_bytes!("metrics.rs"),
         include_bytes!("net.rs"),
         include_bytes!("node.rs"),
         include_bytes!("packet.rs"),
         include_bytes!("value.rs"),
+        include_bytes!("wire.rs"),
     ];
     let mut hash = FNV_OFFSET;
     let mut file = 0;
@@ -371,10 +407,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_the_kernel() {
-        let names: [&str; MAPS.len() + PACKET_MAPS.len()] =
-            core::array::from_fn(|i| MAPS.get(i).unwrap_or_else(|| &PACKET_MAPS[i - MAPS.len()]).name);
-        for (i, name) in names.iter().enumerate() {
-            assert!(!names[..i].contains(name), "{name}");
+        let names = || MAPS.iter().chain(&PACKET_MAPS).chain(&WIRE_MAPS).map(|shape| shape.name);
+        for (i, name) in names().enumerate() {
+            assert!(!names().take(i).any(|other| other == name), "{name}");
         }
     }
 }

@@ -89,12 +89,22 @@ pub const CLIENTS_MAX: u32 = 8_192;
 pub const EXTERNALS_MAX: u32 = 16_384;
 /// Backend slots of such frontends, over all of them.
 pub const EXTERNAL_BACKENDS_MAX: u32 = 65_536;
+/// Words of the tables that spread flows over their backends, four entries each, over all such frontends (4 MiB): 8,322 Services
+/// of up to five backends, or 127 of the largest.
+pub const MAGLEV_WORDS_MAX: u32 = 1 << 19;
+/// Lines of flows that are known at the uplink's wire, 64 bytes and three flows each, unless the node is told otherwise (4 MiB).
+/// A power of two.
+pub const KNOWN_LINES: u32 = 1 << 16;
+/// The most lines that a node may be told: those of a million and a half flows (32 MiB).
+pub const KNOWN_LINES_MAX: u32 = 1 << 19;
+/// Backends whose way is remembered, on each CPU. A power of two.
+pub const HOPS_MAX: u32 = 4_096;
 /// Entries for backends of such frontends with session affinity.
 pub const EXTERNAL_MEMBERS_MAX: u32 = 16_384;
 /// Address ranges: `loadBalancerSourceRanges` of all such frontends, and those that are never masqueraded.
 pub const RANGES_MAX: u32 = 16_384;
 
-const _: () = assert!(EXTERNAL_BACKENDS_MAX <= 1 << 24, "they fit an external target's word");
+const _: () = assert!(HOPS_MAX.is_power_of_two() && KNOWN_LINES.is_power_of_two());
 const _: () = assert!(SHARD_LINES > REACH_MAX, "a search does not come round to where it began");
 const _: () = assert!(REACH_MAX <= u8::MAX as u32, "it fits a byte of a line");
 const _: () = assert!(shards4_log2(0) > 0 && FRONTENDS4_MAX <= SHARDS4_MAX * SHARD_LINES / 8 * 3);

@@ -70,6 +70,9 @@ pub mod mark {
     pub const FIN: u32 = 1 << 2;
     /// This direction has sent RST.
     pub const RESET: u32 = 1 << 3;
+    /// Both directions: another node sends the client's packets here as they are ([`crate::wire`]), so that only the answers
+    /// are translated. What the client sends is seen here under another key.
+    pub const DIRECT: u32 = 1 << 4;
 }
 
 /// State: what the packets of a [`Tuple`] become. The other direction's key is `becomes.reversed()`.
@@ -221,41 +224,67 @@ pub struct External {
     pub number: u32,
 }
 
-/// Where such a frontend leads, as one word that is stored at once.
+/// Where such a frontend leads, as one word that is stored at once: backends and the table that spreads flows over them
+/// change together.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExternalTarget {
-    /// Index of the first backend slot, below 2^24.
+    /// Index of the first backend slot, below 2^16.
     pub first: u32,
     /// How many slots, below 2^16.
     pub count: u32,
-    /// Session affinity in seconds, below 2^18 (the API allows a day); 0 for none.
-    pub affinity_s: u32,
+    /// The table, if it has one; else flows are spread by chance.
+    pub table: Option<Table>,
     /// `externalTrafficPolicy: Local`: without a backend here it is not answered at all.
     pub local_only: bool,
     /// Only clients in its ranges are let in.
     pub ranged: bool,
+    /// Clients are held to their backend, as long as [`crate::layout::EXTERNAL_AFFINITY`] says.
+    pub affine: bool,
+    /// The backends' nodes answer clients themselves, see [`crate::wire`].
+    pub direct: bool,
 }
+
+/// A table of [`crate::maglev`] and where it lies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Table {
+    /// First word, below 2^19.
+    pub start: u32,
+    /// Its size's number in [`crate::maglev::SIZES`], from 1.
+    pub size: u32,
+}
+
+const _: () = assert!(crate::limits::EXTERNAL_BACKENDS_MAX <= 1 << 16);
+const _: () = assert!(crate::limits::MAGLEV_WORDS_MAX <= 1 << 19);
 
 impl ExternalTarget {
     /// As one word.
     pub const fn pack(self) -> u64 {
-        let affinity_s = if self.affinity_s >= 1 << 18 { (1 << 18) - 1 } else { self.affinity_s };
-        self.first as u64
-            | (self.count as u64) << 24
-            | (affinity_s as u64) << 40
-            | (self.local_only as u64) << 58
-            | (self.ranged as u64) << 59
+        let table = match self.table {
+            None => 0,
+            Some(Table { start, size }) => (start as u64) << 3 | size as u64,
+        };
+        (self.first & 0xffff) as u64
+            | (self.count as u64) << 16
+            | table << 32
+            | (self.local_only as u64) << 54
+            | (self.ranged as u64) << 55
+            | (self.affine as u64) << 56
+            | (self.direct as u64) << 57
     }
 
     /// From one word.
     #[inline(always)]
     pub const fn unpack(word: u64) -> Self {
+        let size = (word >> 32 & 7) as u32;
+        let start = (word >> 35 & 0x7_ffff) as u32;
         Self {
-            first: (word & 0xff_ffff) as u32,
-            count: (word >> 24 & 0xffff) as u32,
-            affinity_s: (word >> 40 & 0x3_ffff) as u32,
-            local_only: word >> 58 & 1 != 0,
-            ranged: word >> 59 & 1 != 0,
+            first: (word & 0xffff) as u32,
+            count: (word >> 16 & 0xffff) as u32,
+            table: if size == 0 { None } else { Some(Table { start, size }) },
+            local_only: word >> 54 & 1 != 0,
+            ranged: word >> 55 & 1 != 0,
+            affine: word >> 56 & 1 != 0,
+            direct: word >> 57 & 1 != 0,
         }
     }
 }
@@ -311,9 +340,24 @@ mod tests {
 
     #[test]
     fn an_external_target_survives_packing() {
-        for (local_only, ranged) in [(false, false), (true, false), (false, true), (true, true)] {
-            let target =
-                ExternalTarget { first: 0xab_cdef, count: 16_384, affinity_s: 86_400, local_only, ranged };
+        let table = Table { start: 0x7_abcd, size: 7 };
+        let full = ExternalTarget {
+            first: 0xabcd,
+            count: 0xfedc,
+            table: Some(table),
+            local_only: true,
+            ranged: true,
+            affine: true,
+            direct: true,
+        };
+        let rows = [
+            full,
+            ExternalTarget { table: None, ..full },
+            ExternalTarget { local_only: false, affine: false, ..full },
+            ExternalTarget { ranged: false, direct: false, ..full },
+            ExternalTarget::default(),
+        ];
+        for target in rows {
             assert_eq!(ExternalTarget::unpack(target.pack()), target);
         }
     }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::IpNet;
-use keelson_dataplane::{PacketOptions, PortAddresses};
+use keelson_dataplane::{PacketOptions, PortAddresses, WireOptions, plan::Forwarding};
 
 /// Parts of the daemon that can be left out, by name.
-const PARTS: [&str; 5] = ["cni", "dataplane", "metrics", "packets", "tcx"];
+const PARTS: [&str; 7] = ["cni", "dataplane", "metrics", "native-xdp", "packets", "tcx", "xdp"];
 
 /// kube-proxy's port for health checks.
 const PROXY_HEALTHZ_PORT: u16 = 10256;
+
 /// What every data plane is told, with or without a kubelet around it.
 #[derive(Args, Debug)]
 pub(crate) struct ProxyArgs {
@@ -134,9 +135,34 @@ pub(crate) struct RunArgs {
     /// Ports of Services on nodes, as the API server hands them out
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
     pub(crate) service_node_port_range: RangeInclusive<u16>,
-    /// Parts to leave out: cni, dataplane, metrics (of connections to Services), packets (the per-packet programs), tcx
+    /// How packets from outside reach backends on other nodes, unless a Service says so by the annotation
+    /// keelson.dev/forwarding: with the node's address as their source (snat), or with the client's, so that the backend's node
+    /// answers the client itself (dsr; every node needs --uplink and --cluster-cidr)
+    #[arg(long, value_enum, default_value_t = ForwardingArg::Snat)]
+    pub(crate) forwarding: ForwardingArg,
+    /// Size of the table by which connections to directly answered Services keep their backend: lines of 64 bytes for three
+    /// connections each, a power of two
+    #[arg(long, default_value_t = keelson_ebpf_common::limits::KNOWN_LINES, value_parser = known_flow_lines)]
+    pub(crate) known_flow_lines: u32,
+    /// Parts to leave out: cni, dataplane, metrics (of connections to Services), packets (the per-packet programs), tcx,
+    /// xdp (the program on the uplink's wire), native-xdp (it runs in the kernel's generic path)
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<String>,
+}
+
+/// `--forwarding`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum ForwardingArg {
+    /// The node's address as the source.
+    Snat,
+    /// Direct server return.
+    Dsr,
+}
+
+fn known_flow_lines(text: &str) -> Result<u32, String> {
+    const MAX: u32 = keelson_ebpf_common::limits::KNOWN_LINES_MAX;
+    let lines = text.parse().ok().filter(|lines: &u32| lines.is_power_of_two() && (2..=MAX).contains(lines));
+    lines.ok_or_else(|| format!("give a power of two from 2 to {MAX}"))
 }
 
 /// Two ports with a dash between them.
@@ -166,6 +192,14 @@ impl RunArgs {
             node_ports: self.service_node_port_range.clone(),
             announce: self.announce,
             without_tcx: !self.has("tcx"),
+            wire: self.has("xdp").then(|| WireOptions {
+                without_native: !self.has("native-xdp"),
+                known_lines: self.known_flow_lines,
+            }),
+            forwarding: match self.forwarding {
+                ForwardingArg::Snat => Forwarding::Snat,
+                ForwardingArg::Dsr => Forwarding::Dsr,
+            },
         })
     }
 

@@ -41,10 +41,30 @@ pub(crate) async fn status(cluster: &Cluster, form: Form) -> Result<()> {
     for service in replies.iter().take(1).flat_map(|reply| &reply.unprogrammed) {
         missing.push(vec![service.namespace.clone(), service.service.clone(), service.what.join("; ")]);
     }
-    for table in [drops, missing].iter().filter(|table| !table.is_empty()) {
+    for table in [wires(&replies), drops, missing].iter().filter(|table| !table.is_empty()) {
         print!("\n{}", table.render(terminal_width()));
     }
     Ok(())
+}
+
+/// What XDP does on each node's uplink.
+fn wires(replies: &[StatusReply]) -> Table {
+    let mut table = Table::new(&["NODE", "XDP", "PACKETS"]);
+    for reply in replies {
+        let (mode, verdicts) = match &reply.wire {
+            Some(wire) => (wire.mode.as_str(), wire.verdicts.as_slice()),
+            None => ("off", &[][..]),
+        };
+        let counted = verdicts.iter().filter(|verdict| verdict.count > 0);
+        let counts: Vec<_> = counted.map(|v| format!("{} {}", v.name.replace('_', " "), v.count)).collect();
+        let said = match (&reply.wire, counts.is_empty()) {
+            (None, _) => "no --uplink, or --without packets or xdp".to_owned(),
+            (Some(_), true) => "-".to_owned(),
+            (Some(_), false) => counts.join(", "),
+        };
+        table.push(vec![reply.node.clone(), mode.to_owned(), said]);
+    }
+    table
 }
 
 /// The tables and their memory.

@@ -57,6 +57,18 @@ pub enum Error {
         /// What `keelson_ebpf_common::layout` says.
         wanted: String,
     },
+    /// A size of the table of known flows that is none.
+    #[error("the table of known flows cannot have {lines} lines: give a power of two from 2 to 524288")]
+    KnownLines {
+        /// What was asked for.
+        lines: u32,
+    },
+    /// No XDP at all.
+    #[error("attaching XDP to {device}: neither its driver nor the kernel's generic path takes it")]
+    NoWire {
+        /// The device.
+        device: String,
+    },
     /// The folder for pins is not on a bpffs.
     #[error("{path} is not on a bpffs: mount one there (`mount -t bpf bpf {path}`)")]
     NoBpffs {

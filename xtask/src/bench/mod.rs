@@ -1,4 +1,4 @@
-//! `bench`: runs the measuring programs, built with optimisation: `service` in namespaces of its own, the rest against a
+//! `bench`: runs the measuring programs, built with optimisation: `service` and `packet` in namespaces of their own, the rest against a
 //! cluster of its own. With `--check`, holds what they measured against `bench/promises.tsv`.
 
 mod check;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench pods -o json\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
 )]
 pub(crate) struct Args {
-    /// What to measure (service, pods, memory); without it everything, one report after the other
+    /// What to measure (service, packet, pods, memory); without it everything, one report after the other
     what: Option<String>,
     /// Compare with the promises of bench/promises.tsv, and fail when a figure is beyond its reach and the slack
     #[arg(long)]
@@ -42,20 +42,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let wanted = |what: &str| args.what.as_deref().is_none_or(|one| one == what);
     let mut reports = Vec::new();
     if wanted("service") {
-        reports.extend(service(args)?);
+        reports.extend(example(args, "connect_latency")?);
     }
-    if args.what.as_deref() != Some("service") {
+    if wanted("packet") {
+        reports.extend(example(args, "packet_cost")?);
+    }
+    if !matches!(args.what.as_deref(), Some("service" | "packet")) {
         reports.extend(cluster(args)?);
     }
     if args.check { check::run(&reports, &args.output) } else { Ok(()) }
 }
 
-/// What a connection to a Service costs beside one to the pod; asks for root, not for a cluster.
-fn service(args: &Args) -> Result<Vec<Value>> {
+/// What a connection to a Service costs beside one to the pod, or a packet on the uplink's wire; asks for root, not for a cluster.
+fn example(args: &Args, name: &str) -> Result<Vec<Value>> {
     let object = build::ebpf()?;
     let mut command = cargo();
     command.args(["run", "--quiet", "--release", "--package", "keelson-dataplane"]);
-    command.args(["--example", "connect_latency", "--", "--output", output_of(args)]);
+    command.args(["--example", name, "--", "--output", output_of(args)]);
     measure(args, command.env("KEELSON_EBPF_OBJ", object))
 }
 

@@ -23,9 +23,7 @@ pub unsafe fn add(counter: *mut u64, value: u64) {
 pub unsafe fn fetch_add(counter: *mut u32, value: u32) -> u32 {
     let mut number = u64::from(value);
     // SAFETY: as above. The registers are named because those of 32 bits are no class of this target; the result is zero-extended.
-    unsafe {
-        asm!("w2 = atomic_fetch_add((u32 *)(r1 + 0), w2)", in("r1") counter, inout("r2") number)
-    }
+    unsafe { asm!("w2 = atomic_fetch_add((u32 *)(r1 + 0), w2)", in("r1") counter, inout("r2") number) }
     number as u32
 }
 

@@ -236,7 +236,9 @@ impl Last {
                 srtt_us: (&raw const (*ops).srtt_us).read_volatile() >> 3,
                 retransmits: (&raw const (*ops).total_retrans).read_volatile(),
                 sent_bytes: (&raw const (*ops).bytes_acked).read_volatile().saturating_sub(1 + fin_sent),
-                received_bytes: (&raw const (*ops).bytes_received).read_volatile().saturating_sub(fin_received),
+                received_bytes: (&raw const (*ops).bytes_received)
+                    .read_volatile()
+                    .saturating_sub(fin_received),
             }
         }
     }
@@ -272,7 +274,14 @@ fn changed(context: &SockOpsContext) {
         let (row, connect) = (row(found), (&raw const (*found).connect).read_volatile());
         let lasted = ((now_ns() >> SINCE_LOG2) as u32).wrapping_sub(since);
         let last = Last::read(ops, from, what);
-        totals::end(&row, what, connect, lasted, (last.srtt_us, last.retransmits), (last.sent_bytes, last.received_bytes));
+        totals::end(
+            &row,
+            what,
+            connect,
+            lasted,
+            (last.srtt_us, last.retransmits),
+            (last.sent_bytes, last.received_bytes),
+        );
         flows::tell(cookie, what, |flow| {
             flow.row = row;
             (flow.connect, flow.lasted) = (connect, lasted);

@@ -2,16 +2,13 @@
 //!
 //! Their backends are kept apart from those of the same Services inside: `externalTrafficPolicy` has a say here.
 
-use keelson_ebpf_common::{
-    drop::Reason,
-    key::Frontend6,
-    packet::{ExternalTarget, Tuple},
-};
+use keelson_ebpf_common::{drop::Reason, key::Frontend6, maglev, packet::Tuple};
 
 use crate::{
     maps,
+    outside::{self, in_ranges},
     service::{Backend, hold, random},
-    state::{EXTERNAL_BACKENDS, EXTERNAL_MEMBERS, EXTERNAL_TARGETS, EXTERNALS, in_ranges},
+    state::{EXTERNAL_AFFINITY, EXTERNAL_MEMBERS, EXTERNALS},
 };
 
 /// What the tables say about a destination.
@@ -38,23 +35,27 @@ pub fn choose(tuple: &Tuple) -> Choice {
     // SAFETY: the element never changes while it exists, and its memory is not given to another key before this program has
     // ended (the daemon waits for a grace period).
     let Some(external) = (unsafe { EXTERNALS.get(&frontend) }) else { return Choice::NotService };
-    let number = external.number;
-    let Some(target) = EXTERNAL_TARGETS.get_ptr(number) else { return refused(Reason::BadRecord) };
-    // SAFETY: a pointer from the map; one load of an aligned word.
-    let target = ExternalTarget::unpack(unsafe { target.read_volatile() });
-    if target.ranged && !in_ranges(number + 1, tuple.source) {
+    let Some(target) = outside::target(external) else { return refused(Reason::BadRecord) };
+    if target.ranged && !in_ranges(external.number + 1, tuple.source) {
         return refused(Reason::SourceRange);
     }
     if target.count == 0 {
         return if target.local_only { refused(Reason::NoLocalBackend) } else { Choice::Refuse };
     }
-    let slot = target.first + (u64::from(random()) * u64::from(target.count) >> 32) as u32;
-    let Some(slot) = EXTERNAL_BACKENDS.get(slot) else { return refused(Reason::BadRecord) };
-    let chosen = Backend { address: slot.address, port: slot.port };
-    if target.affinity_s == 0 {
+    let chosen = match outside::spread(&target, maglev::hash(tuple)) {
+        Some(backend) if !target.affine => backend,
+        _ => {
+            let slot = target.first + (u64::from(random()) * u64::from(target.count) >> 32) as u32;
+            let Some(backend) = outside::backend(slot) else { return refused(Reason::BadRecord) };
+            backend
+        }
+    };
+    let chosen = Backend { address: chosen.address, port: chosen.port };
+    if !target.affine {
         return Choice::Backend(chosen);
     }
-    Choice::Backend(hold(&EXTERNAL_MEMBERS, &tuple.source, &frontend, target.affinity_s, chosen))
+    let affinity_s = EXTERNAL_AFFINITY.get(external.number).copied().unwrap_or(0);
+    Choice::Backend(hold(&EXTERNAL_MEMBERS, &tuple.source, &frontend, affinity_s, chosen))
 }
 
 /// Counted here: a reason that is handed on beside a verdict is half a register, which the verifier refuses to see moved.

@@ -7,6 +7,9 @@
 //! ```
 //! So a flood of new flows displaces only what nobody has answered or acknowledged. Removal of what is idle is the
 //! daemon's.
+//!
+//! Of a direct flow (`mark::DIRECT`) only the answers pass this table: it is established when the backend answers with an
+//! acknowledgement, which it does once the client has acknowledged.
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use keelson_ebpf_common::{
@@ -34,6 +37,8 @@ pub enum Source {
     Own,
     /// The node's address, and a port of the range that is nobody else's.
     Node,
+    /// Their own, and another node has made them what they become: only the answers come by here.
+    Direct,
 }
 
 /// Whether there may be any flow at all.
@@ -99,6 +104,8 @@ fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
     let is_answer = marks & mark::REVERSE != 0;
     let settled = if tuple.protocol != protocol::TCP {
         is_answer
+    } else if is_answer && marks & mark::DIRECT != 0 {
+        tcp_flags & (tcp::ACK | tcp::SYN | tcp::RST) == tcp::ACK
     } else if is_answer {
         if let Some(asking) = CONNTRACK_NEW.get_ptr_mut(&to.reversed()) {
             // SAFETY: as above. A mark that is lost to a simultaneous one is made by the next packet.
@@ -114,13 +121,13 @@ fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
 /// Moves both directions over. If there is no room they stay where they are.
 #[inline(never)]
 fn establish(tuple: &Tuple, becomes: &Tuple, marks: u32) {
-    let marks = marks & (mark::REVERSE | mark::FIN | mark::RESET);
+    let marks = marks & (mark::REVERSE | mark::FIN | mark::RESET | mark::DIRECT);
     let mut flow = Flow { becomes: *becomes, seen_s: now_s(), marks };
     let mut moved = CONNTRACK.insert(tuple, &flow, 0).is_ok();
     // The same variable again, for the sake of the stack: see `Flow::counterpart`.
     let back = becomes.reversed();
     flow.becomes = tuple.reversed();
-    flow.marks = (marks ^ mark::REVERSE) & mark::REVERSE;
+    flow.marks = (marks ^ mark::REVERSE) & (mark::REVERSE | mark::DIRECT);
     moved = moved && CONNTRACK.insert(&back, &flow, 0).is_ok();
     if !moved {
         let _ = CONNTRACK.remove(tuple);
@@ -145,6 +152,32 @@ fn forget_if_over(tuple: &Tuple, flow: &Flow) -> bool {
     over
 }
 
+/// Notes the end of a direct flow at the direction that asks, whose packets are no key of the table.
+#[inline(never)]
+pub fn note_end(packet: &Tuple, tcp_flags: u8) {
+    let Some(answers) = CONNTRACK.get_ptr(&packet.reversed()) else { return };
+    // SAFETY: as in `find`.
+    unsafe {
+        if (*answers).marks & mark::DIRECT == 0 {
+            return;
+        }
+        let asked = (*answers).becomes.reversed();
+        if let Some(flow) = CONNTRACK.get_ptr_mut(&asked) {
+            touch(flow, &asked, tcp_flags);
+        }
+    }
+}
+
+/// Forgets a flow, established or not.
+#[inline(never)]
+pub fn forget(tuple: &Tuple, becomes: &Tuple) {
+    let back = becomes.reversed();
+    let _ = CONNTRACK.remove(tuple);
+    let _ = CONNTRACK.remove(&back);
+    let _ = CONNTRACK_NEW.remove(tuple);
+    let _ = CONNTRACK_NEW.remove(&back);
+}
+
 /// A new flow: `to`, which has the destination already, gets the source. Fails without room.
 #[inline(never)]
 pub fn make(tuple: &Tuple, to: &mut Tuple, source: Source) -> Result<(), Reason> {
@@ -158,10 +191,14 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
         becomes.source = node;
     }
     let seen_s = now_s();
-    let answers = Flow { becomes: tuple.reversed(), seen_s, marks: mark::REVERSE };
+    let direct = if let Source::Direct = source { mark::DIRECT } else { 0 };
+    let answers = Flow { becomes: tuple.reversed(), seen_s, marks: mark::REVERSE | direct };
     let mut back = becomes.reversed();
     let mut free = false;
     for attempt in 0..ATTEMPTS {
+        if attempt > 0 && direct != 0 {
+            break;
+        }
         if attempt > 0 || matches!(source, Source::Node) {
             let Some(port) = any_port() else { return false };
             (becomes.source_port, back.destination_port) = (port, port);
@@ -171,7 +208,7 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
             break;
         }
     }
-    if !free || CONNTRACK_NEW.insert(tuple, &Flow { becomes: *becomes, seen_s, marks: 0 }, 0).is_err() {
+    if !free || CONNTRACK_NEW.insert(tuple, &Flow { becomes: *becomes, seen_s, marks: direct }, 0).is_err() {
         return false;
     }
     open_gate();

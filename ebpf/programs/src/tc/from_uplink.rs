@@ -8,6 +8,7 @@ use keelson_ebpf_common::{drop::Reason, packet::Endpoint};
 use crate::{
     answer::{self, Way},
     arp,
+    direct,
     external::{self, Choice},
     flows::{self, Source},
     forward::{Otherwise, Packet},
@@ -15,7 +16,7 @@ use crate::{
     ip::{Ip, V4, V6},
     skb::{self, PASS, SHOT, Skb},
     state::endpoint,
-    transport::{Kind, Passage},
+    transport::{Kind, Passage, tcp},
 };
 
 #[classifier]
@@ -46,7 +47,12 @@ fn run<I: Ip>(skb: Skb) -> i32 {
         Step::Plain if endpoint(&passage.to.destination).is_none_or(|to| to.ifindex == Endpoint::NODE) => {
             return PASS;
         }
-        Step::Plain => Otherwise::Stack,
+        Step::Plain => {
+            if passage.flags & (tcp::FIN | tcp::RST) != 0 && flows::any() {
+                flows::note_end(&passage.from, passage.flags);
+            }
+            Otherwise::Stack
+        }
     };
     Packet { skb, ip, passage: &passage }.send(otherwise)
 }
@@ -64,10 +70,13 @@ enum Step {
 }
 
 #[inline(always)]
-fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason> {
+fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Result<Step, Reason> {
     if !passage.read(skb, ip) {
         let translated = icmp::translate(skb, ip, passage)?;
         return Ok(if translated { Step::Translated } else { Step::Plain });
+    }
+    if direct::take(skb, ip, passage)? {
+        return Ok(Step::Plain);
     }
     let Passage { from, to, kind, flags } = passage;
     *to = *from;

@@ -59,6 +59,8 @@ pub trait Ip: Head {
     fn store_unreachable(&self, skb: Skb) -> Result<(), Reason>;
     /// So many bytes of transport follow.
     fn set_payload(&mut self, bytes: u16);
+    /// The header has no options any more, of which this is the sum; nothing where there are none.
+    fn drop_options(&mut self, sum: u32);
     /// Where it comes from; IPv4 in mapped form.
     fn source(&self) -> Address6;
     /// Where it goes.
@@ -180,6 +182,17 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn drop_options(&mut self, options: u32) {
+        let word = |length: u8| u16::from_ne_bytes([length, self.service]);
+        let length = (u16::from_be(self.total_length) + Self::HEAD as u16 - self.transport() as u16).to_be();
+        let mut sum = u32::from(!self.checksum) + u32::from(!fold(options));
+        sum += u32::from(!word(self.version_and_length)) + u32::from(word(0x45));
+        sum += u32::from(!self.total_length) + u32::from(length);
+        self.checksum = !fold(sum);
+        (self.version_and_length, self.total_length) = (0x45, length);
+    }
+
+    #[inline(always)]
     fn source(&self) -> Address6 {
         self.source.to_mapped()
     }
@@ -295,6 +308,9 @@ impl Ip for V6 {
     fn set_payload(&mut self, bytes: u16) {
         self.payload_length = bytes.to_be();
     }
+
+    #[inline(always)]
+    fn drop_options(&mut self, _options: u32) {}
 
     #[inline(always)]
     fn source(&self) -> Address6 {

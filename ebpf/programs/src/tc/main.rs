@@ -16,6 +16,7 @@
 
 mod answer;
 mod arp;
+mod direct;
 mod external;
 mod flows;
 mod forward;
@@ -23,6 +24,7 @@ mod from_pod;
 mod from_uplink;
 mod icmp;
 mod ip;
+mod outside;
 mod service;
 mod skb;
 mod state;

@@ -5,7 +5,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
     helpers::{bpf_skb_load_bytes, bpf_skb_store_bytes},
 };
 use keelson_ebpf_common::drop::Reason;
@@ -84,6 +84,19 @@ impl Skb {
         let failed = unsafe {
             let start = core::ptr::from_ref(head).cast::<u8>().add(2);
             bpf_skb_store_bytes(self.0, 0, start.cast(), size_of::<T>() as u32 - 2, 0)
+        };
+        if failed == 0 { Ok(()) } else { Err(Reason::Unwritable) }
+    }
+
+    /// Writes the packet's first bytes where they have changed their length: a sum that a device has made of the packet
+    /// follows.
+    #[inline(always)]
+    pub fn store_head_summed<T: Head>(self, head: &T) -> Result<(), Reason> {
+        // SAFETY: as above.
+        let failed = unsafe {
+            let start = core::ptr::from_ref(head).cast::<u8>().add(2);
+            let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+            bpf_skb_store_bytes(self.0, 0, start.cast(), size_of::<T>() as u32 - 2, flags)
         };
         if failed == 0 { Ok(()) } else { Err(Reason::Unwritable) }
     }

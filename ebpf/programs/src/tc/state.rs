@@ -2,15 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{
-        Array, HashMap, LruHashMap,
-        lpm_trie::{Key, LpmTrie},
-    },
+    maps::{Array, HashMap, LruHashMap},
 };
 use keelson_ebpf_common::{
     key, layout,
     net::Address6,
-    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Range, Tuple},
+    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Tuple},
     value,
 };
 
@@ -51,27 +48,12 @@ pub static EXTERNALS: HashMap<key::Frontend6, External> =
     HashMap::with_max_entries(layout::EXTERNALS.max_entries, layout::EXTERNALS.flags);
 
 #[map]
-pub static EXTERNAL_TARGETS: Array<u64> =
-    Array::with_max_entries(layout::EXTERNAL_TARGETS.max_entries, layout::EXTERNAL_TARGETS.flags);
-
-#[map]
-pub static EXTERNAL_BACKENDS: Array<value::Backend6> =
-    Array::with_max_entries(layout::EXTERNAL_BACKENDS.max_entries, layout::EXTERNAL_BACKENDS.flags);
+pub static EXTERNAL_AFFINITY: Array<u32> =
+    Array::with_max_entries(layout::EXTERNAL_AFFINITY.max_entries, layout::EXTERNAL_AFFINITY.flags);
 
 #[map]
 pub static EXTERNAL_MEMBERS: HashMap<key::AffinityMember, u8> =
     HashMap::with_max_entries(layout::EXTERNAL_MEMBERS.max_entries, layout::EXTERNAL_MEMBERS.flags);
-
-#[map]
-pub static RANGES: LpmTrie<[u32; 5], u8> =
-    LpmTrie::with_max_entries(layout::RANGES.max_entries, layout::RANGES.flags);
-
-/// Whether an address is in one of the owner's ranges.
-#[inline(always)]
-pub fn in_ranges(owner: u32, address: Address6) -> bool {
-    let Range { bits, owner, address: Address6([a, b, c, d]) } = Range::of(owner, address);
-    RANGES.get(Key::new(bits, [owner, a, b, c, d])).is_some()
-}
 
 /// The link or the node that an address is of.
 #[inline(always)]

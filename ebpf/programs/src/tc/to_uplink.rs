@@ -14,8 +14,9 @@ use crate::{
     forward::Packet,
     icmp,
     ip::{Ip, V4, V6},
+    outside::in_ranges,
     skb::{self, PASS, Skb},
-    state::{endpoint, in_ranges, masquerade},
+    state::{endpoint, masquerade},
     transport::{Kind, Passage},
 };
 

@@ -12,6 +12,7 @@ use keelson_dataplane::flows::{Figures, FlowEvent, Flows, Pair, PortName};
 use keelson_dataplane::plan::FrontendKey;
 use keelson_dataplane::{Error, Handle};
 use keelson_ebpf_common::metrics::{BUCKETS, What, bucket_start_ns};
+use keelson_ebpf_common::wire::Verdict;
 use keelson_ebpf_common::{layout, limits};
 use keelson_observer as proto;
 
@@ -55,6 +56,12 @@ impl Observer {
         });
         let drops = status.maps.drops.iter();
         let unprogrammed = status.unprogrammed.into_iter();
+        let verdict =
+            |&(verdict, count): &(Verdict, u64)| proto::Verdict { name: verdict.name().to_owned(), count };
+        let wire = status.maps.wire.as_ref().map(|wire| proto::Wire {
+            mode: wire.mode.to_owned(),
+            verdicts: wire.verdicts.iter().map(verdict).collect(),
+        });
         Ok(proto::StatusReply {
             node: self.node.to_string(),
             ready: status.ready,
@@ -64,6 +71,7 @@ impl Observer {
             scale: status.maps.scale,
             maps: maps.collect(),
             drops: drops.map(|&(r, count)| proto::Drop { reason: r.name().to_owned(), count }).collect(),
+            wire,
             unprogrammed: unprogrammed
                 .map(|(namespace, service, what)| proto::Unprogrammed { namespace, service, what })
                 .collect(),

@@ -212,6 +212,22 @@ fn render_status(services: &ServicesReply, status: &StatusReply, out: &mut Strin
         "What programs decided against clients or could not do for them",
         &mut { drops },
     );
+    if let Some(wire) = &status.wire {
+        let verdicts = wire.verdicts.iter().map(|v| (format!("{{verdict=\"{}\"}}", v.name), v.count));
+        family(
+            "keelson_dataplane_wire_packets_total",
+            "counter",
+            "Packets on the uplink to Services whose backends answer themselves, by what XDP did with them",
+            &mut { verdicts },
+        );
+        let mode = [(format!("{{mode=\"{}\"}}", wire.mode), 1)];
+        family(
+            "keelson_dataplane_wire_info",
+            "gauge",
+            "How XDP is attached to the uplink",
+            &mut mode.into_iter(),
+        );
+    }
     let maps = status.maps.iter().map(|m| (format!("{{map=\"{}\"}}", m.name), m.bytes));
     family("keelson_dataplane_map_bytes", "gauge", "Kernel memory of a table", &mut { maps });
     for (name, help, value) in [

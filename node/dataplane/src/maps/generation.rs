@@ -85,6 +85,7 @@ impl Generation {
             backends: self.ledger.backends(),
             memory_bytes: self.tables.memory_bytes()?,
             drops: self.tables.drops()?,
+            wire: None,
         })
     }
 

@@ -36,7 +36,7 @@ use crate::{
     Error,
     flows::{Meter, Snapshot},
     ledger::{Capacity, Full},
-    packet::{PacketOptions, Packets},
+    packet::{PacketOptions, Packets, WireStatus},
     plan::{ExternalFrontend, Frontend, FrontendKey},
 };
 
@@ -79,6 +79,8 @@ pub struct MapStatus {
     pub memory_bytes: Vec<(&'static str, u64)>,
     /// What programs decided against clients since the maps were made.
     pub drops: Vec<(Reason, u64)>,
+    /// The program on the uplink's wire, where there is one.
+    pub wire: Option<WireStatus>,
 }
 
 /// The maps of one node, open.
@@ -151,6 +153,7 @@ impl Dataplane {
         let mut status = self.generation.status()?;
         if let Some(packets) = &self.packets {
             status.memory_bytes.extend(packets.memory_bytes(self.generation.pins())?);
+            status.wire = packets.wire_status()?;
         }
         Ok(status)
     }

@@ -9,11 +9,11 @@ use crate::Error;
 /// The compiled programs.
 #[derive(Clone, Debug, Default)]
 pub enum Object {
-    /// Those compiled into this binary (`KEELSON_EBPF_OBJ` at build time); else the file `../ebpf/sock.o` (and `tc.o`) beside the
+    /// Those compiled into this binary (`KEELSON_EBPF_OBJ` at build time); else the file `../ebpf/sock.o` (and `tc.o`, `xdp.o`) beside the
     /// folder of the running executable, which is where `cargo xtask ebpf` and an installation put it.
     #[default]
     Installed,
-    /// A certain file of the socket programs; `tc.o` lies beside it.
+    /// A certain file of the socket programs; `tc.o` and `xdp.o` lie beside it.
     File(PathBuf),
 }
 
@@ -24,6 +24,8 @@ pub(crate) enum Part {
     Sockets,
     /// `tc.o`.
     Packets,
+    /// `xdp.o`.
+    Wire,
 }
 
 impl Part {
@@ -31,6 +33,7 @@ impl Part {
         match self {
             Self::Sockets => "sock.o",
             Self::Packets => "tc.o",
+            Self::Wire => "xdp.o",
         }
     }
 
@@ -38,6 +41,7 @@ impl Part {
         match self {
             Self::Sockets => EMBEDDED,
             Self::Packets => EMBEDDED_PACKETS,
+            Self::Wire => EMBEDDED_WIRE,
         }
     }
 }
@@ -50,6 +54,10 @@ const EMBEDDED: Option<&[u8]> = None;
 const EMBEDDED_PACKETS: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("KEELSON_EBPF_PACKETS_OBJ")));
 #[cfg(not(embedded_ebpf))]
 const EMBEDDED_PACKETS: Option<&[u8]> = None;
+#[cfg(embedded_ebpf)]
+const EMBEDDED_WIRE: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("KEELSON_EBPF_WIRE_OBJ")));
+#[cfg(not(embedded_ebpf))]
+const EMBEDDED_WIRE: Option<&[u8]> = None;
 
 impl Object {
     /// The bytes of one of the object files, of this binary's own layout.
@@ -59,7 +67,7 @@ impl Object {
             (Self::Installed, None) => read_file(installed_path()?.with_file_name(part.file_name()))?,
             (Self::File(path), _) => match part {
                 Part::Sockets => read_file(path.clone())?,
-                Part::Packets => read_file(path.with_file_name(part.file_name()))?,
+                Part::Packets | Part::Wire => read_file(path.with_file_name(part.file_name()))?,
             },
         };
         if bytes.windows(MARK.len()).any(|window| window == MARK) {

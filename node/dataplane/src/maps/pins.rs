@@ -20,6 +20,8 @@ use crate::Error;
 const OUTGROWN: &str = "-outgrown";
 /// Name of the folder of the pins of devices' programs.
 pub(crate) const DEVICES: &str = "devices";
+/// Name of the folder of the pin of the program on the uplink's wire.
+pub(crate) const WIRE: &str = "wire";
 
 /// The pins of one node, with the tables at one scale.
 #[derive(Debug)]
@@ -77,12 +79,20 @@ impl Pins {
 
     /// Those of the per-packet programs too, whether those run or not: their state outlives a daemon without them.
     fn all_shapes(&self) -> impl Iterator<Item = Shape> {
-        self.shapes().chain(layout::PACKET_MAPS)
+        self.shapes().chain(layout::PACKET_MAPS).chain(
+            // A node says how large that one is, and it is a cache: of another size it is made anew where it is opened.
+            layout::WIRE_MAPS.into_iter().filter(|shape| *shape != layout::KNOWN),
+        )
     }
 
     /// The folder of the pins of devices' programs.
     pub(crate) fn devices(&self) -> PathBuf {
         self.root.join(DEVICES)
+    }
+
+    /// The folder of the pin of the program on the uplink's wire.
+    pub(crate) fn wire(&self) -> PathBuf {
+        self.root.join(WIRE)
     }
 
     pub(crate) fn links(&self) -> PathBuf {
@@ -199,7 +209,7 @@ impl Pins {
                 remove_folder(&folder)?;
             }
         }
-        let ours: Vec<_> = self.all_shapes().map(|shape| self.map(&shape)).collect();
+        let ours: Vec<_> = self.all_shapes().chain([layout::KNOWN]).map(|shape| self.map(&shape)).collect();
         for state in subfolders(&self.state())?.iter().filter(|path| !ours.contains(path)) {
             tracing::info!(path = %state.display(), "dropping state of another layout");
             bpf::unpin(state)?;

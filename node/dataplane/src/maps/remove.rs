@@ -24,6 +24,7 @@ pub fn remove_all(bpffs: &Path, node: &str) -> Result<(), Error> {
         }
         bpf::unpin(&path)?;
     }
+    packet::detach_wire(&root.join(pins::WIRE))?;
     packet::detach_all(&root.join(pins::DEVICES))?;
     for folder in subfolders(&root)? {
         remove_folder(&folder)?;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::{PortSpec, number, protocol, resource};
-use crate::plan::{AFFINITY_DEFAULT_S, ServicePort, ServiceView};
+use crate::plan::{AFFINITY_DEFAULT_S, FORWARDING, Forwarding, ServicePort, ServiceView};
 
 /// `v1.Service`.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,6 +118,8 @@ impl ServiceObject {
             external_local,
             health_check_port: health_check_port.filter(|_| balanced && external_local),
             affinity_s: self.affinity_s(),
+            forwarding: self.forwarding().and_then(Result::ok),
+            unknown_forwarding: self.forwarding().and_then(Result::err).map(Into::into),
             node_answers: self.is_cluster_dns(),
         }
     }
@@ -126,6 +128,16 @@ impl ServiceObject {
     fn is_cluster_dns(&self) -> bool {
         let name = (self.metadata.namespace.as_deref(), self.metadata.name.as_deref());
         name == (Some("kube-system"), Some("kube-dns"))
+    }
+
+    /// What its annotation says; an error holds what is no way of forwarding.
+    fn forwarding(&self) -> Option<Result<Forwarding, &str>> {
+        let said = self.metadata.annotations.as_ref()?.get(FORWARDING)?.as_str();
+        Some(match said {
+            "dsr" => Ok(Forwarding::Dsr),
+            "snat" => Ok(Forwarding::Snat),
+            other => Err(other),
+        })
     }
 
     /// "None" (headless) and "" (not allocated) are no addresses.

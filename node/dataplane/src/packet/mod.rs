@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! <bpffs>/keelson/<node>/devices/<device>-<direction>   links of devices (tcx), or the programs of filters (clsact)
+//!                       /wire/<device>-<mode>                the link of the program on the uplink's wire
 //!                       /state/<map>-<version>          endpoints, flows and the like
 //! ```
 //! - [`settings`]: what the programs are told as constants; which ports translated sources get (pure).
-//! - [`load`]: programs and maps. [`attach`]: devices.
-//! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans.
+//! - [`load`]: programs and maps. [`attach`]: devices. [`wire`]: the program before them, by XDP.
+//! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans; [`places`] says where
+//!   it lies, [`maglev`] how flows are spread (pure).
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
 //! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
@@ -18,14 +20,20 @@ mod collect;
 mod endpoints;
 mod external;
 mod load;
+mod maglev;
+mod places;
 mod settings;
+mod wire;
 
 pub use attach::{Method, Side};
 pub use collect::FlowCount;
 pub use endpoints::PodEndpoint;
 pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 
+pub use wire::{WireOptions, WireStatus};
+
 pub(crate) use attach::detach_all;
+pub(crate) use wire::detach_wire;
 
 use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
@@ -38,7 +46,9 @@ use external::Externals;
 use keelson_ebpf_common::packet::{mark, protocol};
 use keelson_sys::bpf::{GracePeriod, Ran, run_once};
 use load::Loaded;
+use places::DirectRule;
 use settings::Constants;
+use wire::Wire;
 
 use crate::{
     Error,
@@ -55,12 +65,14 @@ pub struct Packets {
     options: PacketOptions,
     constants: Constants,
     loaded: Loaded,
+    wire: Option<Wire>,
     devices: Devices,
     endpoints: Endpoints,
     addresses: Addresses,
     externals: Externals,
     announcements: Announcements,
     collector: Collector,
+    wire_folder: PathBuf,
     /// The tables are filled, and all programs are this daemon's.
     attached: bool,
 }
@@ -73,7 +85,15 @@ impl Packets {
         let loaded = Loaded::load(&options.object.read(Part::Packets)?, pins, &constants)?;
         let endpoints = Endpoints::open(pins)?;
         endpoints.put_node(&options.node_addresses)?;
-        let externals = Externals::open(pins)?;
+        let wire = match (&options.uplink, options.wire) {
+            (Some(uplink), Some(wire)) => {
+                let object = options.object.read(Part::Wire)?;
+                Some(Wire::open(&object, pins, uplink, constants.uplink, wire)?)
+            }
+            _ => None,
+        };
+        let rule = DirectRule { default: options.forwarding, cluster: options.never_masqueraded.clone() };
+        let externals = Externals::open(pins, rule, wire.is_some())?;
         externals.put_cluster_ranges(&options.never_masqueraded)?;
         let folder = pins.devices();
         fs::create_dir_all(&folder).map_err(file("making the folder", &folder))?;
@@ -81,12 +101,14 @@ impl Packets {
             options: options.clone(),
             constants,
             loaded,
+            wire,
             devices: Devices::new(folder, options.without_tcx),
             endpoints,
             addresses: Addresses::open(pins)?,
             externals,
             announcements: Announcements::open(pins, options.uplink.as_deref())?,
             collector: Collector::open(pins)?,
+            wire_folder: pins.wire(),
             attached: false,
         })
     }
@@ -115,6 +137,12 @@ impl Packets {
                 "no uplink is named (--uplink): Services are not answered from outside, nothing is masqueraded"
             ),
         }
+        let Some(wire) = &mut self.wire else { return detach_wire(&self.wire_folder) };
+        wire.attach()?;
+        tracing::info!(
+            mode = wire.status()?.mode,
+            "packets to directly answered Services are sent on by XDP"
+        );
         Ok(())
     }
 
@@ -183,7 +211,9 @@ impl Packets {
         self.collector.step(|key, flow| {
             let translated = (key.destination, key.destination_port)
                 != (flow.becomes.destination, flow.becomes.destination_port);
-            if key.protocol != protocol::UDP || flow.marks & mark::REVERSE != 0 || !translated {
+            // Of a direct flow the node that was asked knows the backends.
+            let judged = flow.marks & (mark::REVERSE | mark::DIRECT) == 0;
+            if key.protocol != protocol::UDP || !judged || !translated {
                 return false;
             }
             let (address, port) = (key.destination.to_ip(), key.destination_port.number());
@@ -200,9 +230,24 @@ impl Packets {
         Ok(run_once(self.loaded.program(program)?, ifindex, packet)?)
     }
 
+    /// What the program on the wire (`wire`), or one that does nothing (`pass`), does with a packet, for tests and tools.
+    /// `None` where there is no such program. Nothing is sent.
+    pub fn run_on_wire(&self, program: &str, packet: &[u8]) -> Result<Option<Ran>, Error> {
+        self.wire.as_ref().map(|wire| wire.run(program, packet)).transpose()
+    }
+
+    /// Of the program on the wire; `None` where there is none.
+    pub fn wire_status(&self) -> Result<Option<WireStatus>, Error> {
+        self.wire.as_ref().map(Wire::status).transpose()
+    }
+
     /// Kernel memory by map.
     pub(crate) fn memory_bytes(&self, pins: &Pins) -> Result<Vec<(&'static str, u64)>, Error> {
-        load::memory_bytes(pins)
+        let mut bytes = load::memory_bytes(pins)?;
+        if self.wire.is_some() {
+            bytes.extend(Wire::memory_bytes(pins)?);
+        }
+        Ok(bytes)
     }
 
     /// The folder of the devices' pins.

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use keelson_ebpf_common::net::{Address4, Address6};
 use keelson_sys::net::link_index;
 
-use crate::{Error, Object, maps::pins::file};
+use super::wire::WireOptions;
+use crate::{Error, Object, maps::pins::file, plan::Forwarding};
 
 /// Where the host's own sockets take their ports from.
 const LOCAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -37,6 +38,10 @@ pub struct PacketOptions {
     pub announce: bool,
     /// Attach by clsact even where the kernel has tcx.
     pub without_tcx: bool,
+    /// What the program on the uplink's wire is told; without it, or without an uplink, it is not there.
+    pub wire: Option<WireOptions>,
+    /// How packets from outside reach backends on other nodes, for Services that do not say.
+    pub forwarding: Forwarding,
 }
 
 impl Default for PacketOptions {
@@ -50,6 +55,8 @@ impl Default for PacketOptions {
             node_ports: 30_000..=32_767,
             announce: false,
             without_tcx: false,
+            wire: Some(WireOptions::default()),
+            forwarding: Forwarding::default(),
         }
     }
 }

@@ -35,6 +35,7 @@ pub fn plan_pod(node: &Node, pod: &PodView) -> Plan {
                     local_backends_only: true,
                     source_ranges: Vec::new(),
                     affinity_s: 0,
+                    forwarding: None,
                 });
             }
             let frontend = Frontend { key, backends, affinity_s: 0 };

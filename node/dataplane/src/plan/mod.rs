@@ -25,9 +25,9 @@ use endpoints::{Endpoints, ready_here};
 pub use host_ports::plan_pod;
 use ipnet::IpNet;
 pub use types::{
-    Backend, Endpoint, ExternalFrontend, Family, Frontend, FrontendKey, FrontendKind, HealthCheck, HostPort,
-    Node, NodeHint, NodePort, Plan, PlannedFrontend, PodView, Protocol, ServicePort, ServiceView, SlicePort,
-    SliceView, Unprogrammed,
+    Backend, Endpoint, ExternalFrontend, FORWARDING, Family, Forwarding, Frontend, FrontendKey, FrontendKind,
+    HealthCheck, HostPort, Node, NodeHint, NodePort, Plan, PlannedFrontend, PodView, Protocol, ServicePort,
+    ServiceView, SlicePort, SliceView, Unprogrammed,
 };
 
 /// Seconds that `sessionAffinity: ClientIP` lasts unless the Service says otherwise (`v1.DefaultClientIPServiceAffinitySeconds`).
@@ -51,6 +51,7 @@ pub fn plan<'a>(
     let mut plan = planner.plan;
     plan.unprogrammed.extend(left_out(node, service).map(Unprogrammed::SourceRanges));
     plan.announced = announce::announced(service, slices.clone());
+    plan.unprogrammed.extend(service.unknown_forwarding.clone().map(Unprogrammed::Forwarding));
     plan.health = service.cluster_ips.first().zip(service.health_check_port).map(|(&address, port)| {
         HealthCheck { port, local_endpoints: ready_here(Family::of(address), slices) }
     });
@@ -117,6 +118,7 @@ impl Planner<'_> {
             local_backends_only: local,
             source_ranges: of_family(ranges, Family::of(key.address)).copied().collect(),
             affinity_s: self.service.affinity_s,
+            forwarding: self.service.forwarding,
         });
     }
 

@@ -11,6 +11,8 @@ pub use keelson_ebpf_common::net::Protocol;
 use super::Announced;
 #[cfg(doc)]
 use super::node_fingerprint;
+/// The annotation by which a Service says how packets from outside reach it: `dsr` or `snat`.
+pub const FORWARDING: &str = "keelson.dev/forwarding";
 
 /// The node that a plan is for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -49,8 +51,22 @@ pub struct ServiceView {
     pub health_check_port: Option<u16>,
     /// Session affinity in seconds, 0 for none.
     pub affinity_s: u32,
+    /// How packets from outside are to reach backends on other nodes; `None`: as the node does by default.
+    pub forwarding: Option<Forwarding>,
+    /// What it says instead of that and is no such way.
+    pub unknown_forwarding: Option<Box<str>>,
     /// Without endpoints its cluster addresses are answered by the node itself (cluster DNS): then they are left alone.
     pub node_answers: bool,
+}
+
+/// How packets from outside reach a backend on another node.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Forwarding {
+    /// With the node's address as their source, so that answers come back to it.
+    #[default]
+    Snat,
+    /// With the client's address; the backend's node answers the client itself (direct server return).
+    Dsr,
 }
 
 /// One of a Service's ports.
@@ -230,6 +246,8 @@ pub struct ExternalFrontend {
     pub source_ranges: Vec<IpNet>,
     /// Session affinity in seconds, 0 for none.
     pub affinity_s: u32,
+    /// How packets reach backends on other nodes; `None`: as the node does by default.
+    pub forwarding: Option<Forwarding>,
 }
 
 /// A node port in use.
@@ -264,7 +282,7 @@ pub struct Plan {
 }
 
 /// Something that a Service asks for and does not get.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unprogrammed {
     /// A port whose protocol socket hooks do not see.
     Protocol(u16),
@@ -273,6 +291,8 @@ pub enum Unprogrammed {
     SourceRanges(IpAddr),
     /// Another Service has the frontend by a better or older right.
     Claimed(FrontendKey),
+    /// Its annotation names a way of forwarding that there is not.
+    Forwarding(Box<str>),
 }
 
 impl fmt::Display for Unprogrammed {
@@ -284,6 +304,12 @@ impl fmt::Display for Unprogrammed {
                 "load balancer address {address} is not programmed for the clients of this node: \
                  loadBalancerSourceRanges do not admit all of them"
             ),
+            Self::Forwarding(said) => {
+                write!(
+                    f,
+                    "annotation {FORWARDING}: {said:?} is neither dsr nor snat: forwarded as by default"
+                )
+            }
             Self::Claimed(frontend) => write!(f, "{frontend} belongs to another Service: not programmed"),
         }
     }

@@ -7,7 +7,7 @@ use keelson_dataplane::{
     plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
     remove_all,
 };
-use keelson_ebpf_common::drop::Reason;
+use keelson_ebpf_common::{drop::Reason, wire::Verdict};
 use keelson_sys::bpf::is_bpffs;
 use nix::sched::{CloneFlags, unshare};
 
@@ -64,8 +64,10 @@ impl Lab {
         }
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
         let object = std::env::var_os("KEELSON_EBPF_OBJ").map_or(object, Into::into);
-        if !object.with_file_name("tc.o").exists() {
-            return Err(format!("no tc.o beside {}: run `cargo xtask ebpf`", object.display()));
+        for name in ["tc.o", "xdp.o"] {
+            if !object.with_file_name(name).exists() {
+                return Err(format!("no {name} beside {}: run `cargo xtask ebpf`", object.display()));
+            }
         }
         if !is_bpffs(Path::new(BPFFS)).unwrap_or(false) {
             return Err(format!("no bpffs at {BPFFS}"));
@@ -128,6 +130,29 @@ impl Lab {
         }
     }
 
+    /// Runs the program on the uplink's wire.
+    pub(crate) fn wire(&mut self, packet: &[u8]) -> Fate {
+        let ran = self.dataplane.packets().unwrap().run_on_wire("wire", packet);
+        let ran = ran.unwrap_or_else(|e| panic!("{}", explain(&e))).unwrap();
+        match ran.verdict {
+            2 => {
+                assert_eq!(ran.packet, packet, "what is left to others stays as it is");
+                Fate::Pass(tell(packet))
+            }
+            3 => {
+                assert_eq!(ran.packet[..6], [2, 0, 0, 0, 0, 0x12], "to the neighbour");
+                Fate::Redirect(tell(&ran.packet))
+            }
+            1 => Fate::Drop,
+            other => panic!("verdict {other}"),
+        }
+    }
+
+    pub(crate) fn verdicts(&mut self, verdict: Verdict) -> u64 {
+        let status = self.dataplane.packets().unwrap().wire_status().unwrap().unwrap();
+        status.verdicts.iter().find(|(v, _)| *v == verdict).unwrap().1
+    }
+
     pub(crate) fn dropped(&self, reason: Reason) -> u64 {
         let drops = self.dataplane.status().unwrap().drops;
         drops.iter().find(|(r, _)| *r == reason).unwrap().1
@@ -174,6 +199,10 @@ fn wires() {
         "route add 10.244.2.0/24 via 172.30.0.12",
         "-6 route add fd00:2::/64 via fd00:30::12",
         "route add default via 172.30.0.1",
+        "neigh add 172.30.0.12 dev uplink lladdr 02:00:00:00:00:12",
+        "route add 10.244.3.0/24 via 172.30.0.13",
+        "route add 10.244.1.2 dev pod1",
+        "route add 10.244.1.3 dev pod2",
     ] {
         ip(words);
     }
@@ -209,6 +238,7 @@ pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> 
         local_backends_only: false,
         source_ranges: Vec::new(),
         affinity_s: 0,
+        forwarding: None,
     }
 }
 

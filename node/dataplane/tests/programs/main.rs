@@ -5,6 +5,7 @@
 
 mod arp;
 mod attach;
+mod direct;
 mod errors;
 mod external;
 mod forward;
@@ -12,3 +13,4 @@ mod lab;
 mod masquerade;
 mod packet;
 mod services;
+mod wire;

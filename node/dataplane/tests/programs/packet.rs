@@ -94,6 +94,31 @@ pub(crate) fn fragments(packet: &[u8], first: usize, id: u16) -> [Vec<u8>; 2] {
     ]
 }
 
+/// With an option of eight bytes in its header that says which Service it is for.
+pub(crate) fn marked(packet: &[u8], service: &str) -> Vec<u8> {
+    let SocketAddr::V4(service) = socket(service) else { panic!("{service} is not of IPv4") };
+    let mut head = packet[..34].to_vec();
+    head[14] += 2;
+    let length = word(&head, 16) + 8;
+    head[16..18].copy_from_slice(&length.to_be_bytes());
+    head.extend_from_slice(&[0x9a, 8]);
+    head.extend_from_slice(&service.port().to_be_bytes());
+    head.extend_from_slice(&service.ip().octets());
+    head[24..26].copy_from_slice(&[0, 0]);
+    let sum = !sum(&head[14..]);
+    head[24..26].copy_from_slice(&sum.to_be_bytes());
+    [head, packet[34..].to_vec()].concat()
+}
+
+/// Without "do not fragment".
+pub(crate) fn dividable(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[20] &= !0x40;
+    packet[24..26].copy_from_slice(&[0, 0]);
+    let sum = !sum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
 pub(crate) fn with_hops(mut packet: Vec<u8>, hops: u8) -> Vec<u8> {
     packet[22] = hops;
     packet[24..26].copy_from_slice(&[0, 0]);
@@ -184,10 +209,11 @@ pub(crate) fn tell(frame: &[u8]) -> String {
 
 fn tell_ip(packet: &[u8], whole: bool) -> String {
     let (from, to, protocol, hops, transport, later) = if packet[0] >> 4 == 4 {
-        assert_eq!(sum(&packet[..20]), 0xffff, "the header's checksum");
+        let head = usize::from(packet[0] & 15) * 4;
+        assert_eq!(sum(&packet[..head]), 0xffff, "the header's checksum");
         let octets = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
         assert!(!whole || usize::from(word(packet, 2)) == packet.len(), "the header's length");
-        (octets(12), octets(16), packet[9], packet[8], &packet[20..], word(packet, 6) & 0x3fff)
+        (octets(12), octets(16), packet[9], packet[8], &packet[head..], word(packet, 6) & 0x3fff)
     } else {
         let octets = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
         assert!(!whole || usize::from(word(packet, 4)) == packet.len() - 40, "the header's length");
@@ -216,6 +242,13 @@ fn tell_ip(packet: &[u8], whole: bool) -> String {
             }
         },
         other => format!("protocol {other} {from} > {to}"),
+    };
+    let text = match packet {
+        [0x47, ..] if packet[20..22] == [0x9a, 8] => {
+            let octets = <[u8; 4]>::try_from(&packet[24..28]).unwrap();
+            format!("{text} for {}", SocketAddr::new(octets.into(), word(packet, 22)))
+        }
+        _ => text,
     };
     if hops == 64 || !whole { text } else { format!("{text} hops {hops}") }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::Command,
     sync::Arc,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, PodEndpoint,
+    Dataplane, Object, Options, PacketOptions, PodEndpoint, WireStatus,
     plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
     remove_all,
 };
@@ -37,6 +37,10 @@ const SPACES: [&str; 8] = ["fabric", "node1", "node2", "outside", "pod1", "pod2"
 pub(crate) struct Lab {
     options: Options,
     dataplane: Dataplane,
+    /// Of node2, where it has the programs, too.
+    second: Option<(Options, Dataplane)>,
+    /// Kept for its program.
+    polled: Option<aya::Ebpf>,
     spaces: Spaces,
 }
 
@@ -65,10 +69,15 @@ impl Spaces {
     }
 
     fn ip(&self, space: &str, words: &str) {
+        self.tool(space, &format!("ip {words}"));
+    }
+
+    fn tool(&self, space: &str, words: &str) {
         let words = words.to_owned();
         self.within(space, move || {
-            let done = Command::new("ip").args(words.split(' ')).status().unwrap();
-            assert!(done.success(), "ip {words}");
+            let (tool, arguments) = words.split_once(' ').unwrap();
+            let done = Command::new(tool).args(arguments.split(' ')).status().unwrap();
+            assert!(done.success(), "{words}");
         });
     }
 
@@ -104,8 +113,10 @@ impl Lab {
         }
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
         let object = std::env::var_os("KEELSON_EBPF_OBJ").map_or(object, Into::into);
-        if !object.with_file_name("tc.o").exists() {
-            return Err(format!("no tc.o beside {}: run `cargo xtask ebpf`", object.display()));
+        for name in ["tc.o", "xdp.o"] {
+            if !object.with_file_name(name).exists() {
+                return Err(format!("no {name} beside {}: run `cargo xtask ebpf`", object.display()));
+            }
         }
         if !is_bpffs(Path::new(BPFFS)).unwrap_or(false) {
             return Err(format!("no bpffs at {BPFFS}"));
@@ -138,7 +149,7 @@ impl Lab {
             Ok(dataplane)
         });
         match opened {
-            Ok(dataplane) => Ok(Self { options, dataplane, spaces }),
+            Ok(dataplane) => Ok(Self { options, dataplane, second: None, polled: None, spaces }),
             Err(error) => {
                 clean(&options);
                 let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
@@ -147,12 +158,125 @@ impl Lab {
         }
     }
 
+    /// Gives node2 the programs, too, and both nodes wires on which XDP can send.
+    pub(crate) fn with_second(mut self) -> Self {
+        // XDP cannot see that a checksum is to be made later.
+        self.spaces.tool("outside", "ethtool -K eth0 tx off");
+        self.polled = Some(self.poll());
+        self.spaces.ip("outside", &format!("route add 203.0.113.0/24 via {NODE1}"));
+        let mut options = self.options.clone();
+        options.node += "-second";
+        options.cgroup_root = options.cgroup_root.with_file_name(&options.node);
+        std::fs::create_dir(&options.cgroup_root).unwrap();
+        options.packets.as_mut().unwrap().node_addresses = vec![NODE2.parse().unwrap()];
+        let theirs = options.clone();
+        let opened = self.spaces.within("node2", move || {
+            let mut dataplane = Dataplane::open(&theirs)?;
+            dataplane.attach()?;
+            dataplane.packets().expect("asked for").add_endpoint(&pod(POD3, "pod3"))?;
+            Ok::<_, keelson_dataplane::Error>(dataplane)
+        });
+        match opened {
+            Ok(dataplane) => self.second = Some((options, dataplane)),
+            Err(error) => {
+                clean(&options);
+                panic!("{error:?}")
+            }
+        }
+        self
+    }
+
+    /// The other end of a veth takes what XDP sends (`XDP_TX`) only if it has a program itself: with GRO alone it is not woken
+    /// (`veth_xdp_flush`).
+    fn poll(&self) -> aya::Ebpf {
+        let object = match &self.options.object {
+            Object::File(path) => std::fs::read(path.with_file_name("xdp.o")).unwrap(),
+            Object::Installed => unreachable!("named above"),
+        };
+        self.spaces.within("fabric", move || {
+            let mut ebpf = aya::Ebpf::load(&object).unwrap();
+            let pass: &mut aya::programs::Xdp = ebpf.program_mut("pass").unwrap().try_into().unwrap();
+            pass.load().unwrap();
+            pass.attach("node1", aya::programs::xdp::XdpMode::Driver).unwrap();
+            ebpf
+        })
+    }
+
+    /// What the program on node1's wire did, and how it is attached.
+    pub(crate) fn wire(&mut self) -> WireStatus {
+        self.dataplane.packets().unwrap().wire_status().unwrap().unwrap()
+    }
+
+    /// Takes over node1 as a later daemon does, with other options.
+    pub(crate) fn restart(&mut self, change: impl FnOnce(&mut PacketOptions), external: &[ExternalFrontend]) {
+        change(self.options.packets.as_mut().unwrap());
+        let mut dataplane = Dataplane::open(&self.options).unwrap();
+        assert_eq!(dataplane.replace_external(external).unwrap(), []);
+        dataplane.attach().unwrap();
+        self.dataplane = dataplane;
+    }
+
+    /// Bytes that node1 has received by its uplink.
+    pub(crate) fn received(&self) -> u64 {
+        self.spaces.within("node1", || {
+            let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+            let line = devices.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        })
+    }
+
     pub(crate) fn frontends(&mut self, frontends: &[Frontend]) {
         assert_eq!(self.dataplane.replace(frontends).unwrap().full, []);
     }
 
     pub(crate) fn external(&mut self, frontends: &[ExternalFrontend]) {
         assert_eq!(self.dataplane.replace_external(frontends).unwrap(), []);
+        if let Some((_, second)) = &mut self.second {
+            assert_eq!(second.replace_external(frontends).unwrap(), []);
+        }
+    }
+
+    /// A server of datagrams that tells each client the address that it sees, for as long as nobody sends it nothing.
+    pub(crate) fn serve_datagrams(&self, space: &str, address: &str, port: u16) -> JoinHandle<()> {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        let socket = self.spaces.within(space, move || UdpSocket::bind(address).unwrap());
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((1.., client)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(client.ip().to_string().as_bytes(), client);
+            }
+        })
+    }
+
+    /// Sends a datagram; who the server says that we are.
+    pub(crate) fn ask_datagram(
+        &self,
+        space: &str,
+        address: &str,
+        port: u16,
+        bytes: usize,
+    ) -> io::Result<String> {
+        let server = SocketAddr::new(address.parse().unwrap(), port);
+        self.spaces.within(space, move || {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(server)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.send(&vec![7; bytes])?;
+            let mut buffer = [0; 64];
+            let length = if bytes == 0 { 0 } else { socket.recv(&mut buffer)? };
+            Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        })
+    }
+
+    /// A connection to a server that sends back each byte.
+    pub(crate) fn connect(&self, space: &str, address: &str, port: u16) -> io::Result<TcpStream> {
+        let server = SocketAddr::new(address.parse().unwrap(), port);
+        self.spaces.within(space, move || {
+            let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        })
     }
 
     /// A server that tells each client the address that it sees.
@@ -168,6 +292,13 @@ impl Lab {
             stream.set_nodelay(true).unwrap();
             let mut byte = [0];
             while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+        })
+    }
+
+    /// A server that tells each client so many letters.
+    pub(crate) fn talk(&self, space: &str, address: &str, port: u16, letters: usize) -> Server {
+        self.server(space, address, port, move |mut stream, _| {
+            let _ = stream.write_all(&vec![b'a'; letters]);
         })
     }
 
@@ -248,6 +379,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         clean(&self.options);
+        if let Some((options, _)) = &self.second {
+            clean(options);
+        }
     }
 }
 
@@ -361,5 +495,6 @@ pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> 
         local_backends_only: false,
         source_ranges: Vec::new(),
         affinity_s: 0,
+        forwarding: None,
     }
 }

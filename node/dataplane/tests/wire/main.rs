@@ -6,9 +6,10 @@
 //!  pod2 ────┘      └─ bridge ─┘
 //!                        └── outside
 //! ```
-//! Only node1 has the programs. Needs root, a bpffs at /sys/fs/bpf and the compiled programs; else each test says why it was
+//! Only node1 has the programs, and in `direct` node2. Needs root, a bpffs at /sys/fs/bpf and the compiled programs; else each test says why it was
 //! skipped.
 
+mod direct;
 mod lab;
 
 use keelson_dataplane::plan::Protocol::Tcp;

@@ -8,7 +8,7 @@ use std::{
 
 use super::syscall::{self, BpfError, Info, LinkCreate, LinkDetach, LinkUpdate, bpf, bpf_fd};
 
-/// Hooks of `enum bpf_attach_type`: those that take a cgroup, and the two of a network device.
+/// Hooks of `enum bpf_attach_type`: those that take a cgroup, and those of a network device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the kernel's own names")]
@@ -25,14 +25,27 @@ pub enum AttachType {
     Inet4Getpeername = 29,
     Inet6Getpeername = 30,
     InetSockRelease = 34,
+    Xdp = 37,
     TcxIngress = 46,
     TcxEgress = 47,
 }
 
 /// `BPF_LINK_TYPE_CGROUP`.
 const LINK_TYPE_CGROUP: u32 = 3;
+/// `BPF_LINK_TYPE_XDP`.
+const LINK_TYPE_XDP: u32 = 6;
 /// `BPF_LINK_TYPE_TCX`.
 const LINK_TYPE_TCX: u32 = 11;
+
+/// Where in a device's way a program of XDP runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum XdpMode {
+    /// `XDP_FLAGS_SKB_MODE`: in the kernel's generic receive path, which every device has.
+    Generic = 2,
+    /// `XDP_FLAGS_DRV_MODE`: in the driver.
+    Native = 4,
+}
 
 /// A program attached somewhere. Closing it detaches, unless it is pinned.
 #[derive(Debug)]
@@ -79,6 +92,33 @@ impl Link {
             Ok(fd) => Ok(Some(Self(fd))),
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(None),
             Err(e) => Err(BpfError::of(format!("attaching {attach_type:?} to device {ifindex}"), e)),
+        }
+    }
+
+    /// Attaches a program of XDP to a network device, which has room for one. `None` where the driver cannot.
+    pub fn attach_xdp(
+        program: BorrowedFd<'_>,
+        ifindex: u32,
+        mode: XdpMode,
+    ) -> Result<Option<Self>, BpfError> {
+        let mut attribute = LinkCreate {
+            prog_fd: program.as_raw_fd() as u32,
+            target_fd: ifindex,
+            attach_type: AttachType::Xdp as u32,
+            flags: mode as u32,
+        };
+        // SAFETY: no address in the attribute; for this hook the second field is the device's index.
+        match unsafe { bpf_fd(&mut attribute) } {
+            Ok(fd) => Ok(Some(Self(fd))),
+            // Drivers without it, and those that cannot with their present MTU, queues or offloads.
+            Err(e)
+                if mode == XdpMode::Native
+                    && [libc::EOPNOTSUPP, libc::EINVAL, libc::ERANGE, libc::ENOSPC, libc::E2BIG]
+                        .contains(&e.raw_os_error().unwrap_or(0)) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(BpfError::of(format!("attaching {mode:?} XDP to device {ifindex}"), e)),
         }
     }
 
@@ -143,11 +183,12 @@ impl Link {
     /// What the link joins; `None` when it is not a link to a network device.
     pub fn device_info(&self) -> Result<Option<DeviceLinkInfo>, BpfError> {
         let info = self.info()?;
-        Ok((info.link_type == LINK_TYPE_TCX).then_some(DeviceLinkInfo {
-            program_id: info.program_id,
-            ifindex: info.target[0],
-            attach_type: info.target[1],
-        }))
+        let attach_type = match info.link_type {
+            LINK_TYPE_TCX => info.target[1],
+            LINK_TYPE_XDP => AttachType::Xdp as u32,
+            _ => return Ok(None),
+        };
+        Ok(Some(DeviceLinkInfo { program_id: info.program_id, ifindex: info.target[0], attach_type }))
     }
 
     fn info(&self) -> Result<LinkInfo, BpfError> {
@@ -179,8 +220,8 @@ fn native(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Head of `struct bpf_link_info`, and of its union as much as the members `cgroup` (a number of eight bytes, the hook) and
-/// `tcx` (the device, the hook) take.
+/// Head of `struct bpf_link_info`, and of its union as much as the members `cgroup` (a number of eight bytes, the hook), `tcx`
+/// (the device, the hook) and `xdp` (the device) take.
 #[repr(C, align(8))]
 #[derive(Default)]
 struct LinkInfo {

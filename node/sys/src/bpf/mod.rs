@@ -15,9 +15,9 @@ mod syscall;
 
 pub use create::NewMap;
 pub use grace::GracePeriod;
-pub use link::{AttachType, CgroupLinkInfo, DeviceLinkInfo, Link};
+pub use link::{AttachType, CgroupLinkInfo, DeviceLinkInfo, Link, XdpMode};
 pub use map::{BatchError, Entries, Map, MapInfo, Position};
 pub use pin::{is_bpffs, pin_program, unpin};
-pub use run::{Ran, run_once};
+pub use run::{Ran, run_once, run_once_on_wire};
 pub use shared::SharedArray;
 pub use syscall::BpfError;

@@ -12,6 +12,8 @@ pub struct Ran {
     pub verdict: i32,
     /// The packet as it left it.
     pub packet: Vec<u8>,
+    /// What the run took by the kernel's clock, nanoseconds; its own work around the program included.
+    pub duration_ns: u32,
 }
 
 /// Words of `struct __sk_buff` up to the one that says which device a packet is on.
@@ -21,10 +23,19 @@ const IFINDEX: usize = 10;
 /// Runs a tc program on an Ethernet frame that is on a device (of this thread's network namespace). Redirections are not
 /// carried out. Once only: a second round would be given the packet that the first has changed.
 pub fn run_once(program: BorrowedFd<'_>, ifindex: u32, packet: &[u8]) -> Result<Ran, BpfError> {
-    /// Answers are longer than what they answer by less.
-    const GROWTH_MAX: usize = 256;
     let mut context = [0_u32; CONTEXT_WORDS];
     context[IFINDEX] = ifindex;
+    run(program, packet, &context)
+}
+
+/// As [`run_once`], a program of XDP; the packet comes from no device.
+pub fn run_once_on_wire(program: BorrowedFd<'_>, packet: &[u8]) -> Result<Ran, BpfError> {
+    run(program, packet, &[])
+}
+
+fn run(program: BorrowedFd<'_>, packet: &[u8], context: &[u32]) -> Result<Ran, BpfError> {
+    /// Answers are longer than what they answer by less.
+    const GROWTH_MAX: usize = 256;
     let mut out = vec![0; packet.len() + GROWTH_MAX];
     let mut attribute = TestRun {
         prog_fd: program.as_raw_fd() as u32,
@@ -33,12 +44,12 @@ pub fn run_once(program: BorrowedFd<'_>, ifindex: u32, packet: &[u8]) -> Result<
         data_in: packet.as_ptr().addr() as u64,
         data_out: out.as_mut_ptr().addr() as u64,
         repeat: 1,
-        ctx_size_in: size_of_val(&context) as u32,
-        ctx_in: context.as_ptr().addr() as u64,
+        ctx_size_in: size_of_val(context) as u32,
+        ctx_in: if context.is_empty() { 0 } else { context.as_ptr().addr() as u64 },
         ..TestRun::default()
     };
     // SAFETY: every address is of a buffer of the size stated with it, and outlives the call.
     unsafe { bpf(&mut attribute) }.map_err(|e| BpfError::of("running a program on a packet", e))?;
     out.truncate(attribute.data_size_out as usize);
-    Ok(Ran { verdict: attribute.retval as i32, packet: out })
+    Ok(Ran { verdict: attribute.retval as i32, packet: out, duration_ns: attribute.duration })
 }

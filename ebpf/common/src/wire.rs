@@ -1,0 +1,155 @@
+//! What the program on the uplink's wire (XDP) keeps, and what it writes for the backend's node: direct server return.
+//!
+//! ```text
+//!  client ──▶ node with the address: only the destination becomes the backend's ──▶ backend's node ──▶ pod
+//!     ▲                                                                                │
+//!     └─────────────── the answer, with the Service's address as its source ◀──────────┘
+//! ```
+//! The first packet of a TCP connection and every UDP one carry the Service's address and port in an option of the IPv4
+//! header; from them the backend's node learns what the answers' source is.
+//!
+//! A flow that was opened is known by its [`Way`], so that it stays at its backend when others come and go. A line has room for
+//! three and its sibling for three more. Who opens a flow takes a way that is empty, of a flow that was never
+//! used again or is over, or of one that was silent for long; never that of a flow in use. So a flood of new flows
+//! displaces only its like; a flow without a way goes where the table leads.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::net::{Address4, Port};
+
+/// The option's type: copied into fragments, control, number 26 (unassigned, <https://www.iana.org/assignments/ip-parameters>).
+pub const OPTION_TYPE: u8 = 0x9a;
+/// Its bytes: type, length, port, address.
+pub const OPTION_BYTES: u32 = 8;
+
+/// The option, wire order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct DirectOption {
+    /// [`OPTION_TYPE`].
+    pub option_type: u8,
+    /// [`OPTION_BYTES`].
+    pub length: u8,
+    /// The Service's port.
+    pub port: Port,
+    /// The Service's address.
+    pub address: Address4,
+}
+
+/// A flow of TCP that was opened, and where it goes. All but `state` is written while that says [`state::BUSY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Way {
+    /// The client's address, network order.
+    pub source: u32,
+    /// The Service's address, network order.
+    pub service: u32,
+    /// The client's port in the lower half as in memory, the Service's in the upper.
+    pub ports: u32,
+    /// The backend's address, network order.
+    pub backend: u32,
+    /// Of [`state`] in the lower half; the backend's port, network order, in the upper.
+    pub state: u32,
+}
+
+/// Bits of [`Way::state`]. All zero: empty.
+pub mod state {
+    /// A packet after the first was seen.
+    pub const USED: u32 = 1 << 15;
+    /// The client has sent FIN or RST.
+    pub const OVER: u32 = 1 << 14;
+    /// Being written: nobody's.
+    pub const BUSY: u32 = 1 << 13;
+    /// There is a flow.
+    pub const TAKEN: u32 = 1 << 12;
+    /// When it was last used, in [`super::AGE_NS_LOG2`], modulo 4,096 (nine hours and three quarters).
+    pub const AGE: u32 = 0xfff;
+}
+
+/// A unit of age is 2^33 nanoseconds: 8.6 seconds.
+pub const AGE_NS_LOG2: u32 = 33;
+/// Units of age after which a flow that is silent may be displaced: a quarter of an hour.
+pub const IDLE_MAX: u32 = 105;
+/// A hop is asked for anew when 2^30 nanoseconds have passed: a second.
+pub const HOP_NS_LOG2: u32 = 30;
+
+/// Ways of a line.
+pub const WAYS: usize = 3;
+
+/// One cache line of flows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Line {
+    /// The flows.
+    pub ways: [Way; WAYS],
+    /// Always zero.
+    pub spare: u32,
+}
+
+/// How a backend is reached.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Hop {
+    /// The backend's address, network order; 0: nobody's.
+    pub address: u32,
+    /// When it was asked for, in [`HOP_NS_LOG2`].
+    pub asked: u32,
+    /// Bytes of an IP packet on the way; 0: not by the uplink.
+    pub mtu: u32,
+    /// Hardware address of the next router or node.
+    pub mac_destination: [u16; 3],
+    /// Hardware address of the uplink.
+    pub mac_source: [u16; 3],
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// What became of a packet to a Service that is answered directly; the index of a count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Verdict {
+    /// Sent on to the backend of a known flow.
+    Known = 0,
+    /// Sent on to a backend that was chosen for it.
+    Chosen = 1,
+    /// Left to tc: the backend is on this node, or the way to it leads by another device.
+    Local = 2,
+    /// Left to tc, which knows the flow, or is to decide: no backend, a client out of range, no neighbour known yet.
+    Left = 3,
+    /// A new flow that found no way free: it is sent where the table leads, now and later.
+    Unwritten = 4,
+    /// Too long for the way to the backend with "do not fragment": answered by ICMP "fragmentation needed".
+    TooLong = 5,
+    /// A known flow whose next hop is not known (no route, no neighbour): dropped.
+    NoHop = 6,
+}
+
+/// How many verdicts there are.
+pub const VERDICTS: u32 = 7;
+
+impl Verdict {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; VERDICTS as usize] =
+        [Self::Known, Self::Chosen, Self::Local, Self::Left, Self::Unwritten, Self::TooLong, Self::NoHop];
+
+    /// The name in metrics and tools.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Chosen => "chosen",
+            Self::Local => "local",
+            Self::Left => "left",
+            Self::Unwritten => "unwritten",
+            Self::TooLong => "too_long",
+            Self::NoHop => "no_hop",
+        }
+    }
+}
+
+/// The program's globals that the loader writes.
+pub mod global {
+    /// Lines of known flows, less one.
+    pub const KNOWN_MASK: &str = "KNOWN_MASK";
+}
+
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<Hop>() == 28 && size_of::<DirectOption>() == 8);

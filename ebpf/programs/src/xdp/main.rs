@@ -1,0 +1,64 @@
+//! The program on the uplink's wire: packets to Services whose backends answer clients themselves go on to the backend's
+//! node before the node's stack has seen them.
+//!
+//! A packet is read ([`frame`]), its backend found among the known flows ([`known`]) or chosen ([`decide`]), the way to it
+//! remembered ([`hop`]), then it is written and sent back out by the wire ([`send`]). Whatever this does not
+//! understand or cannot decide goes on to tc, which can do all of it: other families, fragments, options, ICMP, backends of this
+//! node, session affinity, Services that are not answered directly.
+//!
+//! A checksum that is to be made later, by a device (a packet from a local link), is invisible here and would be spoilt: such
+//! links must make their own.
+//! Kernel 6.1 and newer: no CO-RE, no kfuncs. Does not fill the tables: that is `node/dataplane`.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod decide;
+mod frame;
+mod hop;
+mod known;
+mod send;
+mod state;
+mod too_long;
+
+#[path = "../tc/outside.rs"]
+mod outside;
+
+use aya_ebpf::{macros::xdp, programs::XdpContext};
+
+/// The helpers used ask for a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The layout that this program takes for granted; the daemon refuses an object of another one.
+#[unsafe(link_section = "keelson.layout")]
+#[unsafe(no_mangle)]
+static LAYOUT: [u8; 24] = keelson_ebpf_common::layout::MARK;
+
+/// Takes packets in several buffers, so that the device keeps its segmentation offloads and a large MTU.
+#[xdp(frags)]
+pub fn wire(context: XdpContext) -> u32 {
+    decide::run(&context)
+}
+
+/// The same for the kernel's generic receive path. A packet that has to be moved for a program of several buffers comes out of
+/// that without the length of its Ethernet header (`skb_pp_cow_data`, seen in Linux 6.18), and tc then reads it askew; for a
+/// program of one buffer it is made linear instead.
+#[xdp]
+pub fn wire_generic(context: XdpContext) -> u32 {
+    decide::run(&context)
+}
+
+/// What it costs to run a program that does nothing: measured beside the other, attached nowhere.
+#[xdp(frags)]
+pub fn pass(_context: XdpContext) -> u32 {
+    frame::PASS
+}
+
+/// Needed to compile, never reached: nothing here panics, or the verifier would see it.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
