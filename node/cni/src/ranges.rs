@@ -71,13 +71,15 @@ mod tests {
         list.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    /// Given, registered, and the ranges or the reason.
+    type Row<'a> = (&'a [&'a str], Registered, Result<&'a [&'a str], &'a str>);
+
     #[test]
     fn the_nodes_own_ranges_win_and_others_are_disputed() {
         let (v4, v6, other) = ("10.244.1.0/24", "fd00:1::/64", "10.244.7.0/24");
         let with = |list: &[&str]| Registered::With(nets(list));
         #[rustfmt::skip]
-        type Row<'a> = (&'a [&'a str], Registered, Result<&'a [&'a str], &'a str>);
-        let rows: [Row<'_>; 9] = [
+        let rows: [Row; 9] = [
             (&[], Registered::Unheard, Err("PodCIDRsMissing")),
             (&[], Registered::Absent, Err("PodCIDRsMissing")),
             (&[], with(&[]), Err("PodCIDRsMissing")),
