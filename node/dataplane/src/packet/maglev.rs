@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(words.len() as u32, table.words());
         for hash in [0, 1 << 31, u32::MAX, 0x1234_5678] {
             let (word, shift) = table.place(hash);
-            let entry = u64::from(hash) * entries.len() as u64 >> 32;
+            let entry = (u64::from(hash) * entries.len() as u64) >> 32;
             let found = words[(word - 40) as usize] >> shift & 0xffff;
             assert_eq!(found, u64::from(entries[entry as usize]));
         }
