@@ -5,15 +5,17 @@
 
 mod memory;
 mod pods;
+mod sync;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use keelson_tests::figures::Report;
+use kube::Client;
 
 #[derive(Parser)]
 #[command(
     about = "Measures a running Keelson cluster.",
-    after_help = "Examples:\n  keelson-bench\n  keelson-bench pods --output json"
+    after_help = "Examples:\n  keelson-bench\n  keelson-bench pods --output json\n  keelson-bench sync --services 10000,50000"
 )]
 struct Cli {
     /// What to measure; without it everything
@@ -22,6 +24,9 @@ struct Cli {
     /// Output: text or json
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
+    /// How many Services there are in `sync`, ascending
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    services: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,26 +35,48 @@ enum What {
     Pods,
     /// Resident memory of the control plane and the node daemons, idle, with ten pods
     Memory,
+    /// Services made, changed, and after the daemon's start: until connections are right
+    Sync,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let client = kube::Client::try_default().await?;
+    let client = Client::try_default().await?;
     let wanted = |what| cli.what.is_none_or(|one| one == what);
     let mut report = Report::default();
-    let namespace = pods::Namespace::create(&client).await?;
+    pods_and_memory(&client, &wanted, &mut report).await?;
+    if wanted(What::Sync) {
+        // It waits for the API on its own threads.
+        let services = cli.services;
+        let measure = move || sync::measure(&services, &mut report).map(|()| report);
+        report = tokio::task::spawn_blocking(measure).await??;
+    }
+    report.print(&cli.output)
+}
+
+async fn pods_and_memory(client: &Client, wanted: &impl Fn(What) -> bool, report: &mut Report) -> Result<()> {
+    if !wanted(What::Pods) && !wanted(What::Memory) {
+        return Ok(());
+    }
+    let namespace = pods::Namespace::create(client).await?;
     let measured = async {
         if wanted(What::Pods) {
-            pods::measure(&client, &namespace, &mut report).await?;
+            pods::measure(client, &namespace, report).await?;
         }
         if wanted(What::Memory) {
-            memory::measure(&client, &namespace, &mut report).await?;
+            memory::measure(client, &namespace, report).await?;
         }
         anyhow::Ok(())
     }
     .await;
-    namespace.delete(&client).await?;
-    measured?;
-    report.print(&cli.output)
+    namespace.delete(client).await?;
+    measured
+}
+
+/// The value below which the fraction `p` of the samples lies; samples are sorted here.
+fn percentile(samples: &mut [f64], p: f64) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let last = samples.len().saturating_sub(1);
+    samples.get((last as f64 * p).round() as usize).copied().unwrap_or(f64::NAN)
 }

@@ -1,5 +1,6 @@
 //! How long a pod takes from its creation to Ready, as a client sees it: by a watch opened before.
 
+use crate::percentile;
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod, ServiceAccount};
@@ -120,11 +121,4 @@ pub(crate) async fn measure(client: &Client, namespace: &Namespace, report: &mut
     let seconds = until_ready(&pods, &names).await?;
     report.add("30 pods at once, until all Ready", seconds, "s", "");
     until_gone(&pods, &names).await
-}
-
-/// The value below which the fraction `p` of the samples lies; samples are sorted here.
-fn percentile(samples: &mut [f64], p: f64) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    let last = samples.len().saturating_sub(1);
-    samples.get((last as f64 * p).round() as usize).copied().unwrap_or(f64::NAN)
 }

@@ -57,12 +57,23 @@ const UP_MAX: Duration = Duration::from_secs(120);
 impl Cluster {
     /// The cluster, or an error that says how to get one.
     pub fn require() -> Result<Cluster> {
+        let cluster = Cluster::require_any()?;
+        let nodes = cluster.spec.nodes;
+        ensure!(nodes >= 3, "a cluster of {nodes} node(s) is up: {NO_CLUSTER}");
+        Ok(cluster)
+    }
+
+    /// The cluster, of however many nodes.
+    pub fn require_any() -> Result<Cluster> {
         kubeconfig()?;
         let text = fs::read(Path::new(RUN).join("cluster.json"))
             .with_context(|| format!("no cluster is up: {NO_CLUSTER}"))?;
-        let spec: Spec = serde_json::from_slice(&text).context("reading cluster.json")?;
-        ensure!(spec.nodes >= 3, "a cluster of {} node(s) is up: {NO_CLUSTER}", spec.nodes);
-        Ok(Cluster { spec })
+        Ok(Cluster { spec: serde_json::from_slice(&text).context("reading cluster.json")? })
+    }
+
+    /// Whether each node is a network namespace and a cgroup of its own; alone, a node is the machine.
+    pub fn is_split(&self) -> bool {
+        self.spec.nodes > 1
     }
 
     /// The cluster, if controllers and scheduler are processes of their own; else an error that says how to get such a one.
@@ -229,6 +240,41 @@ impl Cluster {
     }
 }
 
+/// This process in a node's cgroup: sockets that it makes are under the node's programs, whatever namespace they are in. Undone
+/// when it goes.
+pub struct Inside {
+    home: PathBuf,
+}
+
+impl Inside {
+    /// Goes there.
+    pub fn enter(cluster: &Cluster, node: &str) -> Result<Inside> {
+        let groups = fs::read_to_string("/proc/self/cgroup").context("reading /proc/self/cgroup")?;
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::")).context("not in a v2 cgroup")?;
+        let home = cgroup2()?.join(own.trim_start_matches('/'));
+        if cluster.is_split() {
+            // A folder of its own, as those have that `enter` runs: the node's own has processes in its children alone.
+            let folder = cgroup(node)?.join("enter");
+            fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+            join(&folder)?;
+        }
+        Ok(Inside { home })
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Err(error) = join(&self.home) {
+            eprintln!("this process stays in a node's cgroup: {error:#}");
+        }
+    }
+}
+
+fn join(folder: &Path) -> Result<()> {
+    let file = folder.join("cgroup.procs");
+    fs::write(&file, std::process::id().to_string()).with_context(|| format!("writing {}", file.display()))
+}
+
 /// Next to this test's own program, where cargo puts all of them.
 pub fn sibling(program: &str, package: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
@@ -252,15 +298,20 @@ fn is_alive(pid: Pid) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// A node's subtree in the cgroup2 hierarchy.
-fn cgroup(node: &str) -> Result<PathBuf> {
+/// Where the cgroup2 hierarchy is mounted.
+fn cgroup2() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
     // Fields: id parent dev root mount-point options... - type source options (proc_pid_mountinfo(5)).
     let mount = text.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         right.starts_with("cgroup2 ").then(|| left.split(' ').nth(4))?
     });
-    let folder = Path::new(mount.context("no cgroup2 file system is mounted")?).join("keelson").join(node);
+    Ok(mount.context("no cgroup2 file system is mounted")?.into())
+}
+
+/// A node's subtree in it.
+fn cgroup(node: &str) -> Result<PathBuf> {
+    let folder = cgroup2()?.join("keelson").join(node);
     if !folder.is_dir() {
         bail!("{} is not there; is the cluster up?", folder.display());
     }

@@ -8,6 +8,7 @@ pub mod api;
 pub mod cluster;
 pub mod count;
 pub mod figures;
+pub mod fleet;
 pub mod kubectl;
 pub mod load;
 pub mod manifest;

@@ -1,9 +1,11 @@
 //! Keelson's own processes on this machine, and what they keep in memory, as the kernel accounts it.
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// A process of `keelson` or `keelson-node`.
@@ -32,6 +34,20 @@ pub fn all() -> Result<Vec<Process>> {
     }
     ensure!(!found.is_empty(), "no keelson process runs on this machine");
     Ok(found)
+}
+
+/// When a process began, to the hundredth of a second that the kernel keeps (field 22 of proc_pid_stat(5)).
+pub fn started(pid: Pid) -> Result<Instant> {
+    /// USER_HZ, which is 100 on every architecture that we run on.
+    const TICKS: f64 = 100.0;
+    let (uptime, now) = (fs::read_to_string("/proc/uptime")?, Instant::now());
+    let uptime_s: f64 =
+        uptime.split(' ').next().unwrap_or_default().parse().context("reading /proc/uptime")?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+    // After the name, which may hold spaces.
+    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse::<f64>().ok());
+    let age_s = (uptime_s - field.context("a start time in /proc/PID/stat")? / TICKS).max(0.0);
+    now.checked_sub(Duration::from_secs_f64(age_s)).context("a process older than the clock")
 }
 
 impl Process {

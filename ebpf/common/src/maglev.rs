@@ -133,7 +133,7 @@ mod tests {
         for client in 0..64_u32 {
             for port in 0..1_000_u32 {
                 let hash = hash4((0x0a00_0001 + client).to_be(), 7, (40_000 + port).to_be() >> 16, 6);
-                bins[0][choosing(hash) as usize * BINS >> 32] += 1;
+                bins[0][(choosing(hash) as usize * BINS) >> 32] += 1;
                 bins[1][hash as usize % BINS] += 1;
             }
         }

@@ -5,7 +5,8 @@
 //!     ▲                                                        │ a change fails
 //!     └──────────── after a pause, replace all ◀───────────────┘
 //! ```
-//! Events that are there together are applied together; nothing is waited for. What follows from a change once the maps
+//! Events that are there together are applied together; nothing is waited for, and what a change would have to wait for is waited
+//! for beside, before it comes. What follows from a change once the maps
 //! have it (health checks, sockets of dead backends, word to users) is done here too, and never makes a change fail.
 
 use std::{
@@ -19,7 +20,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use keelson_sys::sockets::{self, SocketsError, Transport};
 
 use crate::{
-    Dataplane, Error,
+    Dataplane, Error, Settling,
     handle::{Progress, Shared},
     health::{self, HealthServers},
     index::{Changes, Key, Notice, Seen},
@@ -66,6 +67,8 @@ struct Done {
     /// Ports that are nobody's to bind from now on, and whose they are.
     new_ports: Vec<(NodePort, Key)>,
     stale: StaleUdp,
+    /// Something rests that later changes may need.
+    settling: Option<Settling>,
 }
 
 impl Follower {
@@ -110,6 +113,12 @@ impl Follower {
         }
         self.parts.health_state.attempted(succeeded);
         let done = done.unwrap_or_default();
+        if let Some(settling) = done.settling {
+            tokio::task::spawn_blocking({
+                let shared = self.parts.shared.clone();
+                move || settle(&shared, settling)
+            });
+        }
         let full = done.applied.full;
         for full in &full {
             tracing::error!(%full, "a Service stays as it was");
@@ -155,7 +164,8 @@ impl Follower {
             }
             let stale = dataplane.take_stale_udp(&changes.serving_udp)?;
             let owner = |port: NodePort| Some((port, ports.as_ref()?.get(&port)?.clone()));
-            Ok(Done { applied, full_external, new_ports: new.into_iter().filter_map(owner).collect(), stale })
+            let new_ports = new.into_iter().filter_map(owner).collect();
+            Ok(Done { applied, full_external, new_ports, stale, settling: dataplane.begin_settling() })
         };
         let done = self.parts.shared.clone().blocking(act).await?;
         (self.whole, self.attached) = (true, true);
@@ -268,6 +278,22 @@ impl Follower {
         if let Some(about) = self.parts.shared.index.lock().subject(service) {
             self.parts.notices.tell(Notice { about, reason, note });
         }
+    }
+}
+
+/// Waits in the place of changes to come, as long as there is something to wait for. Blocks.
+fn settle(shared: &Shared, first: Settling) {
+    let mut next = Some(first);
+    while let Some(settling) = next {
+        if let Err(error) = settling.wait() {
+            return tracing::warn!(
+                error = chain(&error),
+                "changes of the maps will have to wait for themselves"
+            );
+        }
+        let mut dataplane = shared.dataplane.lock();
+        dataplane.settle(settling);
+        next = dataplane.begin_settling();
     }
 }
 

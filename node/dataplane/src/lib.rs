@@ -37,7 +37,7 @@ mod run;
 
 pub use error::Error;
 pub use handle::{Handle, ServiceFigures, Status, Trace};
-pub use maps::{Dataplane, MapStatus, Object, Options, remove_all};
+pub use maps::{Dataplane, MapStatus, Object, Options, Settling, remove_all};
 pub use packet::{PacketOptions, PodEndpoint, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};

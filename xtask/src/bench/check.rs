@@ -82,7 +82,8 @@ pub(super) fn run(reports: &[Value], output: &str) -> Result<()> {
     Ok(())
 }
 
-/// Names and values: of `keelson-bench` as they are, of the dataplane's `connect_latency` by the number of Services.
+/// Names and values: of `keelson-bench` as they are, of the dataplane's `connect_latency` and `sync_time` by the number of
+/// Services.
 fn figures(reports: &[Value]) -> Vec<(String, f64)> {
     let listed = |report: &Value, key: &str| report[key].as_array().cloned().unwrap_or_default();
     let of_cluster = reports
@@ -93,7 +94,15 @@ fn figures(reports: &[Value]) -> Vec<(String, f64)> {
         let name = format!("Service over direct, p50, {} Service(s)", subject["services"]);
         Some((name, subject["spread"]["service_p50_ratio"].as_f64()?))
     });
-    of_cluster.chain(of_services).collect()
+    let of_metrics = reports.iter().flat_map(|report| listed(report, "subjects")).filter_map(|subject| {
+        let name = format!("metrics: Service with over without, p50, {} Service(s)", subject["services"]);
+        Some((name, subject["metrics"]["service_p50_ratio"].as_f64()?))
+    });
+    let of_maps = reports.iter().flat_map(|report| listed(report, "sync")).filter_map(|subject| {
+        let name = format!("{} Services written from nothing", subject["services"]);
+        Some((name, subject["maps"]["written_ms"]["median"].as_f64()?))
+    });
+    of_cluster.chain(of_services).chain(of_metrics).chain(of_maps).collect()
 }
 
 fn judge(promises: &[Promise], figures: &[(String, f64)]) -> Result<Vec<Row>> {

@@ -1,7 +1,9 @@
-//! `bench`: runs the measuring programs, built with optimisation: `service` and `packet` in namespaces of their own, the rest against a
-//! cluster of its own. With `--check`, holds what they measured against `bench/promises.tsv`.
+//! `bench`: runs the measuring programs, built with optimisation: `service` and `packet` in namespaces of their own, `sync` also, and
+//! the rest against a cluster of its own. With `--check`, holds what they measured against `bench/promises.tsv`; with `--plot`,
+//! draws it.
 
 mod check;
+mod plots;
 
 pub(crate) use check::unquoted;
 
@@ -11,22 +13,29 @@ use crate::{
     doctor, paths,
     shell::{printed, run as run_command},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench pods -o json\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench pods -o json\n  cargo xtask bench sync                       how soon Services are right: maps, peers, a cluster\n  cargo xtask bench sync --services 10000,50000\n  cargo xtask bench service --plot             writes bench/plots/*.svg, over 1 to 50,000 Services\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
 )]
 pub(crate) struct Args {
-    /// What to measure (service, packet, pods, memory); without it everything, one report after the other
+    /// What to measure; without it everything, one report after the other
+    #[arg(value_parser = ["service", "packet", "pods", "memory", "sync"])]
     what: Option<String>,
+    /// Numbers of Services of `service` and `sync` [default: those of the programs; with --plot 1 to 50,000]
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    services: Vec<usize>,
+    /// Draw `service` and `sync` over the number of Services, into bench/plots/; of `sync` only what needs no cluster
+    #[arg(long, conflicts_with = "check")]
+    plot: bool,
     /// Compare with the promises of bench/promises.tsv, and fail when a figure is beyond its reach and the slack
     #[arg(long)]
     check: bool,
-    /// Check this output of an earlier `bench -o json` instead of measuring
-    #[arg(long, value_name = "FILE", requires = "check", conflicts_with = "what")]
+    /// Check or draw this output of an earlier `bench -o json` instead of measuring
+    #[arg(long, value_name = "FILE", conflicts_with = "what")]
     from: Option<PathBuf>,
     /// Output: text or json
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
@@ -35,30 +44,51 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(file) = &args.from {
+        ensure!(args.check || args.plot, "--from is for --check or --plot");
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        return check::run(&documents(&text)?, &args.output);
+        return conclude(args, &documents(&text)?);
     }
     doctor::ensure(doctor::For::Bench)?;
     let wanted = |what: &str| args.what.as_deref().is_none_or(|one| one == what);
     let mut reports = Vec::new();
     if wanted("service") {
-        reports.extend(example(args, "connect_latency")?);
+        reports.extend(in_namespaces(args, "connect_latency", numbers(args))?);
     }
-    if wanted("packet") {
-        reports.extend(example(args, "packet_cost")?);
+    if wanted("packet") && !args.plot {
+        reports.extend(in_namespaces(args, "packet_cost", &[])?);
     }
-    if !matches!(args.what.as_deref(), Some("service" | "packet")) {
+    if wanted("sync") {
+        reports.extend(in_namespaces(args, "sync_time", numbers(args))?);
+    }
+    if !matches!(args.what.as_deref(), Some("service" | "packet")) && !args.plot {
         reports.extend(cluster(args)?);
     }
-    if args.check { check::run(&reports, &args.output) } else { Ok(()) }
+    conclude(args, &reports)
 }
 
-/// What a connection to a Service costs beside one to the pod, or a packet on the uplink's wire; asks for root, not for a cluster.
-fn example(args: &Args, name: &str) -> Result<Vec<Value>> {
+/// What is done with reports that were not printed.
+fn conclude(args: &Args, reports: &[Value]) -> Result<()> {
+    if args.check {
+        check::run(reports, &args.output)?;
+    }
+    if args.plot {
+        plots::write(reports)?.iter().for_each(|file| println!("{}", file.display()));
+    }
+    Ok(())
+}
+
+/// Numbers of Services to measure with; none: the program's own.
+fn numbers(args: &Args) -> &[usize] {
+    if args.plot && args.services.is_empty() { &plots::SERVICES } else { &args.services }
+}
+
+/// A measuring program of the data plane: asks for root, not for a cluster.
+fn in_namespaces(args: &Args, example: &str, services: &[usize]) -> Result<Vec<Value>> {
     let object = build::ebpf()?;
     let mut command = cargo();
     command.args(["run", "--quiet", "--release", "--package", "keelson-dataplane"]);
-    command.args(["--example", name, "--", "--output", output_of(args)]);
+    command.args(["--example", example, "--", "--output", output_of(args)]);
+    command.args(services.iter().map(ToString::to_string));
     measure(args, command.env("KEELSON_EBPF_OBJ", object))
 }
 
@@ -66,36 +96,47 @@ fn example(args: &Args, name: &str) -> Result<Vec<Value>> {
 fn cluster(args: &Args) -> Result<Vec<Value>> {
     let mut reports = Vec::new();
     if Spec::load()?.is_none() {
+        // Given as a folder: the `up` by which a killed daemon comes back builds nothing then.
+        let folder = build::binaries(Profile::Release, &up::BINARIES)?;
         let seconds = up::run(&up::Args {
             nodes: 1,
             store: Store::Embedded,
             ip_family: None,
             separate: false,
             dev: false,
-            bin_dir: None,
+            bin_dir: Some(folder),
             uplink: None,
             node_grace: None,
             toleration: None,
         })?;
         reports.push(json!({"figures": [{"name": "up after the build", "value": seconds, "unit": "s"}]}));
     }
-    build::binaries(Profile::Release, &["keelson-bench"])?;
+    // `sync` calls xtask, which lies beside it.
+    build::binaries(Profile::Release, &["keelson-bench", "xtask"])?;
     let mut command = cargo();
     command.args(["run", "--quiet", "--release", "--package", "keelson-bench", "--"]);
     command.args(["--output", output_of(args)]).args(&args.what);
+    if !args.services.is_empty() {
+        let services: Vec<_> = args.services.iter().map(ToString::to_string).collect();
+        command.args(["--services", &services.join(",")]);
+    }
     command.env("KUBECONFIG", paths::cluster().join("kubeconfig"));
     reports.extend(measure(args, &mut command)?);
     Ok(reports)
 }
 
-/// A check reads what the programs print.
+/// A check and a plot read what the programs print.
 fn output_of(args: &Args) -> &str {
-    if args.check { "json" } else { &args.output }
+    if args.check || args.plot { "json" } else { &args.output }
 }
 
-/// Runs a measuring program: its reports for a check, else its output is the user's.
+/// Runs a measuring program: its reports for a check or a plot, else its output is the user's.
 fn measure(args: &Args, command: &mut std::process::Command) -> Result<Vec<Value>> {
-    if args.check { documents(&printed(command)?) } else { run_command(command).map(|()| vec![]) }
+    if args.check || args.plot {
+        documents(&printed(command)?)
+    } else {
+        run_command(command).map(|()| vec![])
+    }
 }
 
 /// JSON documents, one after the other.

@@ -1,6 +1,6 @@
 //! `down`: no process, namespace, link, mount, cgroup, BPF pin, sysctl or image of the cluster stays.
 
-use super::{Spec, cgroup, network, node};
+use super::{Spec, cgroup, network, node, spec::NODES_MAX};
 use crate::{
     paths,
     shell::{Progress, cmd, output},
@@ -8,6 +8,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -74,9 +75,19 @@ fn unmount_below(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A pinned link holds its program at the hook: without its pin both go.
+/// A pinned link holds its program at the hook: without its pin both go. Only those of a local cluster's nodes: tests and
+/// measurements that run beside it have pins of their own in the same folder.
 fn remove_pins() -> Result<()> {
-    remove_folder(&Path::new(node::BPFFS).join("keelson"))
+    let folder = Path::new(node::BPFFS).join("keelson");
+    for number in 1..=NODES_MAX {
+        remove_folder(&folder.join(format!("n{number}")))?;
+    }
+    match fs::remove_dir(&folder) {
+        Err(e) if ![ErrorKind::NotFound, ErrorKind::DirectoryNotEmpty].contains(&e.kind()) => {
+            Err(e).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a node leaves in the machine's own network namespace: pods' links and the DNS address.

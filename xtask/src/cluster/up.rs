@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
 }
 
 /// What a cluster runs; each is the package of its name.
-const BINARIES: [&str; 4] = ["keelson", "keelson-node", "keelson-cni", "kubectl-keelson"];
+pub(crate) const BINARIES: [&str; 4] = ["keelson", "keelson-node", "keelson-cni", "kubectl-keelson"];
 
 /// The folder's full path, if all binaries are in it: daemons are started with another working directory.
 fn binaries_in(folder: &Path) -> Result<PathBuf> {

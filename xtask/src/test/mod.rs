@@ -18,7 +18,7 @@ use runner::Selection;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask test                                   every tier, soak for a minute a scenario\n  cargo xtask test --tier unit\n  cargo xtask test --tier e2e --keep                 leaves the cluster; a second `up` and `down` find it\n  cargo xtask test --tier e2e -- deployment          tests whose name holds the word\n  cargo xtask test --tier soak                       churn, crashes, store: ten minutes each\n  cargo xtask test --tier soak --minutes 3 -o json --seed 7 -- crashes"
+    after_help = "Examples:\n  cargo xtask test                                   every tier, soak for a minute a scenario\n  cargo xtask test --tier unit\n  cargo xtask test --tier e2e --keep                 leaves the cluster; a second `up` and `down` find it\n  cargo xtask test --tier e2e -- deployment          tests whose name holds the word\n  cargo xtask test --tier soak                       churn, crashes, services, store: ten minutes each\n  cargo xtask test --tier soak --minutes 3 -o json --seed 7 -- crashes"
 )]
 pub(crate) struct Args {
     /// One tier; without it all of them

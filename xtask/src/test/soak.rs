@@ -19,9 +19,10 @@ pub(super) struct Scenario {
     needs_cluster: bool,
 }
 
-const SCENARIOS: [Scenario; 3] = [
+const SCENARIOS: [Scenario; 4] = [
     Scenario { name: "churn", needs_cluster: true },
     Scenario { name: "crashes", needs_cluster: true },
+    Scenario { name: "services", needs_cluster: true },
     Scenario { name: "store", needs_cluster: false },
 ];
 

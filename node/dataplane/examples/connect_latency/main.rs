@@ -1,5 +1,5 @@
-//! What a Service costs: connect, one byte, its answer, close; through the socket programs, through iptables as
-//! kube-proxy writes it, and straight to the backend.
+//! What a Service costs: connect, one byte, its answer, close; through the socket programs, through iptables and nftables as
+//! kube-proxy writes them, and straight to the backend.
 //!
 //! Each way is a process with network namespaces of its own (see `wire`): by default a client pod, a node and two server
 //! pods, wired as the CNI plugin does it. Only those called `keelson` and, without metrics,
@@ -8,12 +8,17 @@
 //! hit all alike. A ratio is of medians (p99: of 99th percentiles) within one process; two streams straight to the
 //! backend, alternating like all others, say how far two equal things differ. Needs root; run it in release:
 //! `cargo xtask bench service`, or
-//! `cargo run --release -p keelson-dataplane --example connect_latency -- [--path pod|loopback] [--output text|json] [SERVICES...]`
+//! `cargo run --release -p keelson-dataplane --example connect_latency -- [--path pod|loopback] [--output text|json] [--against OBJECT] [SERVICES...]`
 #![forbid(unsafe_code)]
 
 mod arguments;
+#[path = "../shared/iptables.rs"]
 mod iptables;
 mod lab;
+#[path = "../shared/nftables.rs"]
+mod nftables;
+#[path = "../shared/place.rs"]
+mod place;
 mod report;
 mod series;
 mod wire;
@@ -32,7 +37,6 @@ use nix::sys::signal::{SigSet, Signal};
 use arguments::{Arguments, Output};
 use report::{Report, Subject};
 use series::Worker;
-use wire::Path;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -41,6 +45,9 @@ const BATCHES: usize = 80;
 const BATCH: usize = 250;
 /// What a process may take for all its batches: iptables with 10,000 Services ends here, with fewer connections.
 const PROCESS_MAX: Duration = Duration::from_secs(9);
+/// kube-proxy's ways, and how many Services they are asked to carry here: to write more takes minutes.
+const PEERS: [&str; 2] = ["iptables", "nftables"];
+const PEER_SERVICES_MAX: usize = 10_000;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +60,7 @@ fn main() -> Result<()> {
     let interrupted = watch_signals()?;
     let mut report = Report::start(arguments.path)?;
     for &services in &arguments.services {
-        report.subjects.push(measure(arguments.path, services, &interrupted)?);
+        report.subjects.push(measure(&arguments, services, &interrupted)?);
     }
     report.end()?;
     match arguments.output {
@@ -78,12 +85,18 @@ fn watch_signals() -> Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-fn measure(path: Path, services: usize, interrupted: &AtomicBool) -> Result<Subject> {
+fn measure(arguments: &Arguments, services: usize, interrupted: &AtomicBool) -> Result<Subject> {
     let mut workers = Vec::new();
-    for way in ["bare", "keelson", "unmeasured", "iptables"] {
-        match Worker::start(path, way, services) {
+    let against = arguments.against.as_deref();
+    for way in ["bare", "keelson", "unmeasured", "against", "iptables", "nftables"] {
+        // Other programs are compared with ours alone.
+        let peers = services <= PEER_SERVICES_MAX && against.is_none();
+        if PEERS.contains(&way) && !peers || way == "against" && against.is_none() {
+            continue;
+        }
+        match Worker::start(arguments.path, way, services, against) {
             Ok(worker) => workers.push(worker),
-            Err(reason) if way == "iptables" => eprintln!("iptables is left out: {reason}"),
+            Err(reason) if PEERS.contains(&way) => eprintln!("{way} is left out: {reason}"),
             Err(reason) => return Err(format!("{way}: {reason}").into()),
         }
     }

@@ -30,9 +30,10 @@ pub(crate) struct Subject {
     ways: Vec<Way>,
     spread: Spread,
     metrics: Option<Metrics>,
+    against: Option<Metrics>,
 }
 
-/// What the metrics cost: the process `keelson` over the process `unmeasured`. Two processes differ by themselves: see the
+/// One process over another: what the metrics cost is `keelson` over `unmeasured`; and `keelson` over `against`. Two processes differ by themselves: see the
 /// range of several runs.
 #[derive(Serialize)]
 struct Metrics {
@@ -92,7 +93,10 @@ impl Subject {
         let keelson = workers.iter().find(|worker| worker.way == "keelson");
         let without = workers.iter().find(|worker| worker.way == "unmeasured");
         let metrics = keelson.zip(without).map(|(with, without)| Metrics::new(with, without));
-        Self { services, ways, spread: Spread::new(keelson.map_or(&[], |worker| &worker.series)), metrics }
+        let others = workers.iter().find(|worker| worker.way == "against");
+        let against = keelson.zip(others).map(|(ours, others)| Metrics::new(ours, others));
+        let spread = Spread::new(keelson.map_or(&[], |worker| &worker.series));
+        Self { services, ways, spread, metrics, against }
     }
 }
 
@@ -198,15 +202,18 @@ impl fmt::Display for Subject {
             self.spread.service_p99_ratio,
             if self.spread.service_p99_inside { "inside" } else { "above" }
         )?;
-        let Some(metrics) = &self.metrics else { return Ok(()) };
-        writeln!(
-            f,
-            "metrics: Service p50 {:.3} of that without ({} ns), direct p50 {:.3} ({} ns), time of all rounds {:.3}",
-            metrics.service_p50_ratio,
-            metrics.service_p50_added_ns,
-            metrics.direct_p50_ratio,
-            metrics.direct_p50_added_ns,
-            metrics.time_ratio
-        )
+        for (what, metrics) in [("metrics", &self.metrics), ("against", &self.against)] {
+            let Some(metrics) = metrics else { continue };
+            writeln!(
+                f,
+                "{what}: Service p50 {:.4} of that without ({} ns), direct p50 {:.4} ({} ns), time of all rounds {:.3}",
+                metrics.service_p50_ratio,
+                metrics.service_p50_added_ns,
+                metrics.direct_p50_ratio,
+                metrics.direct_p50_added_ns,
+                metrics.time_ratio
+            )?;
+        }
+        Ok(())
     }
 }

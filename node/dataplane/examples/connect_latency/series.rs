@@ -29,10 +29,18 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(path: Path, way: &'static str, services: usize) -> Result<Self> {
+    /// `against`: the programs of the way of this name.
+    pub(crate) fn start(
+        path: Path,
+        way: &'static str,
+        services: usize,
+        against: Option<&std::path::Path>,
+    ) -> Result<Self> {
+        let lab = |measure, object| Lab::new(way, services, &path.backends(), measure, object).map(Some);
         let lab = match way {
-            "keelson" => Some(Lab::new(services, &path.backends(), true)?),
-            "unmeasured" => Some(Lab::new(services, &path.backends(), false)?),
+            "keelson" => lab(true, None)?,
+            "unmeasured" => lab(false, None)?,
+            "against" => lab(true, against)?,
             _ => None,
         };
         let cgroup = lab.as_ref().map(Lab::cgroup).unwrap_or_default();

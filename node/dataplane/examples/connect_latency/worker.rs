@@ -15,11 +15,13 @@ use nix::{
 };
 
 use crate::{
-    Result, iptables,
+    Result,
+    iptables::{self, Rules},
+    nftables,
     wire::{self, Path, SERVICE_PORT, Space, service},
 };
 
-/// After this a process that hangs is ended by the kernel, in seconds. Three processes that take turns live longer than
+/// After this a process that hangs is ended by the kernel, in seconds. Processes that take turns live longer than
 /// their own batches.
 const LIFE_MAX: u32 = 100;
 
@@ -33,8 +35,11 @@ pub(crate) fn run(path: Path, way: &str, services: usize, cgroup: &str) -> Resul
     }
     let wire = wire::lay(path)?;
     let backends = path.backends();
-    if way == "iptables" {
-        iptables::program(services, &backends)?;
+    let rules = Rules { services, address: service, port: SERVICE_PORT, backends: &backends };
+    match way {
+        "iptables" => iptables::program(&rules)?,
+        "nftables" => nftables::program(&rules)?,
+        _ => {}
     }
     let [one, two] = wire.servers;
     serve(one, backends[0])?;

@@ -13,6 +13,9 @@
 //! Where a lookup could miss both lines of a frontend that changes, having passed the new one before and reaching the old one
 //! after, a grace period lies between 5 and the line's part of 7.
 //!
+//! What rests is freed by the next change that needs it, which waits; or before, by whoever has time to wait
+//! ([`Ledger::begin_settling`]).
+//!
 //! A ledger is changed when a step list is made: if a step then fails, the ledger is wrong and must be made anew from
 //! the kernel ([`Ledger::adopt`]).
 
@@ -116,6 +119,12 @@ struct Placed {
     affinity_s: u32,
 }
 
+impl Resting {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.spans.is_empty() && !self.frontends6
+    }
+}
+
 impl Placed {
     fn backends(&self) -> &[Backend] {
         self.backends.as_deref().unwrap_or_default()
@@ -146,6 +155,8 @@ pub struct Ledger {
     slots4: Slots,
     slots6: Slots,
     resting: Resting,
+    /// What rested when [`Self::begin_settling`] was called last, with the number that it was given.
+    settling: Option<(u64, Resting)>,
     /// First lines of frontends that have a second, to be taken back after the next grace period; and their slots.
     outgoing: Vec<(u32, Span)>,
 }
@@ -171,6 +182,7 @@ impl Ledger {
             slots4: Slots::new(capacity.backends4),
             slots6: Slots::new(capacity.backends6),
             resting: Resting::default(),
+            settling: None,
             outgoing: Vec::new(),
         }
     }
@@ -224,6 +236,27 @@ impl Ledger {
         steps
     }
 
+    /// Whether something rests that a grace period would free. If so, the caller waits for one that begins after this call and
+    /// then calls [`Self::settle`] with the same number, which no other call has; changes may be made meanwhile. Then later
+    /// ones need not wait. Not more than one at a time.
+    pub fn begin_settling(&mut self, number: u64) -> bool {
+        let nothing = self.resting.is_empty() && !self.records.has_raised();
+        if nothing || self.settling.is_some() {
+            return false;
+        }
+        self.settling = Some((number, std::mem::take(&mut self.resting)));
+        self.records.begin_settling();
+        true
+    }
+
+    /// Frees what rested at the call with this number, unless a change has waited for itself since.
+    pub fn settle(&mut self, number: u64) {
+        if let Some((_, resting)) = self.settling.take_if(|(begun, _)| *begun == number) {
+            self.records.settle_begun();
+            self.give(resting);
+        }
+    }
+
     fn remove(&mut self, key: &FrontendKey, steps: &mut Steps) {
         let Some(old) = self.placed.remove(key) else { return };
         self.frontends4 -= usize::from(key.address.is_ipv4());
@@ -246,7 +279,7 @@ impl Ledger {
         let graces = if !self.outgoing.is_empty() {
             2
         } else {
-            usize::from(!self.resting.records.is_empty() || !self.resting.spans.is_empty())
+            usize::from(self.all_resting().any(|r| !r.records.is_empty() || !r.spans.is_empty()))
         };
         (0..graces).find_map(|_| {
             self.grace(steps);
@@ -261,18 +294,27 @@ impl Ledger {
     fn grace(&mut self, steps: &mut Steps) {
         steps.wait();
         self.records.settle();
+        let begun = self.settling.take().map(|(_, resting)| resting);
         let resting = std::mem::take(&mut self.resting);
+        begun.into_iter().chain([resting]).for_each(|resting| self.give(resting));
+        for (place, span) in std::mem::take(&mut self.outgoing) {
+            steps.round().gone_lines.push(place);
+            self.resting.records.push((Family::V4, place));
+            self.rest(Family::V4, span);
+        }
+    }
+
+    fn give(&mut self, resting: Resting) {
         for (family, record) in resting.records {
             self.records.give(family, record);
         }
         for (family, span) in resting.spans {
             self.slots(family).give(span);
         }
-        for (place, span) in std::mem::take(&mut self.outgoing) {
-            steps.round().gone_lines.push(place);
-            self.resting.records.push((Family::V4, place));
-            self.rest(Family::V4, span);
-        }
+    }
+
+    fn all_resting(&self) -> impl Iterator<Item = &Resting> {
+        self.settling.iter().map(|(_, resting)| resting).chain([&self.resting])
     }
 
     fn slots(&mut self, family: Family) -> &mut Slots {

@@ -98,7 +98,7 @@ impl Ledger {
             let what = if crowded { "frontends (its part of the table is full)" } else { "frontends" };
             return Err(Full { frontend: frontend.key, what, wanted: 1, limit, at_any_scale: false });
         };
-        if self.resting.frontends6 && !is_v4 {
+        if !is_v4 && self.all_resting().any(|resting| resting.frontends6) {
             self.grace(steps);
         }
         self.frontends4 += usize::from(is_v4 && !moved);

@@ -75,6 +75,21 @@ impl Records {
         self.table4.settle();
     }
 
+    /// See [`Table4::has_raised`].
+    pub(super) fn has_raised(&self) -> bool {
+        self.table4.has_raised()
+    }
+
+    /// See [`Table4::begin_settling`].
+    pub(super) fn begin_settling(&mut self) {
+        self.table4.begin_settling();
+    }
+
+    /// See [`Table4::settle_begun`].
+    pub(super) fn settle_begun(&mut self) {
+        self.table4.settle_begun();
+    }
+
     /// See [`Table4::reach`].
     pub(super) fn reach(&self, place: u32) -> u8 {
         self.table4.reach(place)

@@ -21,6 +21,8 @@ pub(super) struct Table4 {
     raised: BTreeMap<u32, u8>,
     /// Places whose reach a lookup that is on its way may have read before it was raised.
     raised_lately: BTreeSet<u32>,
+    /// Those of them that were there when settling began.
+    raised_before: BTreeSet<u32>,
 }
 
 impl Table4 {
@@ -33,6 +35,7 @@ impl Table4 {
             reach: vec![0; lines],
             raised: BTreeMap::new(),
             raised_lately: BTreeSet::new(),
+            raised_before: BTreeSet::new(),
         }
     }
 
@@ -65,13 +68,30 @@ impl Table4 {
     /// key's own line, so if that is `old`, it has found it, or reads both anew.
     pub(super) fn follows(&self, word: u64, old: u32, new: u32) -> bool {
         let distance = self.distance(word, old);
-        let knows_reach = distance == 0 || !self.raised_lately.contains(&self.home(word));
+        let lately = |home| self.raised_lately.contains(&home) || self.raised_before.contains(&home);
+        let knows_reach = distance == 0 || !lately(self.home(word));
         self.distance(word, new) > distance && knows_reach
     }
 
     /// To be called when all lookups that were on their way have ended.
     pub(super) fn settle(&mut self) {
         self.raised_lately.clear();
+        self.raised_before.clear();
+    }
+
+    /// Whether some lookup may not know how far to go.
+    pub(super) fn has_raised(&self) -> bool {
+        !self.raised_lately.is_empty()
+    }
+
+    /// To be called before a wait for all lookups that are on their way; then [`Self::settle_begun`].
+    pub(super) fn begin_settling(&mut self) {
+        self.raised_before.append(&mut self.raised_lately);
+    }
+
+    /// All lookups have ended that were on their way when settling began.
+    pub(super) fn settle_begun(&mut self) {
+        self.raised_before.clear();
     }
 
     fn occupy(&mut self, home: u32, distance: u32, reach: u32) -> u32 {

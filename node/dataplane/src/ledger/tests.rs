@@ -2,7 +2,7 @@
 
 mod model;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keelson_ebpf_common::{key::Frontend4, value::Span};
 use proptest::prelude::*;
@@ -59,6 +59,9 @@ enum Act {
     /// The daemon dies after so many stores of the next change.
     Die(usize),
     Restart,
+    /// Somebody waits in the place of changes to come.
+    BeginWait,
+    EndWait,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -68,6 +71,8 @@ fn act() -> impl Strategy<Value = Act> {
         5 => (0_u8..8).prop_map(Act::Remove),
         1 => (0_usize..12).prop_map(Act::Die),
         1 => Just(Act::Restart),
+        4 => Just(Act::BeginWait),
+        4 => Just(Act::EndWait),
     ]
 }
 
@@ -77,9 +82,27 @@ struct World {
     kernel: Kernel,
     wanted: BTreeMap<FrontendKey, Frontend>,
     dies_after: Option<usize>,
+    /// Numbers of the waits that are going on, and the next.
+    waits: VecDeque<u64>,
+    next_wait: u64,
 }
 
 impl World {
+    fn begin_wait(&mut self) {
+        if self.ledger.begin_settling(self.next_wait) {
+            self.kernel.begin_wait(self.next_wait);
+            self.waits.push_back(self.next_wait);
+            self.next_wait += 1;
+        }
+    }
+
+    fn end_wait(&mut self) {
+        if let Some(number) = self.waits.pop_front() {
+            self.kernel.end_wait(number);
+            self.ledger.settle(number);
+        }
+    }
+
     fn change(&mut self, gone: &[FrontendKey], placed: Option<Frontend>) {
         let steps = self.ledger.change(gone, placed.as_slice());
         gone.iter().for_each(|key| drop(self.wanted.remove(key)));
@@ -119,6 +142,8 @@ proptest! {
             kernel: Kernel::default(),
             wanted: BTreeMap::new(),
             dies_after: None,
+            waits: VecDeque::new(),
+            next_wait: 0,
         };
         for act in acts {
             match act {
@@ -131,6 +156,8 @@ proptest! {
                     continue;
                 }
                 Act::Restart => world.restart(),
+                Act::BeginWait => world.begin_wait(),
+                Act::EndWait => world.end_wait(),
             }
             world.kernel.holds(&world.wanted);
             let all: Vec<_> = world.wanted.values().cloned().collect();
@@ -219,6 +246,31 @@ fn an_ipv6_frontend_made_after_another_was_removed_waits_for_readers() {
     assert_eq!(rounds(ledger.change(&[], &[frontend(2, &[1].into(), 0)])), 1, "its line is another");
     assert_eq!(rounds(ledger.change(&[], &[six(2)])), 2);
     assert_eq!(rounds(ledger.change(&[], &[six(3)])), 1);
+}
+
+#[test]
+fn a_wait_made_before_spares_the_next_change_one_unless_something_came_between() {
+    let change = |ledger: &mut Ledger, b: u8| ledger.change(&[], &[frontend(1, &[b].into(), 0)]).rounds.len();
+    // A line raised how far lookups go, and the change after it has to wait for those that do not know.
+    let mut ledger = Ledger::new(SMALL);
+    assert_eq!([change(&mut ledger, 1), change(&mut ledger, 2), change(&mut ledger, 3)], [1, 1, 2]);
+
+    let mut ledger = Ledger::new(SMALL);
+    assert_eq!([change(&mut ledger, 1), change(&mut ledger, 2)], [1, 1]);
+    assert!(ledger.begin_settling(7) && !ledger.begin_settling(8), "one at a time");
+    ledger.settle(7);
+    assert_eq!(change(&mut ledger, 3), 1);
+
+    // Neither a wait that goes on spares it, nor the end of another.
+    let mut ledger = Ledger::new(SMALL);
+    assert_eq!([change(&mut ledger, 1), change(&mut ledger, 2)], [1, 1]);
+    assert!(ledger.begin_settling(7));
+    ledger.settle(6);
+    assert_eq!(change(&mut ledger, 3), 2);
+    ledger.settle(7);
+    assert!(ledger.begin_settling(8), "what that change has left");
+    ledger.settle(8);
+    assert!(!ledger.begin_settling(9), "nothing rests");
 }
 
 #[test]

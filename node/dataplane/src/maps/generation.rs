@@ -20,7 +20,7 @@ use crate::{
     plan::{Frontend, FrontendKey},
 };
 
-/// Open maps and loaded programs.
+/// Open maps, and programs that are loaded when they are attached.
 #[derive(Debug)]
 pub(super) struct Generation {
     pins: Pins,
@@ -32,9 +32,9 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Loads the programs, and makes or adopts the maps.
+    /// Opens the programs' object, and makes or adopts the maps.
     pub(super) fn open(object: &[u8], pins: Pins, measure: bool, grace: &GracePeriod) -> Result<Self, Error> {
-        let programs = Programs::load(object, &pins, measure)?;
+        let programs = Programs::open(object, &pins, measure)?;
         let tables = Tables::open(&pins)?;
         let ledger = Ledger::new(Capacity::at(pins.scale()));
         let torn = !pins.fresh();
@@ -70,8 +70,19 @@ impl Generation {
         self.take(steps, grace)
     }
 
-    /// Puts the programs at their hooks, in the place of those that are there, and drops every other generation.
-    pub(super) fn attach(&self, cgroup_root: &Path) -> Result<Attached, Error> {
+    /// See [`Ledger::begin_settling`]; never while it is not known what the kernel holds.
+    pub(super) fn begin_settling(&mut self, number: u64) -> bool {
+        !self.torn && self.ledger.begin_settling(number)
+    }
+
+    /// See [`Ledger::settle`].
+    pub(super) fn settle(&mut self, number: u64) {
+        self.ledger.settle(number);
+    }
+
+    /// Loads the programs and puts them at their hooks, in the place of those that are there, and drops every other generation.
+    pub(super) fn attach(&mut self, cgroup_root: &Path) -> Result<Attached, Error> {
+        self.programs.load()?;
         let attached = attach::attach(&self.programs, &self.pins, cgroup_root)?;
         self.pins.finish_migration()?;
         self.pins.drop_others()?;

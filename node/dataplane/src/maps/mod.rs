@@ -19,7 +19,7 @@ mod records;
 mod remove;
 mod tables;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use keelson_ebpf_common::{drop::Reason, layout, limits::SCALE_MAX};
 use keelson_sys::bpf::GracePeriod;
@@ -83,22 +83,38 @@ pub struct MapStatus {
     pub wire: Option<WireStatus>,
 }
 
+/// A wait for programs that may read what changes have left.
+#[derive(Debug)]
+pub struct Settling {
+    number: u64,
+    grace: Arc<GracePeriod>,
+}
+
+impl Settling {
+    /// Returns when they have ended. Blocks for some milliseconds. If it fails, the changes wait for themselves.
+    pub fn wait(&self) -> Result<(), Error> {
+        Ok(self.grace.wait()?)
+    }
+}
+
 /// The maps of one node, open.
 #[derive(Debug)]
 pub struct Dataplane {
     options: Options,
-    grace: GracePeriod,
+    grace: Arc<GracePeriod>,
     generation: Generation,
     packets: Option<Packets>,
+    /// How often settling has begun: numbers that no two share, whatever becomes of the generation.
+    settlings: u64,
     attached: bool,
 }
 
 impl Dataplane {
-    /// Loads the programs, and makes or adopts the maps. Attaches nothing yet: what another daemon attached keeps
-    /// running as it was until [`Self::attach`].
+    /// Opens the programs' object, and makes or adopts the maps. Loads and attaches nothing yet: what another daemon attached
+    /// keeps running as it was until [`Self::attach`].
     pub fn open(options: &Options) -> Result<Self, Error> {
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
-        let grace = GracePeriod::new()?;
+        let grace = Arc::new(GracePeriod::new()?);
         let object = options.object.read(Part::Sockets)?;
         let generation = Generation::open(&object, pins, options.measure, &grace)?;
         let packets = options.packets.as_ref().map(|packets| Packets::open(packets, generation.pins()));
@@ -107,6 +123,7 @@ impl Dataplane {
             grace,
             generation,
             packets: packets.transpose()?,
+            settlings: 0,
             attached: false,
         })
     }
@@ -126,7 +143,22 @@ impl Dataplane {
         self.grow_for(applied, wanted)
     }
 
-    /// Attaches the programs, or puts them in the place of those that are attached; from then on the maps of other
+    /// Whether programs may still read what changes have left, so that later changes may have to wait for them. The wait can be
+    /// made before, without this: then [`Self::settle`]. `None` as long as another is on its way.
+    pub fn begin_settling(&mut self) -> Option<Settling> {
+        let number = self.settlings;
+        self.generation.begin_settling(number).then(|| {
+            self.settlings += 1;
+            Settling { number, grace: self.grace.clone() }
+        })
+    }
+
+    /// To be called after [`Settling::wait`].
+    pub fn settle(&mut self, settled: Settling) {
+        self.generation.settle(settled.number);
+    }
+
+    /// Loads and attaches the programs, or puts them in the place of those that are attached; from then on the maps of other
     /// layouts and scales are dropped. Call it when the maps hold what they should.
     pub fn attach(&mut self) -> Result<Attached, Error> {
         let attached = self.generation.attach(&self.options.cgroup_root)?;

@@ -1,4 +1,7 @@
-//! The loaded programs, and the hook that each belongs to.
+//! The programs, and the hook that each belongs to.
+//!
+//! Opening an object makes its maps; the verifier sees the programs when they are to be attached. It takes longer than filling
+//! all tables, and tables that are outgrown before they were ever attached need no program.
 
 use std::{
     fmt,
@@ -44,18 +47,23 @@ pub(super) const HOOKS: [Hook; 12] = [
     hook("bind6", AttachType::Inet6Bind),
 ];
 
-/// Loaded programs with their hooks, in the order of [`HOOKS`].
-pub(super) struct Programs(Vec<(&'static Hook, OwnedFd)>);
+/// Programs with their hooks, in the order of [`HOOKS`].
+pub(super) struct Programs {
+    /// The open object; none when all of it is loaded.
+    object: Option<Box<aya::Ebpf>>,
+    wanted: Vec<&'static Hook>,
+    loaded: Vec<(&'static Hook, OwnedFd)>,
+}
 
 impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(hook, _)| hook.name)).finish()
+        f.debug_list().entries(self.wanted.iter().map(|hook| hook.name)).finish()
     }
 }
 
 impl Programs {
-    /// Loads them onto the pinned maps, which are made if they are not there.
-    pub(super) fn load(object: &[u8], pins: &Pins, measure: bool) -> Result<Self, Error> {
+    /// Opens them onto the pinned maps, which are made if they are not there.
+    pub(super) fn open(object: &[u8], pins: &Pins, measure: bool) -> Result<Self, Error> {
         let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
         let measure_word = u32::from(measure);
         loader.override_global(layout::SCALE, &scale, true);
@@ -66,7 +74,7 @@ impl Programs {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);
         }
-        let mut ebpf = loader.load(object).map_err(Box::new)?;
+        let object = loader.load(object).map_err(Box::new)?;
         for shape in pins.shapes() {
             let map = Map::open_pinned(&pins.map(&shape))?
                 .ok_or(Error::Missing { what: "map", name: shape.name })?;
@@ -76,13 +84,23 @@ impl Programs {
             }
         }
         pins.migrate()?;
-        let wanted = HOOKS.iter().filter(|hook| measure || hook.attach_type != AttachType::SockOps);
-        let programs = wanted.map(|hook| Ok((hook, load(&mut ebpf, hook)?))).collect::<Result<_, Error>>()?;
-        Ok(Self(programs))
+        let wanted = HOOKS.iter().filter(|hook| measure || hook.attach_type != AttachType::SockOps).collect();
+        Ok(Self { object: Some(Box::new(object)), wanted, loaded: Vec::new() })
     }
 
+    /// Has the kernel verify and compile them; those that it has not yet, where an earlier call failed half-way.
+    pub(super) fn load(&mut self) -> Result<(), Error> {
+        let Some(object) = &mut self.object else { return Ok(()) };
+        for hook in &self.wanted[self.loaded.len()..] {
+            self.loaded.push((hook, load(object, hook)?));
+        }
+        self.object = None;
+        Ok(())
+    }
+
+    /// Those that are loaded.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Hook, &OwnedFd)> {
-        self.0.iter().map(|(hook, program)| (*hook, program))
+        self.loaded.iter().map(|(hook, program)| (*hook, program))
     }
 }
 

@@ -9,6 +9,7 @@ mod churn;
 mod crashes;
 mod kept;
 mod memory;
+mod services;
 mod steady;
 mod store;
 
@@ -23,7 +24,7 @@ use std::{
 #[derive(Parser)]
 #[command(
     about = "Keeps a running Keelson cluster (KUBECONFIG) busy, and says what it was like.",
-    after_help = "Examples:\n  cargo xtask test --tier soak --minutes 3\n  keelson-soak churn --minutes 1\n  keelson-soak crashes --seed 7 --output json"
+    after_help = "Examples:\n  cargo xtask test --tier soak --minutes 3\n  keelson-soak churn --minutes 1\n  keelson-soak crashes --seed 7 --output json\n  keelson-soak services --services 10000 --changes 200"
 )]
 struct Cli {
     /// What to do, in this order
@@ -38,6 +39,12 @@ struct Cli {
     /// Output: text or json
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
+    /// How many Services there are in `services` [default: 2000 in less than five minutes, else 50000]
+    #[arg(long)]
+    services: Option<usize>,
+    /// How many of their endpoints change a second [default: 100 in less than five minutes, else 1000]
+    #[arg(long)]
+    changes: Option<u64>,
     /// The program of the store's own tests (`embedded`), for `store`
     #[arg(long)]
     store_crashes: Option<PathBuf>,
@@ -52,8 +59,21 @@ enum Scenario {
     Churn,
     /// Node daemons, DNS and the control plane are killed: no failed request, no acknowledged write lost
     Crashes,
+    /// A great many Services change while a node daemon is killed: no wrong answer, none missing, and nothing grows
+    Services,
     /// The embedded store's process is killed, and its answers compared with its model's, with ever new seeds
     Store,
+}
+
+impl Cli {
+    /// In a short run most of the time would go into making and deleting as many as a long one has.
+    fn size(&self) -> services::Size {
+        let (services, changes) = if self.minutes < 5 { (2_000, 100) } else { (50_000, 1_000) };
+        services::Size {
+            services: self.services.unwrap_or(services),
+            changes: self.changes.unwrap_or(changes).max(1),
+        }
+    }
 }
 
 /// What a scenario is given.
@@ -86,6 +106,7 @@ fn main() -> Result<()> {
         let outcome = match scenario {
             Scenario::Churn => churn::run(&run, &mut report),
             Scenario::Crashes => crashes::run(&run, &mut report),
+            Scenario::Services => services::run(&run, cli.size(), &mut report),
             Scenario::Store => programs(&cli).and_then(|programs| store::run(&run, &programs, &mut report)),
         };
         if let Err(error) = outcome {

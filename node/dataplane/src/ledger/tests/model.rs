@@ -23,10 +23,21 @@ pub(super) struct Kernel {
     readers: Vec<Reader>,
     /// Lookups on their way: key, next distance from its own line, and the reach that was read there.
     lookups: BTreeSet<(FrontendKey, u32, u32)>,
+    /// Waits that are going on, by their numbers.
+    waits: BTreeMap<u64, Wait>,
     /// What each frontend was allowed to lead to since the oldest reader started.
     allowed: BTreeMap<FrontendKey, BTreeSet<Backend>>,
     /// Frontends that are there before and after the change.
     lasting: BTreeSet<FrontendKey>,
+}
+
+/// A wait for all program runs that were going on when it began.
+#[derive(Clone, Debug, Default)]
+struct Wait {
+    /// How many of the readers these are; they come first.
+    readers: usize,
+    /// Lookups that have started since.
+    since: BTreeSet<(FrontendKey, u32, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +100,7 @@ impl Kernel {
             let reach = self.reach(key);
             let passed = (0..=reach).take_while(|&distance| self.at(key, distance).is_none());
             let started: Vec<_> = passed.map(|distance| (key, distance + 1, reach)).collect();
+            self.waits.values_mut().for_each(|wait| wait.since.extend(&started));
             self.lookups.extend(started);
         }
     }
@@ -142,9 +154,26 @@ impl Kernel {
         self.observe();
         self.readers.clear();
         self.lookups.clear();
+        // Waits that began before have nobody left to wait for.
+        self.waits.values_mut().for_each(|wait| *wait = Wait::default());
         self.allowed.clear();
         self.allow_present();
         self.allow(wanted);
+    }
+
+    /// Somebody begins to wait for all that run now.
+    pub(super) fn begin_wait(&mut self, number: u64) {
+        self.observe();
+        self.waits.insert(number, Wait { readers: self.readers.len(), since: BTreeSet::new() });
+    }
+
+    /// They have ended; of several waits the one that began first. Those that started since go on.
+    pub(super) fn end_wait(&mut self, number: u64) {
+        self.observe();
+        let Wait { readers, since } = self.waits.remove(&number).unwrap();
+        self.readers.drain(..readers);
+        self.waits.values_mut().for_each(|wait| wait.readers -= readers);
+        self.lookups = since;
     }
 
     fn allow(&mut self, wanted: &BTreeMap<FrontendKey, Frontend>) {
@@ -175,6 +204,8 @@ impl Kernel {
         self.lasting = before.into_iter().filter(|key| wanted.contains_key(key)).collect();
         let lasting = &self.lasting;
         self.lookups.retain(|(key, ..)| lasting.contains(key));
+        let waits = self.waits.values_mut();
+        waits.for_each(|wait| wait.since.retain(|(key, ..)| lasting.contains(key)));
         let mut left = limit;
         for (i, round) in steps.rounds.iter().enumerate() {
             if i > 0 {
