@@ -1,6 +1,6 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (NetworkPolicy, ResourceQuota,
+//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota,
 //! LimitRange, PodDisruptionBudget) or carries out (Ingress, Job, ...) gets its row with that component.
 
 pub mod apps;
@@ -47,6 +47,7 @@ pub(crate) fn rows() -> Vec<Row> {
             ..row("events.k8s.io", "v1", "events", &events::Event).selectable(fields::EVENTS_VIEW)
         },
         row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
+        row("networking.k8s.io", "v1", "networkpolicies", &networking::NetworkPolicy),
         row("networking.k8s.io", "v1", "servicecidrs", &networking::ServiceCidr).with(&["status"]),
         row(RBAC, "v1", "clusterrolebindings", &rbac::Binding { namespaced: false }),
         row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),

@@ -43,6 +43,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("coordination.k8s.io", "leases") => cluster::lease(object, age()),
         ("discovery.k8s.io", "endpointslices") => network::endpoint_slice(object, age()),
         ("networking.k8s.io", "ipaddresses") => network::ip_address(object, age()),
+        ("networking.k8s.io", "networkpolicies") => network::network_policy(object, age()),
         ("networking.k8s.io", "servicecidrs") => network::service_cidr(object, age()),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             cluster::binding(object, age())

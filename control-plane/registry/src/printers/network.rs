@@ -1,6 +1,6 @@
-//! Service, Endpoints, EndpointSlice, IPAddress, ServiceCIDR.
+//! Service, Endpoints, EndpointSlice, IPAddress, NetworkPolicy, ServiceCIDR.
 
-use super::text::{NONE, first_few, name, or, pairs, texts};
+use super::text::{NONE, first_few, label_selector, name, or, pairs, texts};
 use crate::meta;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -107,4 +107,8 @@ pub(super) fn ip_address(object: &Value, age: Value) -> Vec<Value> {
 
 pub(super) fn service_cidr(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), json!(texts(object, &["spec", "cidrs"]).join(",")), age]
+}
+
+pub(super) fn network_policy(object: &Value, age: Value) -> Vec<Value> {
+    vec![name(object), label_selector(object, &["spec", "podSelector"], NONE), age]
 }

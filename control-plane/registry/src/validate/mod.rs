@@ -5,6 +5,7 @@
 pub mod container;
 pub mod ip;
 pub mod meta;
+pub mod networking;
 pub mod pod;
 pub mod pod_update;
 pub mod probe;

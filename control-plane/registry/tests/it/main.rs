@@ -3,6 +3,7 @@
 mod allocation;
 mod deleting;
 mod fixture;
+mod networking;
 mod reading;
 mod repair;
 mod services;

@@ -1,6 +1,11 @@
-//! ServiceCIDR and IPAddress: the ranges of Service addresses, and the record of each address in use.
+//! Kinds of networking.k8s.io. Here ServiceCIDR and IPAddress: the ranges of Service addresses, and the record of each
+//! address in use.
 //!
 //! Rules: upstream's `ValidateServiceCIDR`, `ValidateIPAddress` and their updates.
+
+mod network_policy;
+
+pub use network_policy::NetworkPolicy;
 
 use crate::{
     alloc::Family,
