@@ -18,5 +18,6 @@ pub mod metrics;
 pub mod net;
 pub mod node;
 pub mod packet;
+pub mod policy;
 pub mod value;
 pub mod wire;

@@ -103,6 +103,15 @@ pub const HOPS_MAX: u32 = 4_096;
 pub const EXTERNAL_MEMBERS_MAX: u32 = 16_384;
 /// Address ranges: `loadBalancerSourceRanges` of all such frontends, and those that are never masqueraded.
 pub const RANGES_MAX: u32 = 16_384;
+/// Ranges of addresses with their classes: of pods that policies of this node's pods name, and of blocks. Half of them are
+/// granted: in a change the new ones come before the old ones go.
+pub const PEERS_MAX: u32 = 131_072;
+/// Entries that let a group and a class have connections. Half of them are granted, as above.
+pub const VERDICTS_MAX: u32 = 262_144;
+/// Connections of policed pods that were answered.
+pub const JUDGED_MAX: u32 = 131_072;
+/// Connections of policed pods that were not answered yet; the least recently used go first. Paid in full: 1.5 MiB.
+pub const JUDGED_NEW_MAX: u32 = 16_384;
 
 const _: () = assert!(HOPS_MAX.is_power_of_two() && KNOWN_LINES.is_power_of_two());
 const _: () = assert!(SHARD_LINES > REACH_MAX, "a search does not come round to where it began");

@@ -18,6 +18,8 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// ICMPv6.
     pub const ICMP6: u8 = 58;
+    /// SCTP; never translated, only judged.
+    pub const SCTP: u8 = 132;
 }
 
 /// One direction of a flow, as a packet states it. IPv4 in mapped form.

@@ -31,6 +31,7 @@ mod notices;
 mod objects;
 pub mod packet;
 pub mod plan;
+pub mod policy;
 mod port_addresses;
 mod resets;
 mod run;

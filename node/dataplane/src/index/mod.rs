@@ -20,7 +20,7 @@ use changes::{NOT_PROGRAMMED, Planned, words};
 use claims::{Claim, Claimed, Claims};
 use ipnet::IpNet;
 use kube::{Resource, runtime::watcher};
-use listing::Listing;
+pub(crate) use listing::Listing;
 
 use crate::{
     flows::{PortName, Tenure, fingerprint},

@@ -71,4 +71,4 @@ macro_rules! resource {
         }
     };
 }
-use resource;
+pub(crate) use resource;

@@ -1,0 +1,298 @@
+//! Pods, namespaces and policies as last seen, and what has changed since.
+//!
+//! As [`crate::index`] does for Services: apply, delete and a reset from a fresh list end in sets of what is dirty. No I/O.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use kube::{Resource, runtime::watcher};
+
+use super::{
+    labels::LabelSet,
+    objects::{NamespaceObject, PodObject, PodView, PolicyObject},
+    profiles::{PodId, ProfileId, Profiles},
+    types::{PodKey, Policy},
+};
+use crate::index::Listing;
+
+/// What one of the watches delivered.
+#[derive(Debug)]
+pub(crate) enum PolicySeen {
+    Pod(watcher::Event<PodObject>),
+    Namespace(watcher::Event<NamespaceObject>),
+    Policy(watcher::Event<PolicyObject>),
+}
+
+/// What has to be looked at again.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    /// Namespaces whose labels changed, that came or went.
+    pub(super) namespaces: BTreeSet<Box<str>>,
+    /// Namespaces whose policies changed.
+    pub(super) policies: BTreeSet<Box<str>>,
+    /// Profiles that came, went, or whose pods did.
+    pub(super) profiles: BTreeSet<ProfileId>,
+    /// Addresses that others have now.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Pods that came, went, or changed in what matters here.
+    pub(super) pods: BTreeSet<PodKey>,
+}
+
+/// A pod.
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) key: PodKey,
+    pub(super) uid: Box<str>,
+    pub(super) profile: ProfileId,
+    pub(super) addresses: Box<[IpAddr]>,
+    pub(super) local: bool,
+    /// The later it was seen as it is, the more.
+    seen: u64,
+}
+
+/// A namespace, or what is known of one that is not there: pods and policies may be seen before.
+#[derive(Debug, Default)]
+pub(super) struct Namespace {
+    pub(super) labels: Option<LabelSet>,
+    pub(super) policies: BTreeMap<Box<str>, Policy>,
+    pub(super) profiles: BTreeSet<ProfileId>,
+}
+
+/// Everything that is known of the API.
+#[derive(Debug)]
+pub(crate) struct Index {
+    node: Box<str>,
+    pub(super) namespaces: BTreeMap<Box<str>, Namespace>,
+    pub(super) profiles: Profiles,
+    pods: Vec<Option<Pod>>,
+    free: Vec<PodId>,
+    by_key: HashMap<PodKey, PodId>,
+    /// Who has an address; more than one for the moment in which it passes on.
+    addresses: BTreeSet<(IpAddr, PodId)>,
+    seen: u64,
+    dirty: Dirty,
+    pods_list: Listing,
+    namespaces_list: Listing,
+    policies_list: Listing,
+}
+
+impl Index {
+    /// Of a node by its name.
+    pub(crate) fn new(node: &str) -> Self {
+        Self {
+            node: node.into(),
+            namespaces: BTreeMap::new(),
+            profiles: Profiles::default(),
+            pods: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            addresses: BTreeSet::new(),
+            seen: 0,
+            dirty: Dirty::default(),
+            pods_list: Listing::default(),
+            namespaces_list: Listing::default(),
+            policies_list: Listing::default(),
+        }
+    }
+
+    /// Whether everything was listed to the end: before, an absent object means nothing.
+    pub(crate) fn complete(&self) -> bool {
+        self.pods_list.complete() && self.namespaces_list.complete() && self.policies_list.complete()
+    }
+
+    /// What changed since this was asked for.
+    pub(crate) fn take_dirty(&mut self) -> Dirty {
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in &dirty.profiles {
+            let namespace = self.profiles.get(*id).map(|shared| shared.profile.namespace.clone());
+            if let Some(namespace) = namespace
+                && self.profiles.forget_unused(*id)
+            {
+                self.in_namespace(&namespace, |known| known.profiles.remove(id));
+            }
+        }
+        dirty
+    }
+
+    /// How many policies there are.
+    pub(crate) fn policies(&self) -> usize {
+        self.namespaces.values().map(|namespace| namespace.policies.len()).sum()
+    }
+
+    pub(super) fn pod(&self, id: PodId) -> Option<&Pod> {
+        self.pods.get(id as usize)?.as_ref()
+    }
+
+    pub(super) fn pod_named(&self, key: &PodKey) -> Option<&Pod> {
+        self.pod(*self.by_key.get(key)?)
+    }
+
+    /// Who has an address. Of several, who was seen last.
+    pub(super) fn holder(&self, address: IpAddr) -> Option<&Pod> {
+        let holders = self.addresses.range((address, 0)..=(address, PodId::MAX));
+        holders.filter_map(|(_, id)| self.pod(*id)).max_by_key(|pod| pod.seen)
+    }
+
+    /// Addresses of pods within a range.
+    pub(super) fn addresses_in(&self, range: &ipnet::IpNet) -> impl Iterator<Item = IpAddr> {
+        let held = self.addresses.range((range.network(), 0)..=(range.broadcast(), PodId::MAX));
+        held.map(|(address, _)| *address)
+    }
+
+    pub(crate) fn see(&mut self, seen: PolicySeen) {
+        match seen {
+            PolicySeen::Pod(event) => self.see_pod(event),
+            PolicySeen::Namespace(event) => self.see_namespace(event),
+            PolicySeen::Policy(event) => self.see_policy(event),
+        }
+    }
+
+    fn see_pod(&mut self, event: watcher::Event<PodObject>) {
+        match event {
+            watcher::Event::Init => self.pods_list.begin(),
+            watcher::Event::InitApply(object) => {
+                self.pods_list.saw(key(&object));
+                self.apply_pod(&object);
+            }
+            watcher::Event::InitDone => {
+                let gone = self.pods_list.finish(self.by_key.keys());
+                gone.iter().for_each(|key| self.delete_pod(key));
+            }
+            watcher::Event::Apply(object) => self.apply_pod(&object),
+            watcher::Event::Delete(object) => self.delete_pod(&key(&object)),
+        }
+    }
+
+    fn see_namespace(&mut self, event: watcher::Event<NamespaceObject>) {
+        match event {
+            watcher::Event::Init => self.namespaces_list.begin(),
+            watcher::Event::InitApply(object) => {
+                self.namespaces_list.saw(key(&object));
+                self.apply_namespace(&object);
+            }
+            watcher::Event::InitDone => {
+                let labelled = self.namespaces.iter().filter(|(_, known)| known.labels.is_some());
+                let known: Vec<PodKey> = labelled.map(|(name, _)| (Box::default(), name.clone())).collect();
+                let gone = self.namespaces_list.finish(known.iter());
+                gone.iter().for_each(|key| self.set_labels(&key.1, None));
+            }
+            watcher::Event::Apply(object) => self.apply_namespace(&object),
+            watcher::Event::Delete(object) => self.set_labels(&key(&object).1, None),
+        }
+    }
+
+    fn see_policy(&mut self, event: watcher::Event<PolicyObject>) {
+        match event {
+            watcher::Event::Init => self.policies_list.begin(),
+            watcher::Event::InitApply(object) => {
+                self.policies_list.saw(key(&object));
+                self.apply_policy(&object);
+            }
+            watcher::Event::InitDone => {
+                let of = |(namespace, known): (&Box<str>, &Namespace)| {
+                    let names = known.policies.keys().cloned().collect::<Vec<_>>();
+                    names.into_iter().map(|name| (namespace.clone(), name)).collect::<Vec<_>>()
+                };
+                let known: Vec<PodKey> = self.namespaces.iter().flat_map(of).collect();
+                let gone = self.policies_list.finish(known.iter());
+                gone.iter().for_each(|key| self.delete_policy(key));
+            }
+            watcher::Event::Apply(object) => self.apply_policy(&object),
+            watcher::Event::Delete(object) => self.delete_policy(&key(&object)),
+        }
+    }
+
+    fn apply_pod(&mut self, object: &PodObject) {
+        let key = key(object);
+        let Some(view) = object.project(&self.node) else { return self.delete_pod(&key) };
+        if let Some(pod) = self.pod_named(&key) {
+            let profile = self.profiles.get(pod.profile).map(|shared| &*shared.profile);
+            if profile == Some(&view.profile)
+                && (&pod.uid, &pod.addresses, pod.local) == (&view.uid, &view.addresses, view.local)
+            {
+                return;
+            }
+        }
+        self.delete_pod(&key);
+        self.insert_pod(key, view);
+    }
+
+    fn insert_pod(&mut self, key: PodKey, view: PodView) {
+        let PodView { uid, profile, addresses, local } = view;
+        let id = self.free.pop().unwrap_or(self.pods.len() as PodId);
+        let namespace = profile.namespace.clone();
+        let profile = self.profiles.join(profile, id, local);
+        self.namespaces.entry(namespace).or_default().profiles.insert(profile);
+        self.addresses.extend(addresses.iter().map(|address| (*address, id)));
+        self.dirty.profiles.insert(profile);
+        self.dirty.addresses.extend(addresses.iter().copied());
+        self.dirty.pods.insert(key.clone());
+        self.by_key.insert(key.clone(), id);
+        self.seen += 1;
+        let pod = Some(Pod { key, uid, profile, addresses, local, seen: self.seen });
+        match self.pods.get_mut(id as usize) {
+            Some(slot) => *slot = pod,
+            None => self.pods.push(pod),
+        }
+    }
+
+    fn delete_pod(&mut self, key: &PodKey) {
+        let Some(id) = self.by_key.remove(key) else { return };
+        let Some(pod) = self.pods[id as usize].take() else { return };
+        self.free.push(id);
+        self.profiles.leave(pod.profile, id, pod.local);
+        for address in &pod.addresses {
+            self.addresses.remove(&(*address, id));
+        }
+        self.dirty.profiles.insert(pod.profile);
+        self.dirty.addresses.extend(pod.addresses.iter().copied());
+        self.dirty.pods.insert(pod.key);
+    }
+
+    fn apply_namespace(&mut self, object: &NamespaceObject) {
+        self.set_labels(&key(object).1, Some(object.project()));
+    }
+
+    fn set_labels(&mut self, name: &str, labels: Option<LabelSet>) {
+        if self.in_namespace(name, |known| std::mem::replace(&mut known.labels, labels.clone()) != labels) {
+            self.dirty.namespaces.insert(name.into());
+        }
+    }
+
+    fn apply_policy(&mut self, object: &PolicyObject) {
+        let (namespace, name) = key(object);
+        let policy = object.compile(&namespace);
+        let changed = self.in_namespace(&namespace, |known| {
+            let changed = known.policies.get(&name) != Some(&policy);
+            known.policies.insert(name, policy);
+            changed
+        });
+        if changed {
+            self.dirty.policies.insert(namespace);
+        }
+    }
+
+    fn delete_policy(&mut self, (namespace, name): &PodKey) {
+        if self.in_namespace(namespace, |known| known.policies.remove(name).is_some()) {
+            self.dirty.policies.insert(namespace.clone());
+        }
+    }
+
+    /// Changes a namespace; one of which nothing is known afterwards is forgotten.
+    fn in_namespace<T>(&mut self, name: &str, act: impl FnOnce(&mut Namespace) -> T) -> T {
+        let known = self.namespaces.entry(name.into()).or_default();
+        let done = act(known);
+        if known.labels.is_none() && known.policies.is_empty() && known.profiles.is_empty() {
+            self.namespaces.remove(name);
+        }
+        done
+    }
+}
+
+fn key<K: Resource>(object: &K) -> PodKey {
+    let metadata = object.meta();
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    (text(&metadata.namespace), text(&metadata.name))
+}
