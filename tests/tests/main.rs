@@ -14,6 +14,7 @@ mod outside;
 mod packets;
 mod podnet;
 mod pods;
+mod policies;
 mod probes;
 mod pulls;
 mod refusals;

@@ -16,7 +16,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a pod's network is.
-fn netns_of(cluster: &Cluster, pod: &Value) -> Result<String> {
+pub(crate) fn netns_of(cluster: &Cluster, pod: &Value) -> Result<String> {
     let node = pod["spec"]["nodeName"].as_str().context("a pod on a node")?;
     let uid = pod["metadata"]["uid"].as_str().context("a uid")?;
     let (pid, _) = *cluster.pod_processes(node, uid)?.first().context("a process of the pod")?;

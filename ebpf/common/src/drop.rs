@@ -34,10 +34,17 @@ pub enum Reason {
     SourceRange = 12,
     /// `externalTrafficPolicy: Local`, and no backend on this node: dropped.
     NoLocalBackend = 13,
+    /// No network policy lets the pod have the connection that it asks for: dropped.
+    PolicyEgress = 14,
+    /// No network policy lets anybody have that connection to the pod: dropped.
+    PolicyIngress = 15,
+    /// While there are network policies: a pod sent from an address that is not its own, or someone outside from one of this
+    /// node's: dropped.
+    ForeignSource = 16,
 }
 
 /// How many reasons there are.
-pub const REASONS: u32 = 14;
+pub const REASONS: u32 = 17;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -56,6 +63,9 @@ impl Reason {
         Self::NoRoute,
         Self::SourceRange,
         Self::NoLocalBackend,
+        Self::PolicyEgress,
+        Self::PolicyIngress,
+        Self::ForeignSource,
     ];
 
     /// The name in metrics and tools.
@@ -75,6 +85,9 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::SourceRange => "source_range",
             Self::NoLocalBackend => "no_local_backend",
+            Self::PolicyEgress => "policy_egress",
+            Self::PolicyIngress => "policy_ingress",
+            Self::ForeignSource => "foreign_source",
         }
     }
 }

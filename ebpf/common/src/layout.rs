@@ -3,7 +3,7 @@
 //! The programs declare their maps from the constants used here; the daemon compares what it loaded, and what it finds
 //! pinned, with this table.
 
-use crate::{drop, key, limits, metrics, net::Address6, node, packet, value, wire};
+use crate::{drop, key, limits, metrics, net::Address6, node, packet, policy, value, wire};
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`: elements are allocated when used.
 pub const NO_PREALLOC: u32 = 1;
@@ -203,7 +203,7 @@ pub const ENDPOINTS: Shape = shape::<Address6, packet::Endpoint>(
     MapType::Hash,
     limits::ENDPOINTS_MAX,
     NO_PREALLOC,
-    Keeping::State(2),
+    Keeping::State(3),
 );
 /// [`packet::Tuple`] to [`packet::Flow`]: connections that were answered.
 pub const CONNTRACK: Shape = shape::<packet::Tuple, packet::Flow>(
@@ -319,8 +319,44 @@ pub const VERDICTS: Shape =
 /// The maps that only the program on the uplink's wire has.
 pub const WIRE_MAPS: [Shape; 4] = [WIRE_FRONTENDS, KNOWN, HOPS, VERDICTS];
 
+/// [`policy::PeerKey`] to [`policy::Classes`].
+pub const PEERS: Shape = shape::<policy::PeerKey, policy::Classes>(
+    "PEERS",
+    MapType::LpmTrie,
+    limits::PEERS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`policy::VerdictKey`] to nothing (one byte): what is let pass.
+pub const ALLOWED: Shape = shape::<policy::VerdictKey, u8>(
+    "ALLOWED",
+    MapType::LpmTrie,
+    limits::ALLOWED_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// [`packet::Tuple`], in order, to [`policy::Judged`]: connections that were answered.
+pub const JUDGED: Shape = shape::<packet::Tuple, policy::Judged>(
+    "JUDGED",
+    MapType::Hash,
+    limits::JUDGED_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
+/// As [`JUDGED`]: connections that were not answered yet.
+pub const JUDGED_NEW: Shape = shape::<packet::Tuple, policy::Judged>(
+    "JUDGED_NEW",
+    MapType::LruHash,
+    limits::JUDGED_NEW_MAX,
+    0,
+    Keeping::State(1),
+);
+/// One [`policy::Control`], shared memory.
+pub const POLICY_CONTROL: Shape =
+    shape::<u32, policy::Control>("POLICY_CONTROL", MapType::Array, 1, MMAPABLE, Keeping::State(1));
+
 /// The maps that only the per-packet programs at tc have, or share with that one.
-pub const PACKET_MAPS: [Shape; 15] = [
+pub const PACKET_MAPS: [Shape; 20] = [
     ENDPOINTS,
     CONNTRACK,
     CONNTRACK_NEW,
@@ -336,12 +372,17 @@ pub const PACKET_MAPS: [Shape; 15] = [
     EXTERNAL_BACKENDS,
     EXTERNAL_MEMBERS,
     RANGES,
+    PEERS,
+    ALLOWED,
+    JUDGED,
+    JUDGED_NEW,
+    POLICY_CONTROL,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;
 /// a changed meaning that sizes do not show is never missed.
 pub const CONFIG_HASH: u64 = {
-    let sources: [&[u8]; 11] = [
+    let sources: [&[u8]; 12] = [
         include_bytes!("drop.rs"),
         include_bytes!("key.rs"),
         include_bytes!("layout.rs"),
@@ -351,6 +392,7 @@ pub const CONFIG_HASH: u64 = {
         include_bytes!("net.rs"),
         include_bytes!("node.rs"),
         include_bytes!("packet.rs"),
+        include_bytes!("policy.rs"),
         include_bytes!("value.rs"),
         include_bytes!("wire.rs"),
     ];

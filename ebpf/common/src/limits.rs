@@ -107,7 +107,7 @@ pub const RANGES_MAX: u32 = 16_384;
 /// granted: in a change the new ones come before the old ones go.
 pub const PEERS_MAX: u32 = 131_072;
 /// Entries that let a group and a class have connections. Half of them are granted, as above.
-pub const VERDICTS_MAX: u32 = 262_144;
+pub const ALLOWED_MAX: u32 = 262_144;
 /// Connections of policed pods that were answered.
 pub const JUDGED_MAX: u32 = 131_072;
 /// Connections of policed pods that were not answered yet; the least recently used go first. Paid in full: 1.5 MiB.

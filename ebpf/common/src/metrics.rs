@@ -180,19 +180,31 @@ pub enum What {
     Failed = 5,
     /// Refused: the Service has no backend.
     Refused = 6,
+    /// A packet dropped, as no network policy lets the client ask. Its row has no backend, and where it was to as the frontend.
+    DeniedOut = 7,
+    /// As above, as none lets anybody ask the server.
+    DeniedIn = 8,
 }
 
 impl What {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Opened, Self::Closed, Self::Reset, Self::Aborted, Self::Failed, Self::Refused];
+    pub const ALL: [Self; 8] = [
+        Self::Opened,
+        Self::Closed,
+        Self::Reset,
+        Self::Aborted,
+        Self::Failed,
+        Self::Refused,
+        Self::DeniedOut,
+        Self::DeniedIn,
+    ];
 }
 
 /// An event of the flow stream.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Flow {
-    /// The socket's cookie; 0 of one that was refused.
+    /// The socket's cookie; 0 of one that was refused, nothing that means anything of one that was denied.
     pub cookie: u64,
     /// Bytes acknowledged, at the end.
     pub sent_bytes: u64,

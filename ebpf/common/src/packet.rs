@@ -6,7 +6,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::net::{Address6, Port};
+use crate::{
+    net::{Address6, Port},
+    policy::Id,
+};
 
 /// IANA numbers of the protocols that are followed.
 pub mod protocol {
@@ -46,6 +49,39 @@ impl Tuple {
     pub const fn of_addresses(source: Address6, destination: Address6, protocol: u8) -> Self {
         let (source_port, destination_port) = (Port(0), Port(0));
         Self { source, destination, source_port, destination_port, protocol, pad: [0; 3] }
+    }
+
+    /// Puts the smaller end first, so that both directions are the same key. Whether the ends changed places.
+    ///
+    /// Without branches: to the verifier each would be a way of its own.
+    #[inline(always)]
+    pub fn order(&mut self) -> bool {
+        /// Whether less, whether equal: all bits or none.
+        const fn compare(one: u32, other: u32) -> (u64, u64) {
+            let less = (one as u64).wrapping_sub(other as u64) >> 63;
+            let equal = ((one ^ other) as u64).wrapping_sub(1) >> 63;
+            (less, equal)
+        }
+        let (Address6([a, b, c, d]), Address6([e, f, g, h])) = (self.destination, self.source);
+        let (mut less, mut equal) = (0, 1);
+        let ports = (self.destination_port.0 as u32, self.source_port.0 as u32);
+        for (one, other) in [(d, h), (c, g), (b, f), (a, e), ports] {
+            let (this_less, this_equal) = compare(one, other);
+            less |= equal & this_less;
+            equal &= this_equal;
+        }
+        let mask = (less as u32).wrapping_neg();
+        let mut at = 0;
+        while at < 4 {
+            let change = (self.source.0[at] ^ self.destination.0[at]) & mask;
+            self.source.0[at] ^= change;
+            self.destination.0[at] ^= change;
+            at += 1;
+        }
+        let change = (self.source_port.0 ^ self.destination_port.0) & mask as u16;
+        self.source_port.0 ^= change;
+        self.destination_port.0 ^= change;
+        less != 0
     }
 
     /// The other direction.
@@ -137,6 +173,8 @@ pub struct Endpoint {
     pub host_mac: [u8; 6],
     /// Of [`endpoint_flag`].
     pub flags: u32,
+    /// What the pod may do, where it is policed; [`Id::NONE`]: nothing.
+    pub group: Id,
 }
 
 impl Endpoint {
@@ -158,6 +196,12 @@ pub struct Announced {
 pub mod endpoint_flag {
     /// The host's end of its link bounds the rate of what comes to it: packets go through that end, not past it.
     pub const SHAPED: u32 = 1 << 2;
+    /// What comes to it is judged.
+    pub const INGRESS: u32 = 1;
+    /// What it sends is judged.
+    pub const EGRESS: u32 = 1 << 1;
+    /// Either.
+    pub const POLICED: u32 = INGRESS | EGRESS;
 }
 
 /// An IPv4 datagram in fragments, of which only the first has ports (RFC 791).
@@ -309,7 +353,7 @@ pub mod global {
 
 const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);
 const _: () = assert!(size_of::<Flow>() == 48);
-const _: () = assert!(size_of::<Endpoint>() == 20);
+const _: () = assert!(size_of::<Endpoint>() == 28);
 const _: () = assert!(size_of::<Fragments>() == 36 && size_of::<FragmentPorts>() == 4);
 const _: () = assert!(size_of::<Client>() == 36 && size_of::<Range>() == 24);
 
@@ -338,6 +382,21 @@ mod tests {
         assert_eq!((back.source, back.destination), (becomes.destination, key.source));
         assert_eq!(reverse.marks, mark::REVERSE);
         assert_eq!(reverse.counterpart(&back), (key, flow));
+    }
+
+    #[test]
+    fn both_directions_have_one_order() {
+        for (source, destination) in
+            [((1, 1000), (2, 80)), ((7, 80), (2, 1000)), ((3, 5), (3, 4)), ((3, 4), (3, 4))]
+        {
+            let end = |(address, port)| (Address6([0, 9, 0, address]), Port::new(port));
+            let ((source, source_port), (destination, destination_port)) = (end(source), end(destination));
+            let tuple = Tuple { source, destination, source_port, destination_port, ..tuple() };
+            let (mut there, mut back) = (tuple, tuple.reversed());
+            let swapped = (there.order(), back.order());
+            assert_eq!(there, back);
+            assert!(tuple == tuple.reversed() || swapped.0 != swapped.1);
+        }
     }
 
     #[test]

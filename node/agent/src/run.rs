@@ -75,6 +75,8 @@ fn endpoints(pod: &PodEnd) -> impl Iterator<Item = PodEndpoint> {
         mac: pod.mac,
         host_mac: pod.host_mac,
         shaped: pod.shaped,
+        pod: (pod.namespace.as_str().into(), pod.name.as_str().into()),
+        uid: pod.uid.as_str().into(),
     };
     pod.addresses.iter().map(of)
 }
@@ -179,6 +181,7 @@ async fn start_dataplane(
         object,
         measure: args.has("metrics"),
         host_ports: args.has("cni"),
+        policies: args.has("cni"),
     };
     let handle = keelson_dataplane::run(client.clone(), config, shutdown.clone())
         .await

@@ -88,6 +88,7 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
         packets: None,
         measure: !args.without_metrics,
         host_ports: false,
+        policies: false,
     };
     let handle =
         keelson_dataplane::run(client, config, shutdown.clone()).await.context("starting the data plane")?;

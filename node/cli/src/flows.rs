@@ -14,7 +14,7 @@ use crate::{
 /// Which to show.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  kubectl keelson flows\n  kubectl keelson flows -A --node n2\n  kubectl keelson flows --service web -o json\n\nEnds with Ctrl-C. Nodes that see many connections tell of one in so many (1/N at the end of a line)."
+    after_help = "Examples:\n  kubectl keelson flows\n  kubectl keelson flows -A --node n2\n  kubectl keelson flows --service web -o json\n\nWhat network policies deny is shown with -A, by address. Ends with Ctrl-C. Nodes that see many connections tell of one in so many (1/N at the end of a line)."
 )]
 pub(crate) struct Options {
     /// Only of this Service
@@ -67,6 +67,9 @@ fn line(flow: &Flow) -> String {
     };
     let or = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
     let (client, backend) = (or(&flow.client, "?"), or(&flow.backend, "no backend"));
+    if flow.what == "denied" {
+        return format!("{} {:<7} {client} -> {service} by {}", flow.node, flow.what, flow.reason);
+    }
     let mut line = format!("{} {:<7} {client} -> {service} -> {backend}", flow.node, flow.what);
     match flow.what.as_str() {
         "opened" => line += &format!(" in {}", time(flow.connect_ns)),
@@ -108,5 +111,14 @@ mod tests {
         assert_eq!(line(&flow), "n1 opened  10.244.0.3:40000 -> default/web -> 10.244.1.7:8080 in 14.2us");
         let refused = Flow { what: "refused".into(), backend: String::new(), client: String::new(), ..flow };
         assert_eq!(line(&refused), "n1 refused ? -> default/web -> no backend");
+        let denied = Flow {
+            node: "n1".into(),
+            what: "denied".into(),
+            frontend: "10.244.1.7:8080".into(),
+            client: "10.244.0.3:40000".into(),
+            reason: "policy_ingress".into(),
+            ..Flow::default()
+        };
+        assert_eq!(line(&denied), "n1 denied  10.244.0.3:40000 -> 10.244.1.7:8080 by policy_ingress");
     }
 }

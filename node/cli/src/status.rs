@@ -30,6 +30,7 @@ pub(crate) async fn status(cluster: &Cluster, form: Form) -> Result<()> {
         ]);
     }
     print!("{}", table.render(terminal_width()));
+    let policies = policies(&replies);
     let (mut drops, mut missing) =
         (Table::new(&["NODE", "DROPS", "COUNT"]), Table::new(&["NAMESPACE", "SERVICE", "NOT PROGRAMMED"]));
     for reply in &replies {
@@ -41,7 +42,7 @@ pub(crate) async fn status(cluster: &Cluster, form: Form) -> Result<()> {
     for service in replies.iter().take(1).flat_map(|reply| &reply.unprogrammed) {
         missing.push(vec![service.namespace.clone(), service.service.clone(), service.what.join("; ")]);
     }
-    for table in [wires(&replies), drops, missing].iter().filter(|table| !table.is_empty()) {
+    for table in [wires(&replies), policies, drops, missing].iter().filter(|table| !table.is_empty()) {
         print!("\n{}", table.render(terminal_width()));
     }
     Ok(())
@@ -63,6 +64,33 @@ fn wires(replies: &[StatusReply]) -> Table {
             (Some(_), false) => counts.join(", "),
         };
         table.push(vec![reply.node.clone(), mode.to_owned(), said]);
+    }
+    table
+}
+
+/// Network policies, and what of them a node does not do.
+fn policies(replies: &[StatusReply]) -> Table {
+    let mut table =
+        Table::new(&["NODE", "POLICIES", "READY", "GROUPS", "PEERS", "ADDRESSES", "ENTRIES", "PROBLEM"]);
+    for reply in replies {
+        let Some(policies) = &reply.policies else {
+            let mut row = vec![reply.node.clone(), "not enforced".to_owned(), "no".to_owned()];
+            row.resize_with(8, || "-".to_owned());
+            table.push(row);
+            continue;
+        };
+        let mut problems = policies.without_room.clone();
+        problems.extend((!policies.error.is_empty()).then(|| policies.error.clone()));
+        table.push(vec![
+            reply.node.clone(),
+            policies.policies.to_string(),
+            if policies.ready { "yes" } else { "no" }.to_owned(),
+            policies.groups.to_string(),
+            policies.peers.to_string(),
+            policies.addresses.to_string(),
+            policies.entries.to_string(),
+            if problems.is_empty() { "-".to_owned() } else { problems.join("; ") },
+        ]);
     }
     table
 }

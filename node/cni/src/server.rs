@@ -3,7 +3,7 @@
 use crate::{
     bandwidth::Bandwidth,
     conf,
-    ipam::{Ipam, IpamError},
+    ipam::{Ipam, IpamError, Lease},
     link::{self, PodLink},
     ranges::PodRanges,
 };
@@ -53,12 +53,42 @@ pub struct PodEnd {
     pub host_mac: Mac,
     /// Packets to it must pass the host's end, where their rate is bounded.
     pub shaped: bool,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Its uid; empty where the journal of addresses is all that is known of it.
+    pub uid: String,
 }
 
 impl PodEnd {
-    fn new(sandbox: &str, addresses: &[IpAddr], shaped: bool) -> PodEnd {
-        let (link, mac) = (link::host_interface(sandbox), link::pod_mac(addresses));
-        PodEnd { addresses: addresses.to_vec(), link, mac, host_mac: link::HOST_MAC, shaped }
+    /// A pod by its lease.
+    fn of(lease: &Lease) -> PodEnd {
+        let (namespace, name) = lease.pod.split_once('/').unwrap_or_default();
+        PodEnd {
+            addresses: lease.addresses.clone(),
+            link: link::host_interface(&lease.sandbox),
+            mac: link::pod_mac(&lease.addresses),
+            host_mac: link::HOST_MAC,
+            shaped: lease.shaped,
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: String::new(),
+        }
+    }
+
+    /// A pod that gets its link.
+    fn new(attachment: &Attachment, addresses: &[IpAddr]) -> PodEnd {
+        PodEnd {
+            addresses: addresses.to_vec(),
+            link: link::host_interface(&attachment.container_id),
+            mac: link::pod_mac(addresses),
+            host_mac: link::HOST_MAC,
+            shaped: is_shaped(attachment),
+            namespace: attachment.pod_namespace.clone(),
+            name: attachment.pod_name.clone(),
+            uid: attachment.pod_uid.clone(),
+        }
     }
 }
 
@@ -148,12 +178,7 @@ impl Server {
     /// its link, if it is still there, removed. Answers how many.
     pub async fn reconcile(&self, sandboxes: &BTreeSet<String>) -> Result<usize, CniServerError> {
         let gone = self.ipam.lock().retain(sandboxes)?;
-        let there: Vec<PodEnd> = self
-            .ipam
-            .lock()
-            .leases()
-            .map(|lease| PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped))
-            .collect();
+        let there: Vec<PodEnd> = self.ipam.lock().leases().map(PodEnd::of).collect();
         self.endpoints.replace(there).await.map_err(CniServerError::Endpoint)?;
         for lease in &gone {
             tracing::info!(addresses = ?lease.addresses, pod = lease.pod, "released the addresses of a sandbox that is gone");
@@ -228,7 +253,7 @@ impl Server {
         let (host_ops, pod_ops) = link::plan_add(&link);
         self.network.apply(&Netns::Own, &host_ops).await?;
         self.network.apply(&Netns::Path(link.netns.clone()), &pod_ops).await?;
-        let end = PodEnd::new(&link.sandbox, &link.addresses, is_shaped(attachment));
+        let end = PodEnd::new(attachment, &link.addresses);
         self.endpoints.add(end).await.map_err(CniServerError::Endpoint)?;
         Ok(AddReply {
             mac: link::mac_text(link::pod_mac(&link.addresses)),
@@ -254,7 +279,7 @@ impl Server {
     async fn detach(&self, attachment: &Attachment) -> Result<(), CniServerError> {
         let lease = self.ipam.lock().lease_of(&attachment.container_id).cloned();
         if let Some(lease) = lease {
-            let end = PodEnd::new(&lease.sandbox, &lease.addresses, lease.shaped);
+            let end = PodEnd::of(&lease);
             self.endpoints.remove(end).await.map_err(CniServerError::Endpoint)?;
         }
         // Then the link: an address that rests is on no link.

@@ -1,6 +1,6 @@
 //! What the rest of the node daemon asks the data plane.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -11,7 +11,11 @@ use crate::{
     index::Index,
     packet::{Packets, PodEndpoint},
     plan::{Frontend, FrontendKey},
+    policy::PodKey,
 };
+
+/// How long a new pod's network waits for network policies to be applied to it.
+const POLICED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The running data plane. Cheap to clone; dropping it stops nothing.
 #[derive(Clone, Debug)]
@@ -30,6 +34,31 @@ pub struct Status {
     pub maps: MapStatus,
     /// What Services ask for and do not get: namespace, name, and what, in words.
     pub unprogrammed: Vec<(String, String, Vec<String>)>,
+    /// Network policies; `None` where they are not enforced, as there are no per-packet programs.
+    pub policies: Option<PolicyStatus>,
+}
+
+/// Network policies as they are on this node.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PolicyStatus {
+    /// The maps follow the API. Before, pods are as an earlier daemon left them, and new ones are closed.
+    pub ready: bool,
+    /// Why the last change could not be made; `None` when it was.
+    pub error: Option<String>,
+    /// Policies in the cluster.
+    pub policies: usize,
+    /// What pods of this node may do, each once.
+    pub groups: usize,
+    /// Selectors and blocks of addresses that those name.
+    pub peers: usize,
+    /// Different sets of those that addresses belong to.
+    pub classes: usize,
+    /// Addresses and ranges of addresses that belong to any.
+    pub addresses: usize,
+    /// Entries that let pass.
+    pub verdicts: usize,
+    /// What there is no room for, in words.
+    pub without_room: Vec<String>,
 }
 
 /// What was measured of all Services.
@@ -72,6 +101,10 @@ pub(crate) struct Progress {
     pub(crate) unprogrammed: Vec<(String, String, Vec<String>)>,
     /// In how many slices each pod of this node is ready, or was when the maps last followed.
     pub(crate) ready_pods: HashMap<Box<str>, i32>,
+    /// Network policies; `None` where they are not enforced.
+    pub(crate) policies: Option<PolicyStatus>,
+    /// Pods of this node to which policies apply as they are to, by uid.
+    pub(crate) policed_pods: HashMap<PodKey, Box<str>>,
 }
 
 impl Handle {
@@ -95,6 +128,7 @@ impl Handle {
             error: progress.error.clone(),
             maps,
             unprogrammed: progress.unprogrammed.clone(),
+            policies: progress.policies.clone(),
         })
     }
 
@@ -129,8 +163,23 @@ impl Handle {
     }
 
     /// A pod has its link: its packets take the short way from now on. Nothing without per-packet programs.
+    ///
+    /// It is closed until network policies are applied to it, which is waited for. When that takes too long it stays closed
+    /// until then.
     pub async fn add_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
-        self.packets(move |packets| packets.add_endpoint(&pod)).await
+        let (key, uid) = (pod.pod.clone(), pod.uid.clone());
+        self.packets(move |packets| packets.add_endpoint(&pod)).await?;
+        if uid.is_empty() || self.shared.progress.borrow().policies.is_none() {
+            return Ok(());
+        }
+        let policed = self.wait(|progress| progress.policed_pods.get(&key) == Some(&uid));
+        if tokio::time::timeout(POLICED_WITHIN, policed).await.is_err() {
+            tracing::warn!(
+                namespace = %key.0, pod = %key.1,
+                "network policies were not applied to the pod in time; until they are, only its node reaches it"
+            );
+        }
+        Ok(())
     }
 
     /// A pod's link is about to be removed.

@@ -10,6 +10,7 @@
 //! - [`maps`]: loads the programs, adopts what is pinned, takes the steps, attaches.
 //! - [`flows`]: what the programs measure, with names.
 //! - [`packet`]: the programs that see packets: what socket hooks missed, the way in from outside, the pods' own way.
+//! - [`policy`]: network policies, from the API's objects to what those programs are to know.
 //! - [`run`]: the watches around it, for the node daemon, which also answers health checks, ends UDP sockets whose backend
 //!   is gone, and tells users what they do not get.
 //!
@@ -37,7 +38,7 @@ mod resets;
 mod run;
 
 pub use error::Error;
-pub use handle::{Handle, ServiceFigures, Status, Trace};
+pub use handle::{Handle, PolicyStatus, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, Settling, remove_all};
 pub use packet::{PacketOptions, PodEndpoint, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};

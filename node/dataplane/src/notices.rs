@@ -1,4 +1,4 @@
-//! Events about Services, for users: `kubectl describe service` shows them.
+//! Events about Services and pods, for users: `kubectl describe` shows them.
 //!
 //! Telling never waits and never fails a caller: a bounded queue, written by one task. What does not fit is dropped and
 //! counted in a log line.
@@ -25,7 +25,7 @@ const NOTE_BYTES_MAX: usize = 1024;
 const COMPONENT: &str = "kube-proxy";
 
 /// Takes notices.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Notices {
     queue: mpsc::Sender<Notice>,
     dropped: Arc<AtomicU64>,
@@ -65,11 +65,11 @@ async fn write(recorder: Recorder, mut notices: mpsc::Receiver<Notice>) {
 }
 
 fn reference(subject: &Subject) -> ObjectReference {
-    let (namespace, name) = &subject.service;
+    let (namespace, name) = &subject.key;
     ObjectReference {
         api_version: Some("v1".into()),
-        kind: Some("Service".into()),
-        namespace: Some(namespace.to_string()),
+        kind: Some(subject.kind.into()),
+        namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
         name: Some(name.to_string()),
         uid: Some(subject.uid.to_string()),
         ..ObjectReference::default()

@@ -23,13 +23,14 @@ use crate::{
     Dataplane, Error, Handle, Object, Options, PortAddresses,
     flows::Reader,
     follower::{Follower, Parts, chain},
-    handle::{Progress, Shared},
+    handle::{PolicyStatus, Progress, Shared},
     health::{self, HealthServers},
-    index::{Index, Seen},
+    index::{Index, Notice, Seen, Subject},
     notices::Notices,
     objects::{NodeObject, PodObject, ServiceObject, SliceObject},
     packet::{PacketOptions, Packets},
     plan::Node,
+    policy,
     port_addresses::with_loopback,
     resets::Resets,
 };
@@ -69,6 +70,8 @@ pub struct Config {
     pub measure: bool,
     /// Whether host ports of the node's pods are served; asks for the right to list them.
     pub host_ports: bool,
+    /// Whether network policies are this daemon's to enforce: not where the network of the pods is another's.
+    pub policies: bool,
 }
 
 /// Opens the maps, adopting what is pinned, and follows the API until `shutdown`. Returns as soon as the maps are open;
@@ -102,10 +105,12 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let listen_at = if config.port_addresses == PortAddresses::Node { Vec::new() } else { addresses.clone() };
     let health = HealthServers::start(state.clone(), config.healthz, listen_at);
     let resets = Resets::default();
+    let notices = Notices::start(client.clone(), &config.node_name);
+    follow_policies(&client, &config, &shared, notices.clone(), shutdown.clone()).await?;
     let follower = Follower::new(Parts {
         resets: resets.clone(),
         shared: shared.clone(),
-        notices: Notices::start(client.clone(), &config.node_name),
+        notices,
         cgroup_root: config.cgroup_root.clone(),
         health_state: state,
         health,
@@ -123,6 +128,40 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         }
     });
     Ok(Handle { shared })
+}
+
+/// Network policies are the per-packet programs' to enforce: without those, users are told that nobody does.
+async fn follow_policies(
+    client: &Client,
+    config: &Config,
+    shared: &Arc<Shared>,
+    notices: Notices,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    if !config.policies {
+        return Ok(());
+    }
+    if config.packets.is_none() {
+        let (key, uid) =
+            ((Box::default(), config.node_name.as_str().into()), config.node_name.as_str().into());
+        let note = "network policies are not enforced on this node: it runs --without packets".to_owned();
+        tracing::warn!("{note}");
+        let about = Subject { kind: "Node", key, uid };
+        notices.tell(Notice { about, reason: "NetworkPolicyNotEnforced", note });
+        return Ok(());
+    }
+    let enforce = |dataplane: &mut Dataplane| dataplane.packets().map_or(Ok(()), Packets::enforce_policies);
+    shared.clone().blocking(enforce).await?;
+    shared.progress.send_modify(|progress| progress.policies = Some(PolicyStatus::default()));
+    let follower = policy::Follower::new(shared.clone(), notices, &config.node_name);
+    let events = policy::events(client);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = follower.follow(events) => {}
+        }
+    });
+    Ok(())
 }
 
 /// Whose totals they are is written down, and room made among them, whether anybody asks for them or not.
@@ -178,15 +217,15 @@ impl Config {
         let ours = || watcher::Config::default().labels(OURS);
         let here = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node_name));
         let pods = match self.host_ports {
-            true => seen::<PodObject>(client, here, "pods", Seen::Pod).left_stream(),
+            true => watched::<PodObject, _>(client, here, "pods", Seen::Pod).left_stream(),
             false => stream::pending().right_stream(),
         };
         let watches = stream::select(
             stream::select(
-                seen::<ServiceObject>(client, ours(), "services", Seen::Service),
-                seen::<SliceObject>(client, ours(), "endpointslices", Seen::Slice),
+                watched::<ServiceObject, _>(client, ours(), "services", Seen::Service),
+                watched::<SliceObject, _>(client, ours(), "endpointslices", Seen::Slice),
             ),
-            seen::<NodeObject>(client, nodes, "nodes", Seen::Node),
+            watched::<NodeObject, _>(client, nodes, "nodes", Seen::Node),
         );
         Ok(Box::pin(stream::select(stream::select(watches, pods), self.address_events()?)))
     }
@@ -208,13 +247,14 @@ impl Config {
 }
 
 /// A watch, tried again with a backoff for as long as the process lives.
-fn seen<K>(
+pub(crate) fn watched<K, T>(
     client: &Client,
     config: watcher::Config,
     plural: &'static str,
-    wrap: fn(watcher::Event<K>) -> Seen,
-) -> impl Stream<Item = Seen> + Send + Unpin + use<K>
+    wrap: fn(watcher::Event<K>) -> T,
+) -> impl Stream<Item = T> + Send + Unpin + use<K, T>
 where
+    T: Send + 'static,
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let events = watcher(Api::<K>::all(client.clone()), config).default_backoff();

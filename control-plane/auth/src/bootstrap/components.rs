@@ -100,7 +100,11 @@ const NODE: &[Rule] = &[
 
 /// The node daemon is kube-proxy and DNS too, so it sees all Services and slices, and for routes to their pods the other
 /// nodes, which the node authorizer alone would hide. All of it is cluster-wide knowledge that holds no secret.
+///
+/// For network policies it also sees all pods, whose labels and addresses are peers of its own: what the agents of upstream's
+/// network plugins are granted, too. It may list and watch them, and still changes and deletes none but its own.
 const NODE_DATA_PLANE: &[Rule] = &[
+    Rule::On("list watch", "core", "pods"),
     Rule::On(READ, "core", "nodes services endpoints namespaces"),
     Rule::On(READ, "discovery.k8s.io", "endpointslices"),
     Rule::On(READ, "networking.k8s.io", "networkpolicies servicecidrs"),

@@ -151,7 +151,12 @@ mod tests {
             ("list", ":secrets", "ns", "", false, false),
             ("create", ":serviceaccounts/token", "ns", "sa", true, false),
             ("get", ":pods", "ns", "p", true, false),
-            ("list", ":pods", "", "", false, false),
+            ("list", ":pods", "", "", true, true),
+            ("watch", ":pods", "ns", "", true, true),
+            ("watch", ":namespaces", "", "", true, true),
+            ("watch", "networking.k8s.io:networkpolicies", "", "", true, true),
+            ("update", "networking.k8s.io:networkpolicies", "ns", "p", false, false),
+            ("update", ":pods", "ns", "p", false, false),
             ("patch", ":pods/status", "ns", "p", true, true),
             ("delete", ":nodes", "", "a", false, false),
             ("list", "apps:deployments", "", "", false, false),
@@ -164,6 +169,12 @@ mod tests {
                 "other {verb} {path} {name}"
             );
         }
+        // A daemon that is no data plane sees its own pods alone.
+        let mut index = RbacIndex::default();
+        let others = rbac_objects();
+        let others = others.iter().filter(|object| object["metadata"]["name"] != "keelson:node-data-plane");
+        assert!(index.reset(others).is_empty());
+        authorizer.set_rbac(index.snapshot());
         let terms = [FieldTerm { field: "spec.nodeName", value: "a" }];
         let pods = Resource { resource: "pods", field_terms: &terms, ..Resource::default() };
         assert!(authorizer.authorize(&Attributes::resource(&node, "watch", pods)).is_allowed());

@@ -16,7 +16,7 @@ use keelson_ebpf_common::{
 use crate::{
     ip::{Hop, Ip},
     skb::{self, PASS, Skb},
-    state::{endpoint, uplink},
+    state::uplink,
     transport::{self, Passage},
 };
 
@@ -37,11 +37,11 @@ pub enum Otherwise {
 }
 
 impl<I: Ip> Packet<'_, I> {
-    /// Sends it on from where it came in.
+    /// Sends it on from where it came in, to the pod of this node that has its destination, or elsewhere.
     #[inline(always)]
-    pub fn send(self, otherwise: Otherwise) -> i32 {
+    pub fn send(self, to: Option<&Endpoint>, otherwise: Otherwise) -> i32 {
         let hop_left = self.ip.hops() > 1;
-        if let Some(to) = endpoint(&self.passage.to.destination) {
+        if let Some(to) = to {
             if to.ifindex == Endpoint::NODE {
                 return self.stay();
             }
@@ -76,10 +76,15 @@ impl<I: Ip> Packet<'_, I> {
     #[inline(always)]
     fn into_pod(self, to: &Endpoint) -> i32 {
         let (ifindex, mac, host_mac, flags) = (to.ifindex, to.mac, to.host_mac, to.flags);
+        let skb = self.skb;
         match self.write(Hop { counted: true, macs: Some((mac, host_mac)) }) {
             // Sent by the host's end: its queue is what bounds the rate.
             // SAFETY: takes no pointer.
-            Ok(()) if flags & endpoint_flag::SHAPED != 0 => unsafe { bpf_redirect(ifindex, 0) as i32 },
+            Ok(()) if flags & endpoint_flag::SHAPED != 0 => unsafe {
+                // That end's program sees it as it is delivered, behind what it is judged by.
+                skb.set_judged(true);
+                bpf_redirect(ifindex, 0) as i32
+            },
             // SAFETY: takes no pointer.
             Ok(()) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
             Err(reason) => skb::drop(reason),
@@ -114,24 +119,8 @@ fn next_hop(skb: Skb, family: u8, to: &Tuple) -> Option<Neighbour> {
     /// `BPF_FIB_LKUP_RET_SUCCESS` and `_NO_NEIGH`: a route was found; whether the neighbour's hardware address is known
     /// is for the kernel, which asks for it.
     const FOUND: [i64; 2] = [0, 7];
-    // SAFETY: integers and unions of integers.
-    let mut route: FibLookup = unsafe { core::mem::zeroed() };
-    route.family = family;
-    route.l4_protocol = to.protocol;
-    route.sport = to.source_port.0;
-    route.dport = to.destination_port.0;
-    route.ifindex = skb.ifindex();
-    if to.destination.mapped().is_some() {
-        route.__bindgen_anon_3.ipv4_src = to.source.0[3];
-        route.__bindgen_anon_4.ipv4_dst = to.destination.0[3];
-    } else {
-        route.__bindgen_anon_3.ipv6_src = to.source.0;
-        route.__bindgen_anon_4.ipv6_dst = to.destination.0;
-    }
-    // SAFETY: the kernel's context and a structure of the size stated.
-    let answer =
-        unsafe { bpf_fib_lookup(skb.0.cast(), &raw mut route, size_of::<FibLookup>() as i32, 0) } as i64;
-    if !FOUND.contains(&answer) || route.ifindex != uplink() {
+    let mut route = route(family, to);
+    if !FOUND.contains(&look_up(skb, &mut route)) || route.ifindex != uplink() {
         return None;
     }
     // SAFETY: all bytes of the union are initialized, the first four are those of an IPv4 next hop.
@@ -140,4 +129,37 @@ fn next_hop(skb: Skb, family: u8, to: &Tuple) -> Option<Neighbour> {
         nh_family: u32::from(route.family),
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh },
     })
+}
+
+/// Whether a packet to somewhere goes no further than this node: it is the node's own address, or there is no way at all.
+#[inline(never)]
+pub fn ends_here(skb: Skb, family: u8, to: &Tuple) -> bool {
+    /// `BPF_FIB_LKUP_RET_NOT_FWDED`.
+    const NOT_FORWARDED: i64 = 4;
+    look_up(skb, &mut route(family, to)) == NOT_FORWARDED
+}
+
+#[inline(always)]
+fn route(family: u8, to: &Tuple) -> FibLookup {
+    // SAFETY: integers and unions of integers.
+    let mut route: FibLookup = unsafe { core::mem::zeroed() };
+    route.family = family;
+    route.l4_protocol = to.protocol;
+    route.sport = to.source_port.0;
+    route.dport = to.destination_port.0;
+    if to.destination.mapped().is_some() {
+        route.__bindgen_anon_3.ipv4_src = to.source.0[3];
+        route.__bindgen_anon_4.ipv4_dst = to.destination.0[3];
+    } else {
+        route.__bindgen_anon_3.ipv6_src = to.source.0;
+        route.__bindgen_anon_4.ipv6_dst = to.destination.0;
+    }
+    route
+}
+
+#[inline(always)]
+fn look_up(skb: Skb, route: &mut FibLookup) -> i64 {
+    route.ifindex = skb.ifindex();
+    // SAFETY: the kernel's context and a structure of the size stated.
+    unsafe { bpf_fib_lookup(skb.0.cast(), &raw mut *route, size_of::<FibLookup>() as i32, 0) as i64 }
 }

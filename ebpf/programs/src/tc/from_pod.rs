@@ -3,14 +3,15 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use keelson_ebpf_common::drop::Reason;
+use keelson_ebpf_common::{drop::Reason, net::Address6, packet::Endpoint};
 
 use crate::{
     answer::{self, Way},
     flows::{self, Source},
-    forward::{Otherwise, Packet},
+    forward::{self, Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
+    policy,
     service::{self, Choice},
     skb::{self, PASS, Skb},
     state::{ADDRESSES, endpoint},
@@ -29,19 +30,46 @@ pub fn from_pod(context: TcContext) -> i32 {
 
 #[inline(never)]
 fn run<I: Ip>(skb: Skb) -> i32 {
+    skb.set_judged(false);
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let mut passage = Passage::of(ip);
-    // A source that is not the pod's own is for the stack to judge: only what it would let through is sped up.
-    if !endpoint(&passage.from.source).is_some_and(|own| own.ifindex == skb.ifindex()) {
-        return PASS;
+    let Some(passage) = Passage::begin(ip) else { return PASS };
+    // A source that is not the pod's own is for the stack to judge: only what it would let through is sped up. Policies know a
+    // pod by its address, so where there are any it has no other.
+    let own = endpoint(&passage.from.source).filter(|own| own.ifindex == skb.ifindex());
+    let Some(own) = own else {
+        let stays = policy::is_of_link(&passage.from.source) || is_none(&passage.from.source);
+        return if policy::own_sources() && !stays { skb::drop(Reason::ForeignSource) } else { PASS };
+    };
+    let policed = policy::is_policed(Some(own));
+    match decide(skb, ip, passage) {
+        Ok(Step::Send) => {}
+        Ok(Step::Refuse) => return answer::refuse(skb, ip, passage, Way::Pod),
+        Ok(Step::Echo) => return answer::echo(skb, ip, Way::Pod),
+        Err(reason) => return skb::drop(reason),
     }
-    match decide(skb, ip, &mut passage) {
-        Ok(Step::Send) => Packet { skb, ip, passage: &passage }.send(Otherwise::Stack),
-        Ok(Step::Refuse) => answer::refuse(skb, ip, &passage, Way::Pod),
-        Ok(Step::Echo) => answer::echo(skb, ip, Way::Pod),
-        Err(reason) => skb::drop(reason),
+    let to = endpoint(&passage.to.destination);
+    if policed || policy::is_policed(to) {
+        let decision = policy::judge(passage);
+        if decision != policy::PASSED && !is_for_node::<I>(skb, passage, to) {
+            return policy::drop(passage, decision);
+        }
     }
+    Packet { skb, ip, passage }.send(to, Otherwise::Stack)
+}
+
+/// Whether a packet is for the pod's own node, with which it always speaks. Asked of what would be dropped: the addresses
+/// that the node is known by have been looked at, not those of its other links.
+#[inline(always)]
+fn is_for_node<I: Ip>(skb: Skb, passage: &Passage, to: Option<&Endpoint>) -> bool {
+    to.is_none()
+        && (policy::is_of_link(&passage.to.destination) || forward::ends_here(skb, I::FAMILY, &passage.to))
+}
+
+/// The source of who has no address yet.
+#[inline(always)]
+fn is_none(address: &Address6) -> bool {
+    address.0 == [0; 4] || address.mapped().is_some_and(|v4| v4.0 == 0)
 }
 
 /// What is to be done with a packet.
@@ -57,10 +85,13 @@ enum Step {
 #[inline(always)]
 fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason> {
     if !passage.read(skb, ip) {
+        if policy::enforced() {
+            icmp::about(skb, ip, &mut passage.about);
+        }
         icmp::translate(skb, ip, passage)?;
         return Ok(Step::Send);
     }
-    let Passage { from, to, kind, flags } = passage;
+    let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
     if flows::find(from, *flags, to) || endpoint(&from.destination).is_some() {
         return Ok(Step::Send);

@@ -7,13 +7,13 @@ use keelson_ebpf_common::{drop::Reason, packet::Endpoint};
 
 use crate::{
     answer::{self, Way},
-    arp,
-    direct,
+    arp, direct,
     external::{self, Choice},
     flows::{self, Source},
     forward::{Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
+    maps, policy,
     skb::{self, PASS, SHOT, Skb},
     state::endpoint,
     transport::{Kind, Passage, tcp},
@@ -32,29 +32,38 @@ pub fn from_uplink(context: TcContext) -> i32 {
 
 #[inline(never)]
 fn run<I: Ip>(skb: Skb) -> i32 {
+    skb.set_judged(false);
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let mut passage = Passage::of(ip);
-    let step = match decide(skb, ip, &mut passage) {
-        Ok(step) => step,
-        Err(reason) => return skb::drop(reason),
-    };
+    let Some(passage) = Passage::begin(ip) else { return PASS };
+    let step = decide(skb, ip, passage);
     let otherwise = match step {
         Step::Drop => return SHOT,
-        Step::Refuse => return answer::refuse(skb, ip, &passage, Way::Wire),
+        Step::Refuse => return answer::refuse(skb, ip, passage, Way::Wire),
         Step::Translated => Otherwise::Nowhere,
+        Step::Plain => Otherwise::Stack,
+    };
+    let to = endpoint(&passage.to.destination);
+    if otherwise == Otherwise::Stack {
         // Straight to its pod, if it is one of this node's; all else is for the stack.
-        Step::Plain if endpoint(&passage.to.destination).is_none_or(|to| to.ifindex == Endpoint::NODE) => {
+        if to.is_none_or(|to| to.ifindex == Endpoint::NODE) {
             return PASS;
         }
-        Step::Plain => {
-            if passage.flags & (tcp::FIN | tcp::RST) != 0 && flows::any() {
-                flows::note_end(&passage.from, passage.flags);
-            }
-            Otherwise::Stack
+        if passage.flags & (tcp::FIN | tcp::RST) != 0 && flows::any() {
+            flows::note_end(&passage.from, passage.flags);
         }
-    };
-    Packet { skb, ip, passage: &passage }.send(otherwise)
+    }
+    if policy::is_policed(to) {
+        // Nobody outside has an address of this node, whose own packets do not come this way.
+        if endpoint(&passage.from.source).is_some() {
+            return skb::drop(Reason::ForeignSource);
+        }
+        let decision = policy::judge(passage);
+        if decision != policy::PASSED {
+            return policy::drop(passage, decision);
+        }
+    }
+    Packet { skb, ip, passage }.send(to, otherwise)
 }
 
 /// What is to be done with a packet.
@@ -70,36 +79,53 @@ enum Step {
 }
 
 #[inline(always)]
-fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Result<Step, Reason> {
+fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
     if !passage.read(skb, ip) {
-        let translated = icmp::translate(skb, ip, passage)?;
-        return Ok(if translated { Step::Translated } else { Step::Plain });
+        if policy::enforced() {
+            icmp::about(skb, ip, &mut passage.about);
+        }
+        let translated = match icmp::translate(skb, ip, passage) {
+            Ok(translated) => translated,
+            Err(reason) => return dropped(reason),
+        };
+        return if translated { Step::Translated } else { Step::Plain };
     }
-    if direct::take(skb, ip, passage)? {
-        return Ok(Step::Plain);
+    match direct::take(skb, ip, passage) {
+        Ok(true) => return Step::Plain,
+        Ok(false) => {}
+        Err(reason) => return dropped(reason),
     }
-    let Passage { from, to, kind, flags } = passage;
+    let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
     if flows::find(from, *flags, to) {
         // A pod's flow to a Service whose backend is outside was translated twice on its way out: first to the backend, as it
         // left the pod, then to the node's address, as it left the node.
         let between = *to;
         flows::find(&between, *flags, to);
-        return Ok(Step::Translated);
+        return Step::Translated;
     }
     if !matches!(kind, Kind::Tcp | Kind::Udp) {
-        return Ok(Step::Plain);
+        return Step::Plain;
     }
     match external::choose(from) {
-        Choice::NotService => return Ok(Step::Plain),
-        Choice::Refuse => return Ok(Step::Refuse),
-        Choice::Drop => return Ok(Step::Drop),
+        Choice::NotService => return Step::Plain,
+        Choice::Refuse => return Step::Refuse,
+        Choice::Drop => return Step::Drop,
         Choice::Backend(backend) => {
             (to.destination, to.destination_port) = (backend.address, backend.port);
         }
     }
     // A backend elsewhere must answer to this node, which alone can translate back.
     let source = if endpoint(&to.destination).is_some() { Source::Own } else { Source::Node };
-    flows::make(from, to, source)?;
-    Ok(Step::Translated)
+    if let Err(reason) = flows::make(from, to, source) {
+        return dropped(reason);
+    }
+    Step::Translated
+}
+
+/// Counted here, as in [`external`]: a reason beside a step is half a register, which the verifier refuses to see moved.
+#[inline(always)]
+fn dropped(reason: Reason) -> Step {
+    maps::count(reason);
+    Step::Drop
 }

@@ -12,7 +12,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     flows,
-    ip::{Ip, V4, fold},
+    ip::{Ip, V4, V6, fold},
     skb::{Plain, Skb},
     transport::{Passage, replace},
 };
@@ -78,6 +78,63 @@ fn translate4(skb: Skb, at: u32, from: &Tuple, to: &mut Tuple) -> Result<bool, R
     Ok(true)
 }
 
+/// Types of RFC 4443: unreachable, too big, time exceeded, parameter problem.
+const ERRORS6: core::ops::RangeInclusive<u8> = 1..=4;
+
+/// The connection that an ICMP error is about, as policies know it: from the end that the error comes from to the one that
+/// it is delivered to. Its protocol stays as it is if it is none. To be asked before the error is translated.
+#[inline(always)]
+pub fn about<I: Ip>(skb: Skb, ip: &I, connection: &mut Tuple) {
+    if ip.protocol() != I::ICMP {
+        return;
+    }
+    if I::FAMILY == V4::FAMILY {
+        about4(skb, ip.transport(), connection);
+    } else {
+        about6(skb, ip.transport(), connection);
+    }
+}
+
+#[inline(never)]
+fn about4(skb: Skb, at: u32, connection: &mut Tuple) {
+    let Some(icmp_type) = skb.load::<u8>(at) else { return };
+    if !ERRORS.contains(&icmp_type) {
+        return;
+    }
+    let Some(inner) = skb.load::<Inner>(at + 8) else { return };
+    if !read_reversed(&inner, connection) {
+        return;
+    }
+    connection.protocol = inner.protocol;
+    // Who is told knows the packet as he sent it.
+    let mut to = *connection;
+    if flows::any() && flows::peek(connection, &mut to) {
+        (connection.destination, connection.destination_port) = (to.destination, to.destination_port);
+    }
+}
+
+#[inline(never)]
+fn about6(skb: Skb, at: u32, connection: &mut Tuple) {
+    let Some(icmp_type) = skb.load::<u8>(at) else { return };
+    let Some(next_header) = skb.load::<u8>(at + 8 + 6) else { return };
+    let Some([a, b, c, d, e, f, g, h]) = skb.load::<[u32; 8]>(at + 8 + 8) else { return };
+    let Some(first) = skb.load::<[u16; 3]>(at + 8 + 40) else { return };
+    if !ERRORS6.contains(&icmp_type) {
+        return;
+    }
+    (connection.source, connection.destination) = (Address6([e, f, g, h]), Address6([a, b, c, d]));
+    let inner_type = (u16::from_be(first[0]) >> 8) as u8;
+    match next_header {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            (connection.destination_port, connection.source_port) = (Port(first[0]), Port(first[1]));
+        }
+        protocol::ICMP6 if inner_type == V6::ECHO.0 => connection.destination_port = Port(first[2]),
+        protocol::ICMP6 if inner_type == V6::ECHO.1 => connection.source_port = Port(first[2]),
+        _ => return,
+    }
+    connection.protocol = next_header;
+}
+
 /// The flow of the packet inside, the other way round.
 #[inline(always)]
 fn read_reversed(inner: &Inner, back: &mut Tuple) -> bool {
@@ -89,7 +146,7 @@ fn read_reversed(inner: &Inner, back: &mut Tuple) -> bool {
     back.destination = Address4(inner.source).to_mapped();
     let icmp_type = (u16::from_be(inner.first[0]) >> 8) as u8;
     match inner.protocol {
-        protocol::TCP | protocol::UDP => {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
             (back.destination_port, back.source_port) = (Port(inner.first[0]), Port(inner.first[1]));
         }
         protocol::ICMP if icmp_type == V4::ECHO.0 => back.destination_port = Port(inner.second[0]),

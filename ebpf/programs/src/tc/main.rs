@@ -7,6 +7,9 @@
 //! | from_uplink | ingress of the uplink | Services from outside, answers, then straight to the pod's link; ARP for load balancers' addresses |
 //! | to_uplink | egress of the uplink | what leaves the cluster gets the node's address |
 //!
+//! What a policed pod sends or is sent is judged ([`policy`]): once, by whoever sees it first, what it sends as it is after
+//! Services were translated. Whoever delivers to a pod past its link's programs has judged for it.
+//!
 //! A packet is read ([`ip`], [`transport`]), its fate decided ([`flows`], [`service`], [`external`]), then it is written
 //! once and sent ([`forward`]). What a program does not understand or cannot decide goes on unchanged to whoever is
 //! next on the hook, and to the node's own stack. Every drop has a number in `keelson_ebpf_common::drop`.
@@ -25,6 +28,8 @@ mod from_uplink;
 mod icmp;
 mod ip;
 mod outside;
+mod judged;
+mod policy;
 mod service;
 mod skb;
 mod state;
@@ -35,6 +40,9 @@ mod transport;
 // The tables of Services are those of the socket programs, and so is the way to look them up.
 #[path = "../sock/frontend.rs"]
 mod frontend;
+// And so is the stream of events.
+#[path = "../sock/flows.rs"]
+mod stream;
 #[path = "../sock/maps.rs"]
 mod maps;
 

@@ -47,6 +47,9 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 /// Any bytes are a value of it, it has no padding beyond two named bytes at its begin, and is aligned to four at most.
 pub unsafe trait Head: Copy {}
 
+/// Of [`Skb::set_judged`].
+const JUDGED: u32 = 0x4b65;
+
 /// A packet in a tc hook.
 #[derive(Clone, Copy)]
 pub struct Skb(pub *mut __sk_buff);
@@ -116,6 +119,30 @@ impl Skb {
     pub fn ifindex(self) -> u32 {
         // SAFETY: the kernel's context, in which this field is readable.
         unsafe { (&raw const (*self.0).ifindex).read_volatile() }
+    }
+
+    /// The link on which the node's stack took it; 0 for what the node itself sends.
+    #[inline(always)]
+    pub fn ingress_ifindex(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).ingress_ifindex).read_volatile() }
+    }
+
+    /// Marks a packet as one that was judged, or not, for whoever is next on this node.
+    ///
+    /// The kernel leaves this field alone between the hooks. What comes from a pod may bring it along: only where that was
+    /// overwritten, it is believed.
+    #[inline(always)]
+    pub fn set_judged(self, judged: bool) {
+        // SAFETY: the kernel's context, in which this field is writable.
+        unsafe { (&raw mut (*self.0).tc_index).write_volatile(if judged { JUDGED } else { 0 }) };
+    }
+
+    /// As it was marked.
+    #[inline(always)]
+    pub fn is_judged(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).tc_index).read_volatile() == JUDGED }
     }
 
     /// Bytes from the Ethernet header on.

@@ -2,14 +2,17 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, lpm_trie::LpmTrie},
 };
 use keelson_ebpf_common::{
     key, layout,
     net::Address6,
     packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Tuple},
+    policy::{Classes, Control, Judged},
     value,
 };
+
+use crate::transport::Passage;
 
 #[map]
 pub static ENDPOINTS: HashMap<Address6, Endpoint> =
@@ -54,6 +57,29 @@ pub static EXTERNAL_AFFINITY: Array<u32> =
 #[map]
 pub static EXTERNAL_MEMBERS: HashMap<key::AffinityMember, u8> =
     HashMap::with_max_entries(layout::EXTERNAL_MEMBERS.max_entries, layout::EXTERNAL_MEMBERS.flags);
+
+#[map]
+pub static PASSAGE: PerCpuArray<Passage> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static PEERS: LpmTrie<[u32; 5], Classes> =
+    LpmTrie::with_max_entries(layout::PEERS.max_entries, layout::PEERS.flags);
+
+#[map]
+pub static ALLOWED: LpmTrie<[u32; 5], u8> =
+    LpmTrie::with_max_entries(layout::ALLOWED.max_entries, layout::ALLOWED.flags);
+
+#[map]
+pub static JUDGED: HashMap<Tuple, Judged> =
+    HashMap::with_max_entries(layout::JUDGED.max_entries, layout::JUDGED.flags);
+
+#[map]
+pub static JUDGED_NEW: LruHashMap<Tuple, Judged> =
+    LruHashMap::with_max_entries(layout::JUDGED_NEW.max_entries, layout::JUDGED_NEW.flags);
+
+#[map]
+pub static POLICY_CONTROL: Array<Control> =
+    Array::with_max_entries(layout::POLICY_CONTROL.max_entries, layout::POLICY_CONTROL.flags);
 
 /// The link or the node that an address is of.
 #[inline(always)]

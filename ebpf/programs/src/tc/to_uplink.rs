@@ -35,9 +35,9 @@ pub fn to_uplink(context: TcContext) -> i32 {
 fn run<I: Ip>(skb: Skb) -> i32 {
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let mut passage = Passage::of(ip);
-    match translate(skb, ip, &mut passage) {
-        Ok(true) => Packet { skb, ip, passage: &passage }.stay(),
+    let Some(passage) = Passage::begin(ip) else { return PASS };
+    match translate(skb, ip, passage) {
+        Ok(true) => Packet { skb, ip, passage }.stay(),
         Ok(false) => PASS,
         Err(reason) => skb::drop(reason),
     }
@@ -55,7 +55,7 @@ fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Rea
     if !passage.read(skb, ip) {
         return icmp::translate(skb, ip, passage);
     }
-    let Passage { from, to, kind, flags } = passage;
+    let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
     if flows::find(from, *flags, to) {
         return Ok(true);

@@ -13,7 +13,7 @@ use keelson_ebpf_common::{
 use crate::{
     ip::{Ip, Part},
     skb::Skb,
-    state::FRAGMENTS,
+    state::{FRAGMENTS, PASSAGE},
 };
 
 /// Bits of the TCP header's flags (RFC 9293).
@@ -26,6 +26,7 @@ pub mod tcp {
 
 /// What of the packet states its flow, and so has to be rewritten.
 #[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u8)]
 pub enum Kind {
     /// TCP.
     Tcp,
@@ -39,23 +40,32 @@ pub enum Kind {
 
 /// A packet's flow before and after.
 ///
-/// There is one for a run of a program, changed in place: a program has 512 bytes of stack. And none of its fields is a
-/// variant with something in it: what the others leave undefined may come to lie in a register that the verifier refuses to
-/// see stored.
+/// There is one a CPU, in a map: packets are handled one after the other with softirqs off, a program has 512 bytes of stack, and
+/// of what lies in a map the verifier remembers nothing, so that paths which differ in it alone are one to it from there
+/// on. None of its fields is a variant with something in it: what the others leave undefined may come to lie in a register
+/// that the verifier refuses to see stored.
 pub struct Passage {
     pub from: Tuple,
     pub to: Tuple,
+    /// The connection that an ICMP error is about, see `icmp::about`; of protocol 0 for anything else.
+    pub about: Tuple,
     pub kind: Kind,
     /// Of TCP, else none.
     pub flags: u8,
 }
 
 impl Passage {
-    /// A packet of which only the addresses count, unchanged so far.
+    /// A packet of which only the addresses count, unchanged so far. `None` never.
     #[inline(always)]
-    pub fn of<I: Ip>(ip: &I) -> Self {
-        let from = Tuple::of_addresses(ip.source(), ip.destination(), ip.protocol());
-        Self { from, to: from, kind: Kind::AddressesOnly, flags: 0 }
+    pub fn begin<I: Ip>(ip: &I) -> Option<&'static mut Self> {
+        // SAFETY: a pointer from the map, whose memory is this CPU's, and zeros are a value. Programs do not interrupt each
+        // other: softirqs are off in both hooks.
+        let passage = unsafe { &mut *PASSAGE.get_ptr_mut(0)? };
+        passage.from = Tuple::of_addresses(ip.source(), ip.destination(), ip.protocol());
+        passage.to = passage.from;
+        passage.about.protocol = 0;
+        (passage.kind, passage.flags) = (Kind::AddressesOnly, 0);
+        Some(passage)
     }
 
     /// Reads the packet's flow, if that can be told.
@@ -75,6 +85,10 @@ impl Passage {
             let Some([source, destination]) = skb.load::<[u16; 2]>(ip.transport()) else { return false };
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
             self.kind = Kind::Udp;
+        } else if protocol == protocol::SCTP {
+            // Never translated, but judged by its ports (RFC 9260, 3.1).
+            let Some([source, destination]) = skb.load::<[u16; 2]>(ip.transport()) else { return false };
+            (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
         } else if protocol == I::ICMP {
             let Some([type_and_code, _, id]) = skb.load::<[u16; 3]>(ip.transport()) else { return false };
             let icmp_type = (u16::from_be(type_and_code) >> 8) as u8;

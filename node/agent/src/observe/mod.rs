@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use keelson_dataplane::flows::{Figures, FlowEvent, Flows, Pair, PortName};
 use keelson_dataplane::plan::FrontendKey;
-use keelson_dataplane::{Error, Handle};
+use keelson_dataplane::{Error, Handle, PolicyStatus};
+use keelson_ebpf_common::drop::Reason;
 use keelson_ebpf_common::metrics::{BUCKETS, What, bucket_start_ns};
 use keelson_ebpf_common::wire::Verdict;
 use keelson_ebpf_common::{layout, limits};
@@ -75,6 +76,7 @@ impl Observer {
             unprogrammed: unprogrammed
                 .map(|(namespace, service, what)| proto::Unprogrammed { namespace, service, what })
                 .collect(),
+            policies: status.policies.map(policies),
         })
     }
 
@@ -146,6 +148,7 @@ impl Observer {
             What::Aborted => "aborted",
             What::Failed => "failed",
             What::Refused => "refused",
+            What::DeniedOut | What::DeniedIn => "denied",
         };
         let text = |address: Option<std::net::SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
         proto::Flow {
@@ -165,7 +168,26 @@ impl Observer {
             received_bytes: event.received_bytes,
             sampled_one_in: event.sampled_one_in,
             missed: 0,
+            reason: match event.what {
+                What::DeniedOut => Reason::PolicyEgress.name().to_owned(),
+                What::DeniedIn => Reason::PolicyIngress.name().to_owned(),
+                _ => String::new(),
+            },
         }
+    }
+}
+
+fn policies(status: PolicyStatus) -> proto::Policies {
+    proto::Policies {
+        ready: status.ready,
+        error: status.error.unwrap_or_default(),
+        policies: status.policies as u64,
+        groups: status.groups as u64,
+        peers: status.peers as u64,
+        classes: status.classes as u64,
+        addresses: status.addresses as u64,
+        entries: status.verdicts as u64,
+        without_room: status.without_room,
     }
 }
 

@@ -28,14 +28,16 @@ pub(crate) struct Changes {
     pub(crate) external: Option<Vec<ExternalFrontend>>,
 }
 
-/// A Service that events can be about.
+/// What events can be about.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Subject {
-    pub(crate) service: Key,
+    /// Of the core group.
+    pub(crate) kind: &'static str,
+    pub(crate) key: Key,
     pub(crate) uid: Box<str>,
 }
 
-/// Something that a user should know about a Service.
+/// Something that a user should know about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Notice {
     pub(crate) about: Subject,

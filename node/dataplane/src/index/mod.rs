@@ -476,7 +476,7 @@ impl Index {
 
     /// A Service for events.
     pub(crate) fn subject(&self, key: &Key) -> Option<Subject> {
-        self.services.get(key).map(|s| Subject { service: key.clone(), uid: s.uid.clone() })
+        self.services.get(key).map(|s| Subject { kind: "Service", key: key.clone(), uid: s.uid.clone() })
     }
 
     /// What users are to be told since this was asked for.

@@ -153,7 +153,7 @@ fn an_address_asked_for_twice_is_the_clusters_then_the_elders_and_goes_on_when_i
     index.see(Seen::Service(Event::Apply(external("thief", "10.96.0.3", 1999, "10.96.0.9"))));
     let changes = index.take_changes();
     assert_eq!(summary(&changes).0, [""; 0]);
-    let about: Vec<_> = index.take_notices().into_iter().map(|n| (n.about.service.1, n.note)).collect();
+    let about: Vec<_> = index.take_notices().into_iter().map(|n| (n.about.key.1, n.note)).collect();
     assert_eq!(
         about,
         [

@@ -9,6 +9,7 @@
 //! - [`load`]: programs and maps. [`attach`]: devices. [`wire`]: the program before them, by XDP.
 //! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans; [`places`] says where
 //!   it lies, [`maglev`] how flows are spread (pure).
+//! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
 //! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
@@ -19,9 +20,11 @@ mod attach;
 mod collect;
 mod endpoints;
 mod external;
+mod judged;
 mod load;
 mod maglev;
 mod places;
+mod policies;
 mod settings;
 mod wire;
 
@@ -43,10 +46,12 @@ use attach::{Devices, Present};
 use collect::Collector;
 use endpoints::Endpoints;
 use external::Externals;
+use judged::JudgedCollector;
 use keelson_ebpf_common::packet::{mark, protocol};
 use keelson_sys::bpf::{GracePeriod, Ran, run_once};
 use load::Loaded;
 use places::DirectRule;
+use policies::Policies;
 use settings::Constants;
 use wire::Wire;
 
@@ -57,6 +62,7 @@ use crate::{
         pins::{Pins, file},
     },
     plan::{Backend, ExternalFrontend, Frontend, FrontendKey, Protocol},
+    policy,
 };
 
 /// The per-packet programs, loaded, and their maps.
@@ -73,6 +79,8 @@ pub struct Packets {
     announcements: Announcements,
     collector: Collector,
     wire_folder: PathBuf,
+    policies: Policies,
+    judged: JudgedCollector,
     /// The tables are filled, and all programs are this daemon's.
     attached: bool,
 }
@@ -109,6 +117,8 @@ impl Packets {
             announcements: Announcements::open(pins, options.uplink.as_deref())?,
             collector: Collector::open(pins)?,
             wire_folder: pins.wire(),
+            policies: Policies::open(pins)?,
+            judged: JudgedCollector::open(pins)?,
             attached: false,
         })
     }
@@ -181,6 +191,29 @@ impl Packets {
         self.endpoints.keep_only(there.into_iter().chain(node))
     }
 
+    /// From now on network policies decide; what is known of them comes with [`Self::replace_policies`]. Until then pods stay as an
+    /// earlier daemon left them, and new ones are closed.
+    pub fn enforce_policies(&mut self) -> Result<(), Error> {
+        self.endpoints.enforce();
+        self.policies.enforce()
+    }
+
+    /// Network policies are exactly these.
+    pub fn replace_policies(&mut self, whole: &policy::Changes) -> Result<(), Error> {
+        self.policies.replace(whole, &mut self.endpoints)
+    }
+
+    /// Takes the steps of a change of network policies. After an error the maps hold a part of it, which lets nothing pass that
+    /// may not: call [`Self::replace_policies`].
+    pub fn change_policies(&mut self, changes: &policy::Changes) -> Result<(), Error> {
+        self.policies.change(changes, &mut self.endpoints)
+    }
+
+    /// Whether pods may speak with their own addresses alone.
+    pub fn require_own_sources(&mut self, wanted: bool) -> Result<(), Error> {
+        self.policies.own_sources(wanted)
+    }
+
     /// Frontends inside the cluster changed: their addresses answer to echo.
     pub(crate) fn change(&mut self, gone: &[FrontendKey], wanted: &[Frontend]) -> Result<(), Error> {
         self.addresses.change(gone, wanted)
@@ -207,6 +240,7 @@ impl Packets {
 
     /// Removes idle and stale flows from a slice of the table. How many flows the last whole round found.
     pub fn collect(&mut self) -> Result<FlowCount, Error> {
+        self.judged.step()?;
         let (addresses, externals) = (&self.addresses, &self.externals);
         self.collector.step(|key, flow| {
             let translated = (key.destination, key.destination_port)

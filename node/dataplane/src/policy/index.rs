@@ -191,11 +191,10 @@ impl Index {
                 self.apply_policy(&object);
             }
             watcher::Event::InitDone => {
-                let of = |(namespace, known): (&Box<str>, &Namespace)| {
-                    let names = known.policies.keys().cloned().collect::<Vec<_>>();
-                    names.into_iter().map(|name| (namespace.clone(), name)).collect::<Vec<_>>()
-                };
-                let known: Vec<PodKey> = self.namespaces.iter().flat_map(of).collect();
+                let mut known: Vec<PodKey> = Vec::new();
+                for (namespace, of_namespace) in &self.namespaces {
+                    known.extend(of_namespace.policies.keys().map(|name| (namespace.clone(), name.clone())));
+                }
                 let gone = self.policies_list.finish(known.iter());
                 gone.iter().for_each(|key| self.delete_policy(key));
             }

@@ -22,6 +22,7 @@
 //! Does not own the maps (`packet`), nor how packets are judged (`ebpf/programs`).
 
 mod compile;
+mod follow;
 mod ids;
 mod index;
 mod labels;
@@ -35,7 +36,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use index::{Dirty, Index, PolicySeen};
-pub(crate) use objects::{NamespaceObject, PodObject, PolicyObject};
-pub(crate) use planner::{Planner, Shortage};
-pub use types::{Changes, EndpointPolicy, PodKey, Prefix, Verdict};
+pub(crate) use follow::{Follower, events};
+use index::{Index, PolicySeen};
+use planner::{Planner, Shortage};
+pub use types::{Changes, EndpointPolicy, PodKey, PodPolicy, PortPrefix, Prefix, Verdict};

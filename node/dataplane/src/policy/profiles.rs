@@ -72,6 +72,7 @@ impl Profiles {
         self.slots.get(id as usize)?.as_ref()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_profile.len()
     }

@@ -213,6 +213,9 @@ pub enum EndpointPolicy {
     },
 }
 
+/// A pod's uid, and what applies to it.
+pub type PodPolicy = (Box<str>, EndpointPolicy);
+
 /// What the kernel is to be brought to, in the order of the fields.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Changes {
@@ -221,7 +224,7 @@ pub struct Changes {
     /// Addresses and their classes; who is within another first.
     pub peers: Vec<(Prefix, Classes)>,
     /// Pods of this node, with their uid. `None`: it is not known any more, and closed.
-    pub endpoints: Vec<(PodKey, Option<(Box<str>, EndpointPolicy)>)>,
+    pub endpoints: Vec<(PodKey, Option<PodPolicy>)>,
     /// Addresses that are nobody's; who is within another last.
     pub peers_gone: Vec<Prefix>,
     /// Entries of groups and classes that nobody has any more.

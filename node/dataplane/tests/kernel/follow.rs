@@ -174,6 +174,7 @@ async fn follow(lab: &Lab) {
         object: lab.options.object.clone(),
         measure: true,
         host_ports: false,
+        policies: false,
         packets: None,
     };
     // The slices above name the node "here"; readiness of local pods goes by the node's real name.
@@ -278,6 +279,7 @@ async fn hand_over(lab: &Lab) {
         packets: None,
         measure: true,
         host_ports: false,
+        policies: false,
     };
     let shutdown = CancellationToken::new();
     let handle = run(api.client(), config.clone(), shutdown.clone()).await.unwrap();

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, process::Command};
 use keelson_dataplane::{
     Dataplane, Object, Options, PacketOptions, PodEndpoint,
     plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
+    policy::Changes,
     remove_all,
 };
 use keelson_ebpf_common::{drop::Reason, wire::Verdict};
@@ -112,6 +113,23 @@ impl Lab {
         assert_eq!(self.dataplane.replace_external(frontends).unwrap(), []);
     }
 
+    /// Another daemon takes over: nothing but the pins is left of the first. Of policies it knows nothing yet.
+    pub(crate) fn reopen(&mut self) {
+        self.dataplane = Dataplane::open(&self.options).unwrap_or_else(|e| panic!("{}", explain(&e)));
+        let packets = self.dataplane.packets().unwrap();
+        packets.enforce_policies().unwrap();
+        for (address, link) in PODS {
+            packets.add_endpoint(&pod(address, link)).unwrap_or_else(|e| panic!("{}", explain(&e)));
+        }
+    }
+
+    /// Network policies are exactly these from now on.
+    pub(crate) fn policies(&mut self, whole: &Changes) {
+        let packets = self.dataplane.packets().unwrap();
+        packets.enforce_policies().unwrap();
+        packets.replace_policies(whole).unwrap_or_else(|e| panic!("{}", explain(&e)));
+    }
+
     /// Runs a program on a packet that is on a link.
     pub(crate) fn bytes(&mut self, program: &str, link: &str, packet: &[u8]) -> (i32, Vec<u8>) {
         let ifindex = keelson_sys::net::link_index(link).unwrap().unwrap();
@@ -181,6 +199,8 @@ pub(crate) fn pod(address: &str, link: &str) -> PodEndpoint {
         mac: POD_MAC,
         host_mac: HOST_MAC,
         shaped: false,
+        pod: ("default".into(), link.into()),
+        uid: link.into(),
     }
 }
 

@@ -12,5 +12,6 @@ mod forward;
 mod lab;
 mod masquerade;
 mod packet;
+mod policies;
 mod services;
 mod wire;

@@ -42,6 +42,24 @@ pub(crate) fn udp(from: &str, to: &str, data: &[u8]) -> Vec<u8> {
     datagram(from.ip(), to.ip(), 17, Some(6), udp_bytes(from, to, data))
 }
 
+/// SCTP, of which only the ports matter here.
+pub(crate) fn sctp(from: &str, to: &str) -> Vec<u8> {
+    let (from, to) = (socket(from), socket(to));
+    datagram(from.ip(), to.ip(), 132, None, udp_bytes(from, to, &[0; 8]))
+}
+
+/// An ICMPv6 error about a packet.
+pub(crate) fn icmp6_error(from: &str, to: &str, kind: [u8; 2], about: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind[0], kind[1], 0, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(&about[14..14 + 48]);
+    datagram(from.parse().unwrap(), to.parse().unwrap(), 58, Some(2), bytes)
+}
+
+/// Of a protocol without ports.
+pub(crate) fn bare(from: &str, to: &str, protocol: u8) -> Vec<u8> {
+    datagram(from.parse().unwrap(), to.parse().unwrap(), protocol, None, vec![0; 16])
+}
+
 fn udp_bytes(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&from.port().to_be_bytes());

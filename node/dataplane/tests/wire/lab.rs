@@ -469,6 +469,8 @@ fn pod(address: &str, link: &str) -> PodEndpoint {
         mac: mac(address),
         host_mac: HOST_MAC,
         shaped: false,
+        pod: ("default".into(), "pod".into()),
+        uid: "".into(),
     }
 }
 

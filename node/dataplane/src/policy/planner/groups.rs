@@ -172,8 +172,11 @@ fn words(drafts: &[Option<Draft>; 2]) -> String {
     text
 }
 
+/// Protocol and name.
+type PortName = (u8, Box<str>);
+
 /// Ports that are asked for by name, and with whom.
-fn named(allows: Option<&Allows>) -> Vec<(Option<PeerId>, (u8, Box<str>))> {
+fn named(allows: Option<&Allows>) -> Vec<(Option<PeerId>, PortName)> {
     let named = allows.into_iter().flatten().filter_map(|(peer, ports)| match ports {
         Ports::Named { protocol, name } => Some((*peer, (*protocol, name.clone()))),
         Ports::All | Ports::Range { .. } => None,

@@ -16,6 +16,7 @@ mod groups;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     net::IpAddr,
 };
 
@@ -29,7 +30,7 @@ use super::{
     index::{Dirty, Index},
     peers::Peers,
     profiles::ProfileId,
-    types::{Changes, Class, EndpointPolicy, Group, PeerId, PodKey, Prefix, Verdict},
+    types::{Changes, Class, EndpointPolicy, Group, PeerId, PodKey, PodPolicy, Prefix, Verdict},
 };
 
 /// How much there is room for. Half of each map: in a change the new comes before the old goes.
@@ -44,7 +45,7 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Self {
         Self {
-            verdicts: limits::VERDICTS_MAX as usize / 2,
+            verdicts: limits::ALLOWED_MAX as usize / 2,
             prefixes: limits::PEERS_MAX as usize / 2,
             block_prefixes: limits::PEERS_MAX as usize / 8,
         }
@@ -60,6 +61,31 @@ pub(crate) enum Shortage {
     Addresses(usize),
     /// So many blocks of addresses are taken for nobody's.
     Blocks(usize),
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdicts((namespace, name), _) => write!(
+                f,
+                "network policies allow pod {namespace}/{name} more than there is room for on its node \
+                 ({} entries): some of it is dropped",
+                limits::ALLOWED_MAX / 2
+            ),
+            Self::Addresses(count) => write!(
+                f,
+                "{count} addresses of pods belong to peers of network policies and have no room ({} addresses): \
+                 what policies allow them is dropped",
+                limits::PEERS_MAX / 2
+            ),
+            Self::Blocks(count) => write!(
+                f,
+                "{count} address blocks of network policies have no room ({} prefixes): \
+                 what policies allow them is dropped",
+                limits::PEERS_MAX / 8
+            ),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -96,7 +122,7 @@ pub(crate) struct Planner {
     block_prefixes: BTreeSet<Prefix>,
     prefixes: BTreeMap<Prefix, Classes>,
     verdicts: BTreeSet<Verdict>,
-    endpoints: BTreeMap<PodKey, (Box<str>, EndpointPolicy)>,
+    endpoints: BTreeMap<PodKey, PodPolicy>,
     without_room: WithoutRoom,
 }
 
@@ -152,14 +178,15 @@ impl Planner {
         round.finish()
     }
 
-    /// The kernel is as the last change has it.
-    pub(crate) fn confirm(&mut self) {
+    /// The kernel is as the last change has it. Whether there is something to tidy up now: plan again.
+    pub(crate) fn confirm(&mut self) -> bool {
         let idle: Vec<Id> = self.groups.iter().filter(|(_, g)| g.users == 0).map(|(id, _)| id).collect();
-        for id in idle {
-            if let Some(state) = self.groups.get_mut(id) {
+        for id in &idle {
+            if let Some(state) = self.groups.get_mut(*id) {
                 state.retired = true;
             }
         }
+        !idle.is_empty()
     }
 
     /// Everything that the maps are to hold, for whoever does not know what they do.

@@ -71,19 +71,13 @@ impl World {
         let mut steps = Vec::new();
         loop {
             let changes = self.planner.plan(&mut self.index);
-            if changes.is_empty() {
-                self.planner.confirm();
-                let rest = self.planner.plan(&mut self.index);
-                if rest.is_empty() {
-                    return steps;
-                }
-                self.maps.apply(&rest, |_| {});
-                steps.push(rest);
-                continue;
-            }
             self.maps.apply(&changes, |_| {});
-            self.planner.confirm();
-            steps.push(changes);
+            let more = self.planner.confirm();
+            let done = changes.is_empty() && !more;
+            steps.extend(Some(changes).filter(|changes| !changes.is_empty()));
+            if done {
+                return steps;
+            }
         }
     }
 }

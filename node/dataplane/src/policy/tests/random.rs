@@ -253,17 +253,10 @@ fn change(world: &mut World, before: &Objects, after: &Objects) {
         .collect();
     loop {
         let changes = world.planner.plan(&mut world.index);
-        if changes.is_empty() {
-            world.planner.confirm();
-            let rest = world.planner.plan(&mut world.index);
-            if rest.is_empty() {
-                break;
-            }
-            take(world, &rest, &steady);
-            continue;
-        }
         take(world, &changes, &steady);
-        world.planner.confirm();
+        if !world.planner.confirm() && changes.is_empty() {
+            break;
+        }
     }
     for connection in &connections {
         assert_eq!(world.maps.passes(connection), may(after, connection), "{connection:?}");
