@@ -31,7 +31,7 @@ fn lab(name: &str, without_native: bool) -> Option<Lab> {
 }
 
 fn all_is_answered_directly(lab: &mut Lab, mode: &str) {
-    assert_eq!(lab.wire().mode, mode);
+    assert_eq!(lab.wire().mode, "idle", "nobody asks for it");
     let there = lab.serve("pod3", POD3, 8080);
     let datagrams = lab.serve_datagrams("pod3", POD3, 5353);
     lab.external(&[
@@ -39,6 +39,7 @@ fn all_is_answered_directly(lab: &mut Lab, mode: &str) {
         direct(Tcp, &format!("{NODE1}:30080"), &[&format!("{POD3}:8080")]),
         direct(Udp, &format!("{SERVICE}:53"), &[&format!("{POD3}:5353")]),
     ]);
+    assert_eq!(lab.wire().mode, mode);
     assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), OUTSIDE, "the pod sees the client");
     assert_eq!(lab.ask_datagram("outside", SERVICE, 53, 9).unwrap(), OUTSIDE);
     let (known, chosen) = (count(lab, Verdict::Known), count(lab, Verdict::Chosen));

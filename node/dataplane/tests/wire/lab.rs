@@ -231,8 +231,12 @@ impl Lab {
 
     pub(crate) fn external(&mut self, frontends: &[ExternalFrontend]) {
         assert_eq!(self.dataplane.replace_external(frontends).unwrap(), []);
-        if let Some((_, second)) = &mut self.second {
-            assert_eq!(second.replace_external(frontends).unwrap(), []);
+        if let Some((options, mut second)) = self.second.take() {
+            let frontends = frontends.to_vec();
+            self.second = Some(self.spaces.within("node2", move || {
+                assert_eq!(second.replace_external(&frontends).unwrap(), []);
+                (options, second)
+            }));
         }
     }
 
