@@ -120,3 +120,19 @@ fn without_xdp_tc_does_it_with_the_nodes_address() {
     assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), NODE1);
     drop(there);
 }
+
+#[test]
+fn a_device_with_somebody_elses_program_is_left_to_tc() {
+    let Some(mut lab) = lab("direct-refused", false) else { return };
+    let there = lab.serve("pod3", POD3, 8080);
+    let theirs = lab.attach_pass("node1", "eth0");
+    let frontends = [direct(Tcp, &format!("{SERVICE}:80"), &[&format!("{POD3}:8080")])];
+    lab.external(&frontends);
+    assert_eq!(lab.wire().mode, "refused");
+    assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), NODE1);
+    drop(theirs);
+    lab.external(&[]);
+    lab.external(&frontends);
+    assert_eq!(lab.wire().mode, "native");
+    drop(there);
+}
