@@ -76,6 +76,11 @@ impl Externals {
         self.placed.frontends.get(key).map_or(&[], |placed| placed.frontend.backends.as_slice())
     }
 
+    /// Whether any frontend is answered by its backends' nodes.
+    pub(super) fn any_direct(&self) -> bool {
+        self.placed.frontends.values().any(|placed| placed.direct)
+    }
+
     /// The ranges whose addresses pods reach as themselves: exactly these.
     pub(super) fn put_cluster_ranges(&self, ranges: &[IpNet]) -> Result<(), Error> {
         let wanted: BTreeSet<_> = ranges.iter().map(|range| range_key(0, range)).collect();

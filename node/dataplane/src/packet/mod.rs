@@ -57,6 +57,7 @@ use wire::Wire;
 
 use crate::{
     Error,
+    follower::chain,
     maps::{
         object::Part,
         pins::{Pins, file},
@@ -147,8 +148,26 @@ impl Packets {
                 "no uplink is named (--uplink): Services are not answered from outside, nothing is masqueraded"
             ),
         }
-        let Some(wire) = &mut self.wire else { return detach_wire(&self.wire_folder) };
-        wire.attach()?;
+        if self.wire.is_none() || !self.externals.any_direct() {
+            return detach_wire(&self.wire_folder);
+        }
+        self.attach_wire()
+    }
+
+    /// Packets pass the program on the wire only where some Service asks for it; once there it stays while the daemon runs.
+    fn attach_wire(&mut self) -> Result<(), Error> {
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        if wire.is_attached() || !self.attached || !self.externals.any_direct() {
+            return Ok(());
+        }
+        // Whose program is there already, or whatever else the kernel says: tc does it all.
+        if let Err(error) = wire.attach() {
+            tracing::error!(
+                error = chain(&error),
+                "XDP is not attached to the uplink: Services are forwarded by tc"
+            );
+            return Ok(());
+        }
         tracing::info!(
             mode = wire.status()?.mode,
             "packets to directly answered Services are sent on by XDP"
@@ -230,7 +249,9 @@ impl Packets {
         wanted: &[ExternalFrontend],
         grace: &GracePeriod,
     ) -> Result<Vec<FrontendKey>, Error> {
-        self.externals.replace(wanted, grace)
+        let full = self.externals.replace(wanted, grace)?;
+        self.attach_wire()?;
+        Ok(full)
     }
 
     /// Answers on the uplink for exactly these load balancers' addresses.

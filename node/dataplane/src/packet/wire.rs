@@ -52,7 +52,8 @@ impl Default for WireOptions {
 /// Where the program on the wire runs, and what it did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WireStatus {
-    /// `native`, `generic`, or `detached` before the first.
+    /// `native`, `generic`; `idle` while no Service is answered directly: nothing is attached then; `refused` where the
+    /// kernel does not let us: the log says why, and it is tried again when Services change.
     pub mode: &'static str,
     /// Packets by what became of them.
     pub verdicts: Vec<(Verdict, u64)>,
@@ -66,6 +67,7 @@ pub(super) struct Wire {
     options: WireOptions,
     uplink: String,
     mode: Option<XdpMode>,
+    refused: bool,
 }
 
 impl fmt::Debug for Wire {
@@ -116,29 +118,39 @@ impl Wire {
             program.load().map_err(failed)?;
         }
         let (verdicts, folder) = (open(pins, &layout::VERDICTS)?, pins.wire());
-        Ok(Self { ebpf, verdicts, folder, options, uplink: uplink.to_owned(), mode: None })
+        Ok(Self { ebpf, verdicts, folder, options, uplink: uplink.to_owned(), mode: None, refused: false })
     }
 
     /// Attaches to the uplink, or takes the place of what an earlier daemon left there. What is on another device, or where
     /// it is not wanted any more, is detached.
     pub(super) fn attach(&mut self) -> Result<(), Error> {
+        self.mode = None;
+        self.refused = true;
+        self.mode = Some(self.attach_link()?);
+        self.refused = false;
+        Ok(())
+    }
+
+    fn attach_link(&self) -> Result<XdpMode, Error> {
         fs::create_dir_all(&self.folder).map_err(file("making the folder", &self.folder))?;
         let ifindex = link_index(&self.uplink)
             .map_err(file("looking up the device", Path::new(&self.uplink)))?
             .ok_or_else(|| Error::NoDevice { name: self.uplink.clone() })?;
         if let Some(mode) = self.adopt(ifindex)? {
-            self.mode = Some(mode);
-            return Ok(());
+            return Ok(mode);
         }
         let modes = [XdpMode::Native, XdpMode::Generic];
         for mode in modes.into_iter().skip(usize::from(self.options.without_native)) {
             let program = self.program(program_for(mode))?;
             let Some(link) = Link::attach_xdp(program, ifindex, mode)? else { continue };
             link.pin(&self.pin(mode))?;
-            self.mode = Some(mode);
-            return Ok(());
+            return Ok(mode);
         }
         Err(Error::NoWire { device: self.uplink.clone() })
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.mode.is_some()
     }
 
     /// Updates the link that is there, if it is where it should be; detaches every other.
@@ -186,7 +198,10 @@ impl Wire {
             Ok::<_, Error>((verdict, cpus.iter().map(|bytes| u64::from_ne_bytes(*bytes)).sum()))
         };
         let verdicts = Verdict::ALL.into_iter().map(count).collect::<Result<_, _>>()?;
-        Ok(WireStatus { mode: self.mode.map_or("detached", name), verdicts })
+        Ok(WireStatus {
+            mode: self.mode.map_or(if self.refused { "refused" } else { "idle" }, name),
+            verdicts,
+        })
     }
 
     /// Kernel memory by map.

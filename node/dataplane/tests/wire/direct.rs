@@ -31,7 +31,7 @@ fn lab(name: &str, without_native: bool) -> Option<Lab> {
 }
 
 fn all_is_answered_directly(lab: &mut Lab, mode: &str) {
-    assert_eq!(lab.wire().mode, mode);
+    assert_eq!(lab.wire().mode, "idle", "nobody asks for it");
     let there = lab.serve("pod3", POD3, 8080);
     let datagrams = lab.serve_datagrams("pod3", POD3, 5353);
     lab.external(&[
@@ -39,6 +39,7 @@ fn all_is_answered_directly(lab: &mut Lab, mode: &str) {
         direct(Tcp, &format!("{NODE1}:30080"), &[&format!("{POD3}:8080")]),
         direct(Udp, &format!("{SERVICE}:53"), &[&format!("{POD3}:5353")]),
     ]);
+    assert_eq!(lab.wire().mode, mode);
     assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), OUTSIDE, "the pod sees the client");
     assert_eq!(lab.ask_datagram("outside", SERVICE, 53, 9).unwrap(), OUTSIDE);
     let (known, chosen) = (count(lab, Verdict::Known), count(lab, Verdict::Chosen));
@@ -117,5 +118,21 @@ fn without_xdp_tc_does_it_with_the_nodes_address() {
     assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), OUTSIDE);
     lab.restart(|options| options.wire = None, &frontends);
     assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), NODE1);
+    drop(there);
+}
+
+#[test]
+fn a_device_with_somebody_elses_program_is_left_to_tc() {
+    let Some(mut lab) = lab("direct-refused", false) else { return };
+    let there = lab.serve("pod3", POD3, 8080);
+    let theirs = lab.attach_pass("node1", "eth0");
+    let frontends = [direct(Tcp, &format!("{SERVICE}:80"), &[&format!("{POD3}:8080")])];
+    lab.external(&frontends);
+    assert_eq!(lab.wire().mode, "refused");
+    assert_eq!(lab.ask("outside", SERVICE, 80).unwrap(), NODE1);
+    drop(theirs);
+    lab.external(&[]);
+    lab.external(&frontends);
+    assert_eq!(lab.wire().mode, "native");
     drop(there);
 }

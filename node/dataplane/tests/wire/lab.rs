@@ -162,7 +162,7 @@ impl Lab {
     pub(crate) fn with_second(mut self) -> Self {
         // XDP cannot see that a checksum is to be made later.
         self.spaces.tool("outside", "ethtool -K eth0 tx off");
-        self.polled = Some(self.poll());
+        self.polled = Some(self.attach_pass("fabric", "node1"));
         self.spaces.ip("outside", &format!("route add 203.0.113.0/24 via {NODE1}"));
         let mut options = self.options.clone();
         options.node += "-second";
@@ -188,16 +188,16 @@ impl Lab {
 
     /// The other end of a veth takes what XDP sends (`XDP_TX`) only if it has a program itself: with GRO alone it is not woken
     /// (`veth_xdp_flush`).
-    fn poll(&self) -> aya::Ebpf {
+    pub(crate) fn attach_pass(&self, space: &str, device: &'static str) -> aya::Ebpf {
         let object = match &self.options.object {
             Object::File(path) => std::fs::read(path.with_file_name("xdp.o")).unwrap(),
             Object::Installed => unreachable!("named above"),
         };
-        self.spaces.within("fabric", move || {
+        self.spaces.within(space, move || {
             let mut ebpf = aya::Ebpf::load(&object).unwrap();
             let pass: &mut aya::programs::Xdp = ebpf.program_mut("pass").unwrap().try_into().unwrap();
             pass.load().unwrap();
-            pass.attach("node1", aya::programs::xdp::XdpMode::Driver).unwrap();
+            pass.attach(device, aya::programs::xdp::XdpMode::Driver).unwrap();
             ebpf
         })
     }
@@ -231,8 +231,12 @@ impl Lab {
 
     pub(crate) fn external(&mut self, frontends: &[ExternalFrontend]) {
         assert_eq!(self.dataplane.replace_external(frontends).unwrap(), []);
-        if let Some((_, second)) = &mut self.second {
-            assert_eq!(second.replace_external(frontends).unwrap(), []);
+        if let Some((options, mut second)) = self.second.take() {
+            let frontends = frontends.to_vec();
+            self.second = Some(self.spaces.within("node2", move || {
+                assert_eq!(second.replace_external(&frontends).unwrap(), []);
+                (options, second)
+            }));
         }
     }
 
