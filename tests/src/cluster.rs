@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -318,12 +318,13 @@ fn cgroup(node: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Walks a cgroup subtree; below a folder that names the pod every process is the pod's.
+/// Walks a cgroup subtree; below a folder that names the pod every process is the pod's. What goes meanwhile was another's, or is
+/// over.
 fn processes(folder: &Path, uid: &str, inside: bool, found: &mut Vec<(Pid, String)>) -> Result<()> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let inside = inside || name.contains(uid) || name.contains(&uid.replace('-', "_"));
     if inside {
-        for pid in fs::read_to_string(folder.join("cgroup.procs"))?.lines() {
+        for pid in gone_is_empty(fs::read_to_string(folder.join("cgroup.procs")))?.lines() {
             // It may end while we look.
             let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             if !comm.is_empty() && comm.trim() != "pause" {
@@ -331,11 +332,20 @@ fn processes(folder: &Path, uid: &str, inside: bool, found: &mut Vec<(Pid, Strin
             }
         }
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in gone_is_empty(entries)? {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             processes(&entry.path(), uid, inside, found)?;
         }
     }
     Ok(())
+}
+
+/// cgroupfs says ENODEV for a file of a folder that was removed after it was opened.
+fn gone_is_empty<T: Default>(read: io::Result<T>) -> io::Result<T> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(T::default()),
+        other => other,
+    }
 }
