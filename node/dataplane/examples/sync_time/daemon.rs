@@ -46,6 +46,7 @@ async fn start(place: &Place, api: &Api) -> Result<f64> {
         packets: None,
         measure: true,
         host_ports: false,
+        policies: false,
     };
     let shutdown = CancellationToken::new();
     let begin = Instant::now();
