@@ -36,6 +36,8 @@ fn each_component_is_a_process_that_may_do_its_own_work_alone() -> Result<()> {
 fn a_pod_waits_for_a_dead_scheduler_and_a_deployment_for_dead_controllers() -> Result<()> {
     let (cluster, namespace) = (Cluster::require_separate()?, Namespace::create("separate")?);
     let others = cluster.process("keelson")?;
+    // Without it no pod starts, and only a controller makes it.
+    eventually(PATIENCE, "the root CA", || namespace.get("configmaps/kube-root-ca.crt"))?;
     cluster.kill("keelson-scheduler")?;
     cluster.kill("keelson-controllers")?;
     let mut placed = manifest::shell("placed");
