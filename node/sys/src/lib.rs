@@ -4,6 +4,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod host;
 pub mod inotify;
+pub mod memory;
 pub mod mounts;
 
 pub mod net;

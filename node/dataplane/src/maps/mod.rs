@@ -166,6 +166,8 @@ impl Dataplane {
             packets.attach()?;
         }
         self.attached = true;
+        // Reading, relocating and verifying programs takes some tens of MiB that nobody needs any more.
+        keelson_sys::memory::give_back();
         Ok(attached)
     }
 
