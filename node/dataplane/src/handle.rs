@@ -169,7 +169,9 @@ impl Handle {
     pub async fn add_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
         let (key, uid) = (pod.pod.clone(), pod.uid.clone());
         self.packets(move |packets| packets.add_endpoint(&pod)).await?;
-        if uid.is_empty() || self.shared.progress.borrow().policies.is_none() {
+        // While there is no policy, nothing is waited for: nothing applies to the pod.
+        let policed = |status: &PolicyStatus| !(status.ready && status.policies == 0);
+        if uid.is_empty() || !self.shared.progress.borrow().policies.as_ref().is_some_and(policed) {
             return Ok(());
         }
         let policed = self.wait(|progress| progress.policed_pods.get(&key) == Some(&uid));

@@ -58,12 +58,25 @@ pub(super) struct Endpoints {
     enforcing: Enforcing,
     pods: BTreeMap<IpAddr, (PodEndpoint, u32)>,
     policies: BTreeMap<PodKey, PodPolicy>,
+    /// Whether there is any policy: a pod that nobody knows yet is closed then.
+    any: bool,
 }
 
 impl Endpoints {
     pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
         let map = open(pins, &layout::ENDPOINTS)?;
-        Ok(Self { map, enforcing: Enforcing::Never, pods: BTreeMap::new(), policies: BTreeMap::new() })
+        Ok(Self {
+            map,
+            enforcing: Enforcing::Never,
+            pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            any: true,
+        })
+    }
+
+    /// Whether there is any policy.
+    pub(super) fn expect_policies(&mut self, any: bool) {
+        self.any = any;
     }
 
     /// From now on policies decide.
@@ -87,13 +100,15 @@ impl Endpoints {
     }
 
     fn policy_of(&self, pod: &PodEndpoint, ifindex: u32) -> Result<(u32, Id), Error> {
+        const OPEN: (u32, Id) = (0, Id::NONE);
         const CLOSED: (u32, Id) = (endpoint_flag::POLICED, Id::NONE);
         match self.enforcing {
             Enforcing::Never => Ok((0, Id::NONE)),
             Enforcing::Known => {
                 let known = self.policies.get(&pod.pod);
                 let known = known.filter(|(uid, _)| pod.uid.is_empty() || *uid == pod.uid);
-                Ok(known.map_or(CLOSED, |(_, policy)| encode(*policy)))
+                let unknown = if self.any { CLOSED } else { OPEN };
+                Ok(known.map_or(unknown, |(_, policy)| encode(*policy)))
             }
             Enforcing::Waiting => {
                 let there = self.map.lookup(Address6::from_ip(pod.address).as_bytes())?;

@@ -228,8 +228,9 @@ impl Packets {
         self.policies.change(changes, &mut self.endpoints)
     }
 
-    /// Whether pods may speak with their own addresses alone.
+    /// Whether there is any policy: then pods may speak with their own addresses alone, and one that is not known yet is closed.
     pub fn require_own_sources(&mut self, wanted: bool) -> Result<(), Error> {
+        self.endpoints.expect_policies(wanted);
         self.policies.own_sources(wanted)
     }
 

@@ -14,6 +14,7 @@ use history::{Deaths, History};
 use keelson_tests::{
     Cluster, Namespace,
     cluster::Inside,
+    eventually,
     figures::Report,
     fleet::{Endpoints, Fleet, Ground, OWNED},
 };
@@ -99,7 +100,10 @@ pub(crate) fn run(run: &Run, size: Size, report: &mut Report) -> Result<()> {
         size,
         failed: AtomicBool::new(false),
     };
-    world.on_ground(&ground, || world.everyone())?.context("before any change")?;
+    // The node learns of the last of them after the API's answer.
+    let all_right =
+        || eventually(RIGHT_MAX, "all Services are reached before any changes", || world.everyone());
+    world.on_ground(&ground, all_right)??;
     let run = Run { start: Instant::now(), ..run };
     let world = World { run: &run, ..world };
     let samples = world.go(&cluster, &ground);
