@@ -38,10 +38,11 @@ fn keep_advertised_routes(before: &mut BTreeMap<PathBuf, String>) -> anyhow::Res
         format!("reading {IPV6_LINKS}: this kernel has no IPv6; give IPv4 addresses alone")
     })?;
     for entry in entries {
-        let link = entry?.file_name().into_string().unwrap_or_default();
+        let entry = entry?.file_name();
+        let link = entry.to_str().with_context(|| format!("the name of link {entry:?} is not UTF-8"))?;
         let ours = link.starts_with(keelson_cni::link::LINK_PREFIX);
         // Not in `all` and `default`: links that come later choose for themselves.
-        if ours || ["all", "default", "lo"].contains(&link.as_str()) {
+        if ours || ["all", "default", "lo"].contains(&link) {
             continue;
         }
         let name = format!("net/ipv6/conf/{link}/accept_ra");

@@ -87,6 +87,7 @@ impl Endpoints for DataplaneEndpoints {
         for endpoint in endpoints(&pod) {
             self.0.add_endpoint(endpoint).await?;
         }
+        self.0.policed(&pod.namespace, &pod.name, &pod.uid).await;
         Ok(())
     }
 

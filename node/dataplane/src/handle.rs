@@ -1,6 +1,10 @@
 //! What the rest of the node daemon asks the data plane.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,6 +20,8 @@ use crate::{
 
 /// How long a new pod's network waits for network policies to be applied to it.
 const POLICED_WITHIN: Duration = Duration::from_secs(5);
+/// Pods of this node that are remembered after they went, so that nobody waits for them: more than start at a time.
+const DEPARTED_MAX: usize = 512;
 
 /// The running data plane. Cheap to clone; dropping it stops nothing.
 #[derive(Clone, Debug)]
@@ -105,6 +111,28 @@ pub(crate) struct Progress {
     pub(crate) policies: Option<PolicyStatus>,
     /// Pods of this node to which policies apply as they are to, by uid.
     pub(crate) policed_pods: HashMap<PodKey, Box<str>>,
+    /// Those that went.
+    pub(crate) departed_pods: Departed,
+}
+
+/// Uids of the pods of this node that were deleted last, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Departed(VecDeque<Box<str>>);
+
+impl Departed {
+    pub(crate) fn add(&mut self, uids: Vec<Box<str>>) {
+        self.0.extend(uids);
+        let surplus = self.0.len().saturating_sub(DEPARTED_MAX);
+        self.0.drain(..surplus);
+    }
+}
+
+impl Progress {
+    /// Nothing more is to come for a new pod: its policies are applied, or it is gone before it began.
+    fn settled(&self, key: &PodKey, uid: &str) -> bool {
+        self.policed_pods.get(key).is_some_and(|policed| &**policed == uid)
+            || self.departed_pods.0.iter().any(|departed| &**departed == uid)
+    }
 }
 
 impl Handle {
@@ -164,24 +192,27 @@ impl Handle {
 
     /// A pod has its link: its packets take the short way from now on. Nothing without per-packet programs.
     ///
-    /// It is closed until network policies are applied to it, which is waited for. When that takes too long it stays closed
-    /// until then.
+    /// It is closed until network policies are applied to it: [`Handle::policed`].
     pub async fn add_endpoint(&self, pod: PodEndpoint) -> Result<(), Error> {
-        let (key, uid) = (pod.pod.clone(), pod.uid.clone());
-        self.packets(move |packets| packets.add_endpoint(&pod)).await?;
-        // While there is no policy, nothing is waited for: nothing applies to the pod.
-        let policed = |status: &PolicyStatus| !(status.ready && status.policies == 0);
-        if uid.is_empty() || !self.shared.progress.borrow().policies.as_ref().is_some_and(policed) {
-            return Ok(());
+        self.packets(move |packets| packets.add_endpoint(&pod)).await
+    }
+
+    /// Waits until network policies are applied to a new pod, or it is gone. When that takes too long it stays closed until
+    /// then. At once while there is no policy, as nothing applies to it then.
+    pub async fn policed(&self, namespace: &str, name: &str, uid: &str) {
+        let may_apply = |status: &PolicyStatus| !(status.ready && status.policies == 0);
+        if uid.is_empty() || !self.shared.progress.borrow().policies.as_ref().is_some_and(may_apply) {
+            return;
         }
-        let policed = self.wait(|progress| progress.policed_pods.get(&key) == Some(&uid));
-        if tokio::time::timeout(POLICED_WITHIN, policed).await.is_err() {
+        let key: PodKey = (namespace.into(), name.into());
+        let settled = self.wait(|progress| progress.settled(&key, uid));
+        if tokio::time::timeout(POLICED_WITHIN, settled).await.is_err() {
             tracing::warn!(
-                namespace = %key.0, pod = %key.1,
+                namespace,
+                pod = name,
                 "network policies were not applied to the pod in time; until they are, only its node reaches it"
             );
         }
-        Ok(())
     }
 
     /// A pod's link is about to be removed.

@@ -27,6 +27,9 @@ pub(crate) const CONNECTIONS_MAX: usize = 8192;
 const STREAMS_PER_CONNECTION_MAX: u32 = 250;
 /// A client must finish its handshake, and send a request's header, within this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1 connection may be idle before its next request is there. Longer than clients keep one (90 s in Go's and in
+/// hyper's pools): one that is closed while a client begins to use it costs him an error.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long requests may go on after the drain has begun.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2 pings, so that dead peers of watches are noticed.
@@ -97,7 +100,7 @@ async fn accept(
 
 fn builder() -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

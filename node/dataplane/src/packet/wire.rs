@@ -193,7 +193,8 @@ impl Wire {
 
     pub(super) fn status(&self) -> Result<WireStatus, Error> {
         let count = |verdict: Verdict| {
-            let values = self.verdicts.lookup((verdict as u32).as_bytes())?.unwrap_or_default();
+            let values = self.verdicts.lookup((verdict as u32).as_bytes())?;
+            let values = values.ok_or(Error::Missing { what: "whole map", name: "VERDICTS" })?;
             let (cpus, _) = values.as_chunks::<8>();
             Ok::<_, Error>((verdict, cpus.iter().map(|bytes| u64::from_ne_bytes(*bytes)).sum()))
         };

@@ -177,9 +177,11 @@ impl Follower {
             verdicts,
             without_room: shortages.iter().map(ToString::to_string).collect(),
         };
+        let departed = self.index.take_departed();
         self.shared.progress.send_if_modified(|progress| {
-            let changed = progress.policies.as_ref() != Some(&status);
+            let changed = progress.policies.as_ref() != Some(&status) || !departed.is_empty();
             progress.policies = Some(status);
+            progress.departed_pods.add(departed);
             changed
         });
     }

@@ -73,6 +73,8 @@ pub(crate) struct Index {
     addresses: BTreeSet<(IpAddr, PodId)>,
     seen: u64,
     dirty: Dirty,
+    /// Uids of this node's pods that went since this was asked for.
+    departed: Vec<Box<str>>,
     pods_list: Listing,
     namespaces_list: Listing,
     policies_list: Listing,
@@ -91,6 +93,7 @@ impl Index {
             addresses: BTreeSet::new(),
             seen: 0,
             dirty: Dirty::default(),
+            departed: Vec::new(),
             pods_list: Listing::default(),
             namespaces_list: Listing::default(),
             policies_list: Listing::default(),
@@ -114,6 +117,11 @@ impl Index {
             }
         }
         dirty
+    }
+
+    /// Uids of this node's pods that went since this was asked for.
+    pub(crate) fn take_departed(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.departed)
     }
 
     /// How many policies there are.
@@ -158,10 +166,10 @@ impl Index {
             }
             watcher::Event::InitDone => {
                 let gone = self.pods_list.finish(self.by_key.keys());
-                gone.iter().for_each(|key| self.delete_pod(key));
+                gone.iter().for_each(|key| self.lose_pod(key));
             }
             watcher::Event::Apply(object) => self.apply_pod(&object),
-            watcher::Event::Delete(object) => self.delete_pod(&key(&object)),
+            watcher::Event::Delete(object) => self.lose_pod(&key(&object)),
         }
     }
 
@@ -235,6 +243,15 @@ impl Index {
             Some(slot) => *slot = pod,
             None => self.pods.push(pod),
         }
+    }
+
+    /// The API has it no more.
+    fn lose_pod(&mut self, key: &PodKey) {
+        if let Some(pod) = self.pod_named(key).filter(|pod| pod.local) {
+            let uid = pod.uid.clone();
+            self.departed.push(uid);
+        }
+        self.delete_pod(key);
     }
 
     fn delete_pod(&mut self, key: &PodKey) {

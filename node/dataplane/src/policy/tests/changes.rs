@@ -130,3 +130,18 @@ fn a_new_daemon_comes_to_the_same_maps() {
     whole.apply(&new.planner.whole(), |_| {});
     assert_eq!(whole, old.maps);
 }
+
+/// Who waits for a new pod's policies learns that there is none any more, also when it came and went between two plans.
+#[test]
+fn the_pods_of_this_node_that_go_are_told_once() {
+    let mut world = World::new();
+    let [here, there] = [pod("ns/here", "", "10.0.0.1", HERE), pod("ns/there", "", "10.0.0.2", "there")];
+    world.apply(&here);
+    world.apply(&there);
+    world.apply(&pod("ns/here", "app=web", "10.0.0.1", HERE));
+    assert!(world.index.take_departed().is_empty(), "a change of labels is no end");
+    world.delete(&here);
+    world.delete(&there);
+    assert_eq!(world.index.take_departed(), ["uid-here".into()]);
+    assert!(world.index.take_departed().is_empty());
+}
