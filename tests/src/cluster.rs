@@ -127,19 +127,22 @@ impl Cluster {
         Ok(stdout)
     }
 
+    /// Where a node's network is.
+    pub fn netns(&self, node: &str) -> Result<String> {
+        Ok(format!("/proc/{}/ns/net", self.daemon(node, "node")?))
+    }
+
     /// One more DNS server on a node, beside the cluster's own, until this value goes. `args`: its flags but the kubeconfig.
     pub fn dns_server(&self, node: &str, args: &[&str]) -> Result<Stream> {
         let kubeconfig = self.spec.checkout.join("target/cluster/nodes").join(node).join("kubeconfig");
         let mut command = self.within(node)?;
         // What it says goes to its error output, which a stream does not read.
         command.args(["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
-        command.arg(sibling("keelson-node", "keelson-node")?).args([
-            "dns",
-            "--metrics",
-            "none",
-            "--kubeconfig",
-        ]);
+        command.arg(sibling("keelson-node", "keelson-node")?).args(["dns", "--kubeconfig"]);
         command.arg(kubeconfig).args(args);
+        if !args.contains(&"--metrics") {
+            command.args(["--metrics", "none"]);
+        }
         let mut server = Stream::start(command)?;
         server.line(Duration::from_secs(10), |line| line.contains("cluster DNS answers"))?;
         Ok(server)

@@ -5,6 +5,7 @@ mod bandwidth;
 mod daemon;
 mod deployments;
 mod dns;
+mod dns_messages;
 mod kubectl;
 mod netfilter;
 mod nodes;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// The cluster, if pods have addresses of both families; else it is said why the test does not run.
-fn dual() -> Result<Option<Cluster>> {
+pub(crate) fn dual() -> Result<Option<Cluster>> {
     let cluster = Cluster::require()?;
     if cluster.ip_family() != "dual" {
         println!("skipped: the cluster's IP family is {}, not dual", cluster.ip_family());
@@ -22,7 +22,7 @@ fn ranges(node: &Value) -> Result<Vec<IpNet>> {
 }
 
 /// Addresses in a list of objects with one field each: `podIPs`, `hostIPs`.
-fn ips(list: &Value, field: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn ips(list: &Value, field: &str) -> Result<Vec<IpAddr>> {
     let items = list.as_array().into_iter().flatten();
     items.map(|item| Ok(item[field].as_str().unwrap_or_default().parse()?)).collect()
 }

@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
     time::Duration,
 };
 
-use crate::packets::netns_of;
+use crate::{
+    packets::netns_of,
+    podnet::{dual, ips},
+};
 
 /// From a change of the API until it is true on every node.
 const PROGRAMMED_MAX: Duration = Duration::from_secs(10);
@@ -354,5 +358,68 @@ fn a_new_pod_is_never_open_for_a_moment() -> Result<()> {
     shop.namespace.shell("far", &format!("timeout 1 nc {target} 80 < /dev/null; true"))?;
     let came = shop.namespace.shell("heard", "cat /tmp/came 2>/dev/null | wc -l")?;
     ensure!(came.trim() == "0", "{came} came through");
+    Ok(())
+}
+
+#[test]
+fn both_families_are_judged_alike() -> Result<()> {
+    let Some(_dual) = dual()? else { return Ok(()) };
+    let shop = Shop::open("policies")?;
+    let ipv6 = |pod: &str| -> Result<String> {
+        let pod = shop.namespace.get(&format!("pods/{pod}"))?;
+        let ips = ips(&pod["status"]["podIPs"], "ip")?;
+        Ok(ips.iter().find(|ip| ip.is_ipv6()).context("an IPv6 address")?.to_string())
+    };
+    let web = format!("[{}]:80", ipv6("server")?);
+    shop.reached(BOTH, &web)?;
+    let from = |peer: Value| json!({"podSelector": {"matchLabels": {"app": "server"}}, "ingress": [{"from": [peer]}]});
+    shop.policy("one", json!({"podSelector": {"matchLabels": {"app": "server"}}}))?;
+    shop.reached(NOBODY, &web)?;
+    shop.policy("one", from(json!({"podSelector": {"matchLabels": {"place": "far"}}})))?;
+    shop.reached(&["far"], &web)?;
+    let but_far = json!({"ipBlock": {"cidr": "::/0", "except": [format!("{}/128", ipv6("far")?)]}});
+    shop.policy("one", from(but_far))?;
+    shop.reached(&["near"], &web)?;
+    // What says nothing of IPv4 lets none in.
+    shop.reached(NOBODY, &format!("{}:80", shop.server))
+}
+
+/// As many policies as large clusters have; each writer creates its part.
+const MANY: usize = 2_000;
+const WRITERS: usize = 4;
+
+#[test]
+fn thousands_of_policies_are_as_quick_as_one() -> Result<()> {
+    let shop = Shop::open("policies")?;
+    let crowd = Namespace::create("policies")?;
+    let path = format!("/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies", crowd.name);
+    let write = |part: usize| -> Result<()> {
+        for number in (part..MANY).step_by(WRITERS) {
+            let tier = json!({"matchLabels": {"tier": format!("t{number}")}});
+            let policy = json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+                "metadata": {"name": format!("p{number}")},
+                "spec": {"podSelector": tier, "ingress": [{"from": [{"namespaceSelector": {}, "podSelector": tier}]}]},
+            });
+            api::create(&path, &policy)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|part| scope.spawn(move || write(part))).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+    })?;
+    let web = format!("{}:80", shop.server);
+    shop.reached(BOTH, &web)?;
+    // The first and the last of them select a pod each, and let in who has the same label.
+    for (number, by) in [(0, "near"), (MANY - 1, "far")] {
+        let mut pod = server(&format!("s{number}"));
+        pod["metadata"]["labels"] = json!({"tier": format!("t{number}")});
+        crowd.apply_all(&[manifest::on_node(pod, &shop.cluster.nodes()[2])])?;
+        let target = address(&crowd.ready(&format!("s{number}"))?)?;
+        shop.reached(NOBODY, &format!("{target}:80"))?;
+        shop.namespace.kubectl(&*format!("label pod {by} tier=t{number} --overwrite"))?;
+        shop.reached(&[by], &format!("{target}:80"))?;
+    }
     Ok(())
 }
