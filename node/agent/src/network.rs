@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use keelson_cni::nodes::{self, Own};
@@ -16,11 +17,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::RunArgs;
 use crate::host;
 
+/// A sandbox whose network was set up is one within this, or never.
+const SANDBOX_MADE_WITHIN: Duration = Duration::from_secs(60);
+
 /// Starts it. Pods can have addresses once the answer says so: the node's ranges may be yet to come.
 pub(crate) async fn start(
     args: &RunArgs,
     client: &kube::Client,
-    runtime: &dyn Runtime,
+    runtime: Arc<dyn Runtime>,
     endpoints: Arc<dyn Endpoints>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<watch::Receiver<NetworkState>> {
@@ -38,12 +42,34 @@ pub(crate) async fn start(
     };
     // The maps follow the API within the rest that an address has; nothing holds it longer.
     let server = Server::open(config, Arc::clone(&network), endpoints, ranges.clone(), Arc::new(|_| false))?;
-    let sandboxes: BTreeSet<String> =
-        runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect();
-    server.reconcile(&sandboxes).await.context("comparing addresses with sandboxes")?;
+    let sandboxes = sandboxes(runtime.as_ref()).await?;
+    let unmade = server.adopt(&sandboxes).await.context("comparing addresses with sandboxes")?;
+    if !unmade.is_empty() {
+        tokio::spawn(release_unmade(Arc::clone(&server), runtime, unmade));
+    }
     tokio::spawn(serve(server, shutdown.clone()));
     tokio::spawn(nodes::run(client.clone(), own, network, tell, shutdown.clone()));
     Ok(states(ranges))
+}
+
+async fn sandboxes(runtime: &dyn Runtime) -> anyhow::Result<BTreeSet<String>> {
+    Ok(runtime.sandboxes().await?.into_iter().map(|sandbox| sandbox.id).collect())
+}
+
+/// Sandboxes that were in the making when the daemon started, and that the runtime does not have after all.
+async fn release_unmade(server: Arc<Server>, runtime: Arc<dyn Runtime>, mut unmade: Vec<String>) {
+    loop {
+        tokio::time::sleep(SANDBOX_MADE_WITHIN).await;
+        let released = async {
+            let made = sandboxes(runtime.as_ref()).await?;
+            unmade.retain(|sandbox| !made.contains(sandbox));
+            anyhow::Ok(server.release(&unmade).await?)
+        };
+        match released.await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(error = &*error, "cannot release addresses; it is tried again"),
+        }
+    }
 }
 
 async fn serve(server: Arc<Server>, shutdown: CancellationToken) {

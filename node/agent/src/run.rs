@@ -125,7 +125,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             Some(handle) => Arc::new(DataplaneEndpoints(handle.clone())),
             None => Arc::new(NoEndpoints),
         };
-        network = Some(network::start(&args, &client, runtime.as_ref(), endpoints, &shutdown).await?);
+        network = Some(network::start(&args, &client, Arc::clone(&runtime), endpoints, &shutdown).await?);
     }
     let drain: Arc<dyn Drain> = match dataplane {
         Some(handle) => Arc::new(DataplaneDrain(handle)),

@@ -174,17 +174,28 @@ impl Server {
         Ok(Arc::new(Server { config, ipam: Arc::new(Mutex::new(ipam)), network, endpoints, ranges, named }))
     }
 
-    /// Compares the leases with the sandboxes that the runtime has, after a start: what belongs to none is released, and
-    /// its link, if it is still there, removed. Answers how many.
-    pub async fn reconcile(&self, sandboxes: &BTreeSet<String>) -> Result<usize, CniServerError> {
-        let gone = self.ipam.lock().retain(sandboxes)?;
+    /// After a start: the pods that have leases have their links. Leases of sandboxes that the runtime does not have and whose
+    /// links are gone are released. Answers the sandboxes that it does not have and that have links: they may be about to be
+    /// made, as the runtime tells of a sandbox when that is done, which is after its network. See [`Server::release`].
+    pub async fn adopt(&self, sandboxes: &BTreeSet<String>) -> Result<Vec<String>, CniServerError> {
         let there: Vec<PodEnd> = self.ipam.lock().leases().map(PodEnd::of).collect();
         self.endpoints.replace(there).await.map_err(CniServerError::Endpoint)?;
-        for lease in &gone {
-            tracing::info!(addresses = ?lease.addresses, pod = lease.pod, "released the addresses of a sandbox that is gone");
-            self.network.apply(&Netns::Own, &link::plan_delete(&lease.sandbox)).await?;
+        let links = self.network.links().await?;
+        let unknown: Vec<String> = self.ipam.lock().leases().map(|lease| lease.sandbox.clone()).collect();
+        let unknown = unknown.into_iter().filter(|sandbox| !sandboxes.contains(sandbox));
+        let (unmade, gone): (Vec<_>, Vec<_>) =
+            unknown.partition(|sandbox| links.contains(&link::host_interface(sandbox)));
+        self.release(&gone).await?;
+        Ok(unmade)
+    }
+
+    /// Takes their links and addresses from sandboxes that are gone.
+    pub async fn release(&self, gone: &[String]) -> Result<(), CniServerError> {
+        for sandbox in gone {
+            tracing::info!(sandbox, "released the addresses of a sandbox that is gone");
+            self.detach(sandbox).await?;
         }
-        Ok(gone.len())
+        Ok(())
     }
 
     /// Listens, tells the runtime that the network is there as soon as the ranges are known, and serves until `shutdown`. The
@@ -276,15 +287,15 @@ impl Server {
         Ok(on_disk(acquire).await?)
     }
 
-    async fn detach(&self, attachment: &Attachment) -> Result<(), CniServerError> {
-        let lease = self.ipam.lock().lease_of(&attachment.container_id).cloned();
+    async fn detach(&self, sandbox: &str) -> Result<(), CniServerError> {
+        let lease = self.ipam.lock().lease_of(sandbox).cloned();
         if let Some(lease) = lease {
             let end = PodEnd::of(&lease);
             self.endpoints.remove(end).await.map_err(CniServerError::Endpoint)?;
         }
         // Then the link: an address that rests is on no link.
-        self.network.apply(&Netns::Own, &link::plan_delete(&attachment.container_id)).await?;
-        let (ipam, sandbox) = (self.ipam.clone(), attachment.container_id.clone());
+        self.network.apply(&Netns::Own, &link::plan_delete(sandbox)).await?;
+        let (ipam, sandbox) = (self.ipam.clone(), sandbox.to_owned());
         on_disk(move || ipam.lock().release(&sandbox)).await?;
         Ok(())
     }
@@ -325,7 +336,7 @@ impl CniAgent for Server {
             Ok(reply) => Ok(Response::new(reply)),
             Err(error) => {
                 // The runtime calls DEL after a failed ADD only by courtesy; a half-made wire does not wait for it.
-                if let Err(undo) = self.detach(&attachment).await {
+                if let Err(undo) = self.detach(&attachment.container_id).await {
                     tracing::warn!(error = %chain(&undo), "undoing a failed CNI ADD");
                 }
                 Err(status(&error))
@@ -334,7 +345,7 @@ impl CniAgent for Server {
     }
 
     async fn delete(&self, request: Request<Attachment>) -> Result<Response<DeleteReply>, Status> {
-        self.detach(request.get_ref()).await.map_err(|error| status(&error))?;
+        self.detach(&request.get_ref().container_id).await.map_err(|error| status(&error))?;
         Ok(Response::new(DeleteReply {}))
     }
 

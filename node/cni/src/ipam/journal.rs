@@ -7,7 +7,6 @@ use super::{
 };
 use ipnet::IpNet;
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     net::IpAddr,
@@ -115,16 +114,6 @@ impl Ipam {
     /// All leases, in no order.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.pool.leases()
-    }
-
-    /// Releases the leases of sandboxes that the runtime does not know; answers them.
-    pub fn retain(&mut self, live: &BTreeSet<String>) -> Result<Vec<Lease>, IpamError> {
-        let gone: Vec<Lease> =
-            self.pool.leases().filter(|lease| !live.contains(&lease.sandbox)).cloned().collect();
-        for lease in &gone {
-            self.release(&lease.sandbox)?;
-        }
-        Ok(gone)
     }
 
     fn append(&mut self, record: &Record) -> Result<(), IpamError> {

@@ -114,3 +114,24 @@ async fn delete_removes_the_link_and_check_says_so() {
     assert!(recorder.links().await.unwrap().is_empty());
     assert_eq!(server.check(attachment("a")).await.unwrap_err().code(), tonic::Code::NotFound);
 }
+
+#[tokio::test]
+async fn after_a_start_a_sandbox_that_is_unknown_keeps_its_addresses_while_it_has_its_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, recorder) = server(&folder);
+    for sandbox in ["made", "in-the-making", "gone"] {
+        server.add(attachment(sandbox)).await.unwrap();
+    }
+    recorder.apply(&Netns::Own, &link::plan_delete("gone")).await.unwrap();
+    let unmade = server.adopt(&BTreeSet::from(["made".to_owned()])).await.unwrap();
+    assert_eq!(unmade, ["in-the-making"]);
+    let leases = || {
+        let mut all: Vec<_> = server.ipam.lock().leases().map(|lease| lease.sandbox.clone()).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(leases(), ["in-the-making", "made"]);
+    server.release(&unmade).await.unwrap();
+    assert_eq!(leases(), ["made"]);
+    assert!(!recorder.links().await.unwrap().contains(&link::host_interface("in-the-making")));
+}

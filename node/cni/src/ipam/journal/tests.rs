@@ -112,18 +112,6 @@ fn a_line_that_is_no_record_is_refused_with_its_number() {
 }
 
 #[test]
-fn sandboxes_that_the_runtime_does_not_know_lose_their_leases() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut ipam = open(&folder);
-    for sandbox in ["a", "b"] {
-        ipam.acquire(sandbox, "default/p", false, &|_| false).unwrap();
-    }
-    let gone = ipam.retain(&BTreeSet::from(["b".to_string()])).unwrap();
-    assert_eq!(gone.iter().map(|lease| lease.sandbox.as_str()).collect::<Vec<_>>(), ["a"]);
-    assert!(ipam.lease_of("b").is_some());
-}
-
-#[test]
 fn the_journal_is_shortened_before_it_is_long() {
     let folder = tempfile::tempdir().unwrap();
     let mut ipam = open(&folder);
