@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod count;
 pub mod figures;
 pub mod fleet;
+pub mod flood;
 pub mod kubectl;
 pub mod load;
 pub mod manifest;

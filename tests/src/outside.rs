@@ -30,7 +30,7 @@ pub struct Outside {
 /// The host's address.
 pub const OUTSIDE_IP: &str = "192.0.2.7";
 const NETNS: &str = "keelson-outside";
-const MAC: &str = "02:00:c0:00:02:07";
+pub(crate) const MAC: [u8; 6] = [2, 0, 0xc0, 0, 2, 7];
 
 impl Outside {
     /// Plugs the host in.
@@ -41,7 +41,8 @@ impl Outside {
         let outside = Self { nodes: cluster.nodes(), routes: Vec::new() };
         ip(&format!("-n {NETNS} link set lo up"))?;
         // The same hardware address every time: nodes remember it longer than a test lasts.
-        ip(&format!("-n keelson-net link add outside type veth peer name eth0 address {MAC} netns {NETNS}"))?;
+        let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+        ip(&format!("-n keelson-net link add outside type veth peer name eth0 address {mac} netns {NETNS}"))?;
         ip("-n keelson-net link set outside master bridge up")?;
         ip(&format!("-n {NETNS} address add {OUTSIDE_IP}/32 dev eth0"))?;
         ip(&format!("-n {NETNS} link set eth0 up"))?;
@@ -86,7 +87,12 @@ impl Outside {
 
     /// A connection that the host makes.
     pub fn connect(&self, server: SocketAddr) -> Result<TcpStream> {
-        self.within(move || Ok(TcpStream::connect_timeout(&server, SILENCE)?))
+        self.connect_within(server, SILENCE)
+    }
+
+    /// The same where the first packets may be lost.
+    pub fn connect_within(&self, server: SocketAddr, time: Duration) -> Result<TcpStream> {
+        self.within(move || Ok(TcpStream::connect_timeout(&server, time)?))
     }
 
     /// What a web server answers the host: the last line.
@@ -113,7 +119,10 @@ impl Outside {
         Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_string())
     }
 
-    fn within<T: Send + 'static>(&self, act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         within(&format!("/run/netns/{NETNS}"), act)
     }
 }

@@ -6,6 +6,7 @@ mod daemon;
 mod deployments;
 mod dns;
 mod dns_messages;
+mod hostile;
 mod kubectl;
 mod netfilter;
 mod nodes;

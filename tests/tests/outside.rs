@@ -28,7 +28,7 @@ fn telling() -> Value {
 }
 
 /// A pod `web-NODE` on each of the nodes, and the Service `web` of `spec` in front of them.
-fn web(namespace: &Namespace, nodes: &[String], spec: &Value) -> Result<Value> {
+pub(crate) fn web(namespace: &Namespace, nodes: &[String], spec: &Value) -> Result<Value> {
     let mut service = manifest::service("web", "web");
     for (field, value) in spec.as_object().context("a spec")? {
         service["spec"][field] = value.clone();
@@ -46,7 +46,7 @@ fn web(namespace: &Namespace, nodes: &[String], spec: &Value) -> Result<Value> {
     namespace.get("services/web")
 }
 
-fn node_port(service: &Value) -> Result<u16> {
+pub(crate) fn node_port(service: &Value) -> Result<u16> {
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().context("a Service without node port")?;
     Ok(u16::try_from(port)?)
 }
@@ -66,7 +66,7 @@ fn answers(
     Ok(seen)
 }
 
-fn at(address: &str, port: u16) -> Result<SocketAddr> {
+pub(crate) fn at(address: &str, port: u16) -> Result<SocketAddr> {
     Ok(SocketAddr::new(address.parse()?, port))
 }
 

@@ -13,7 +13,7 @@ mod netlink;
 mod recorder;
 
 pub use addresses::{address_changes, own_addresses};
-pub use frame::{hardware_address, send_frame};
+pub use frame::{Frames, hardware_address, send_frame};
 pub use limit::RateLimit;
 pub use netlink::Netlink;
 pub use recorder::Recorder;
