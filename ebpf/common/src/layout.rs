@@ -355,8 +355,11 @@ pub const JUDGED_NEW: Shape = shape::<packet::Tuple, policy::Judged>(
 pub const POLICY_CONTROL: Shape =
     shape::<u32, policy::Control>("POLICY_CONTROL", MapType::Array, 1, MMAPABLE, Keeping::State(1));
 
+/// One [`packet::Tunnel`].
+pub const TUNNEL: Shape = shape::<u32, packet::Tunnel>("TUNNEL", MapType::Array, 1, 0, Keeping::State(1));
+
 /// The maps that only the per-packet programs at tc have, or share with that one.
-pub const PACKET_MAPS: [Shape; 20] = [
+pub const PACKET_MAPS: [Shape; 21] = [
     ENDPOINTS,
     CONNTRACK,
     CONNTRACK_NEW,
@@ -377,6 +380,7 @@ pub const PACKET_MAPS: [Shape; 20] = [
     JUDGED,
     JUDGED_NEW,
     POLICY_CONTROL,
+    TUNNEL,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::IpNet;
+use keelson_cni::tunnel::Mode;
 use keelson_dataplane::{PacketOptions, PortAddresses, WireOptions, plan::Forwarding};
 
 /// Parts of the daemon that can be left out, by name.
@@ -102,6 +103,10 @@ pub(crate) struct RunArgs {
     /// Bytes of an IP packet on the nodes' wires
     #[arg(long, default_value_t = 1500)]
     pub(crate) mtu: u32,
+    /// When packets to other nodes' pods go by VXLAN (UDP port 8472, to be closed towards the world): where a node is not
+    /// adjacent, to all, or never. Pods' packets are shorter by what is around them
+    #[arg(long, value_enum, default_value_t = TunnelArg::Auto)]
+    pub(crate) tunnel: TunnelArg,
     /// Port of the kubelet's HTTPS API
     #[arg(long, default_value_t = 10250)]
     pub(crate) api_port: u16,
@@ -129,7 +134,7 @@ pub(crate) struct RunArgs {
     /// Addresses of all pods of the cluster, one range of each IP family; with it and --uplink, what pods send elsewhere gets the node's address
     #[arg(long, value_delimiter = ',')]
     pub(crate) cluster_cidr: Vec<IpNet>,
-    /// Further addresses that pods reach as themselves, such as the nodes' network
+    /// Further addresses that pods reach as themselves, such as the network of nodes that have routes to their pods
     #[arg(long, value_delimiter = ',')]
     pub(crate) non_masquerade_cidr: Vec<IpNet>,
     /// Ports of Services on nodes, as the API server hands them out
@@ -157,6 +162,27 @@ pub(crate) enum ForwardingArg {
     Snat,
     /// Direct server return.
     Dsr,
+}
+
+/// `--tunnel`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum TunnelArg {
+    /// Where a node is reached by a router.
+    Auto,
+    /// To every node.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<TunnelArg> for Mode {
+    fn from(arg: TunnelArg) -> Self {
+        match arg {
+            TunnelArg::Auto => Self::Auto,
+            TunnelArg::Always => Self::Always,
+            TunnelArg::Never => Self::Never,
+        }
+    }
 }
 
 fn known_flow_lines(text: &str) -> Result<u32, String> {

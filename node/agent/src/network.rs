@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keelson_cni::nodes::{self, Own};
+use keelson_cni::nodes::{self, Own, Told};
 use keelson_cni::ranges::PodRanges;
+use keelson_cni::routes::Underlay;
 use keelson_cni::server::{Config, Endpoints, Server};
 use keelson_kubelet::NetworkState;
 use keelson_runtime::Runtime;
-use keelson_sys::net::{Netlink, Network};
+use keelson_sys::net::{Netlink, Network, TUNNEL_LINK};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,23 +33,29 @@ pub(crate) async fn start(
     host::link_loopback(&args.cni_bin_dir)?;
     host::set_sysctls(&args.root, &args.node_ip)?;
     host::add_dns_addresses(network.as_ref(), &args.cluster_dns).await?;
-    let own = Own { name: args.name.clone(), given: args.pod_cidr.clone() };
-    let (tell, ranges) = watch::channel(own.at_start());
+    let underlay = Underlay { addresses: args.node_ip.clone(), mtu: args.mtu, mode: args.tunnel.into() };
+    // Until the other nodes are known, as an earlier daemon had it.
+    let tunnelled = network.tunnel(TUNNEL_LINK).await?.is_some();
+    let (tell_mtu, mtu) = watch::channel(underlay.pod_mtu(tunnelled));
+    let own = Own { name: args.name.clone(), given: args.pod_cidr.clone(), underlay };
+    let (tell_ranges, ranges) = watch::channel(own.at_start());
     let config = Config {
         root: args.root.clone(),
         socket: args.run_dir.as_ref().unwrap_or(&args.root).join("cni.sock"),
         conf_dir: args.cni_conf_dir.clone(),
-        mtu: args.mtu,
+        mtu,
     };
     // The maps follow the API within the rest that an address has; nothing holds it longer.
-    let server = Server::open(config, Arc::clone(&network), endpoints, ranges.clone(), Arc::new(|_| false))?;
+    let (to_server, named) = (Arc::clone(&endpoints), Arc::new(|_| false));
+    let server = Server::open(config, Arc::clone(&network), to_server, ranges.clone(), named)?;
     let sandboxes = sandboxes(runtime.as_ref()).await?;
     let unmade = server.adopt(&sandboxes).await.context("comparing addresses with sandboxes")?;
     if !unmade.is_empty() {
         tokio::spawn(release_unmade(Arc::clone(&server), runtime, unmade));
     }
     tokio::spawn(serve(server, shutdown.clone()));
-    tokio::spawn(nodes::run(client.clone(), own, network, tell, shutdown.clone()));
+    let told = Told { ranges: tell_ranges, mtu: tell_mtu };
+    tokio::spawn(nodes::run(client.clone(), own, network, endpoints, told, shutdown.clone()));
     Ok(states(ranges))
 }
 

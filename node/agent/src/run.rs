@@ -101,6 +101,10 @@ impl Endpoints for DataplaneEndpoints {
     async fn replace(&self, pods: Vec<PodEnd>) -> Result<(), EndpointError> {
         Ok(self.0.replace_endpoints(pods.iter().flat_map(endpoints).collect()).await?)
     }
+
+    async fn tunnel(&self, addresses: Option<Vec<IpAddr>>) -> Result<(), EndpointError> {
+        Ok(self.0.set_tunnel(addresses).await?)
+    }
 }
 
 /// Runs the daemon until it is told to stop.

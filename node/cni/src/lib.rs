@@ -5,7 +5,9 @@
 //! out by `keelson_sys::net`. Each pod is reached over its own veth pair and a host route, without a bridge and without
 //! ARP: both ends know each other's hardware address from the start.
 //!
-//! Not here: Services (the data plane), NetworkPolicy, VXLAN between nodes that are not adjacent.
+//! Nodes that are not adjacent are reached through a VXLAN device ([`tunnel`]).
+//!
+//! Not here: Services and NetworkPolicy (the data plane).
 #![forbid(unsafe_code)]
 
 pub mod bandwidth;
@@ -16,3 +18,4 @@ pub mod nodes;
 pub mod ranges;
 pub mod routes;
 pub mod server;
+pub mod tunnel;

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! Node objects ──watch──▶ own podCIDRs ──judge()──▶ the addresses' pool, and whether the network is ready
-//!                    └──▶ peers ──plan()──▶ wanted routes ──diff with the kernel's──▶ netlink
+//!                    └──▶ peers ──plan()──▶ wanted routes and tunnel ──diff with the kernel's──▶ netlink
+//! the kernel's routes ──changes──┘
 //! ```
 
 use crate::{
     ranges::{PodRanges, Registered, judge},
-    routes::{self, Peer, peer},
+    routes::{self, Peer, Underlay, peer},
+    server::Endpoints,
 };
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use keelson_sys::net::Network;
+use keelson_sys::net::{Network, route_changes};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{WatchStreamExt, watcher},
@@ -32,6 +34,8 @@ pub struct Own {
     pub name: String,
     /// The ranges that it was started with, perhaps none.
     pub given: Vec<IpNet>,
+    /// How it reaches the others.
+    pub underlay: Underlay,
 }
 
 impl Own {
@@ -41,40 +45,81 @@ impl Own {
     }
 }
 
-/// Keeps routes and ranges right until `shutdown`. The routes stay when the daemon goes.
+/// What others are told of it.
+pub struct Told {
+    /// Which addresses pods have.
+    pub ranges: watch::Sender<PodRanges>,
+    /// Bytes of a pod's IP packet.
+    pub mtu: watch::Sender<u32>,
+}
+
+/// Keeps routes, tunnel and ranges right until `shutdown`. Routes and tunnel stay when the daemon goes.
 pub async fn run(
     client: Client,
     own: Own,
     network: Arc<dyn Network>,
-    ranges: watch::Sender<PodRanges>,
+    endpoints: Arc<dyn Endpoints>,
+    told: Told,
     shutdown: CancellationToken,
 ) {
     let nodes = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
     let mut events = nodes.take_until(shutdown.cancelled_owned()).boxed();
+    let mut underlay = match route_changes() {
+        Ok(changes) => changes.boxed(),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "routes that change are seen at the next change of a node"
+            );
+            futures::stream::pending().boxed()
+        }
+    };
     let mut state = State::default();
     let mut unfinished = false;
     loop {
-        let event = if unfinished {
-            tokio::time::timeout(RETRY, events.try_next()).await
-        } else {
-            Ok(events.try_next().await)
+        let changed = tokio::select! {
+            event = events.try_next() => match event {
+                Ok(Some(event)) => state.step(&own.name, event),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "watching nodes; the routes stay as they are");
+                    false
+                }
+            },
+            // Before the first list nobody is known to be gone.
+            Some(()) = underlay.next() => state.complete,
+            () = tokio::time::sleep(RETRY), if unfinished => true,
         };
-        let changed = match event {
-            Ok(Ok(Some(event))) => state.step(&own.name, event),
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "watching nodes; the routes stay as they are");
-                false
-            }
-            Err(_elapsed) => true,
-        };
-        tell(&ranges, judge(&own.name, &own.given, &state.own));
         if changed {
-            let done = routes::reconcile(&state.peers, &*network).await;
-            unfinished = done.is_err();
-            if let Err(error) = done {
-                tracing::error!(error = &error as &dyn std::error::Error, "routes to other nodes' pods");
-            }
+            // What else has changed by now is seen, too.
+            while futures::FutureExt::now_or_never(underlay.next()).flatten().is_some() {}
+            unfinished = reach(&own.underlay, &state, &*network, &*endpoints, &told.mtu).await;
+        }
+        tell(&told.ranges, judge(&own.name, &own.given, &state.own));
+    }
+}
+
+/// Makes the ways to all peers. Whether it has to be tried again.
+async fn reach(
+    underlay: &Underlay,
+    state: &State,
+    network: &dyn Network,
+    endpoints: &dyn Endpoints,
+    mtu: &watch::Sender<u32>,
+) -> bool {
+    let ranges = match &state.own {
+        Registered::With(ranges) => ranges.as_slice(),
+        Registered::Unheard | Registered::Absent => &[],
+    };
+    match routes::reconcile(underlay, ranges, &state.peers, network, endpoints).await {
+        Ok(outcome) => {
+            let wanted = underlay.pod_mtu(outcome.tunnelled);
+            mtu.send_if_modified(|mtu| std::mem::replace(mtu, wanted) != wanted);
+            outcome.unfinished
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "ways to other nodes' pods");
+            true
         }
     }
 }
@@ -99,30 +144,28 @@ struct State {
     own: Registered,
     peers: BTreeMap<String, Peer>,
     listing: BTreeMap<String, Peer>,
-    /// Whether the list holds this node.
-    listed: bool,
+    /// Of this node, as the list has it.
+    listed: Option<Vec<IpNet>>,
+    /// A whole list was heard.
+    complete: bool,
 }
 
 impl State {
-    /// Takes one event; whether the peers changed.
+    /// Takes one event; whether anything changed that ways depend on.
     fn step(&mut self, own: &str, event: watcher::Event<Node>) -> bool {
-        let before = self.peers.clone();
+        let before = (self.own.clone(), self.peers.clone());
         match event {
             watcher::Event::Init => {
                 self.listing.clear();
-                self.listed = false;
+                self.listed = None;
             }
-            watcher::Event::InitApply(node) if node.name_any() == own => {
-                self.own = Registered::With(pod_cidrs(&node));
-                self.listed = true;
-            }
+            watcher::Event::InitApply(node) if node.name_any() == own => self.listed = Some(pod_cidrs(&node)),
             watcher::Event::InitApply(node) => put(&mut self.listing, &node),
-            // Only a whole list may take anything away.
+            // Only a whole list may take anything away; and pods have addresses when it is known how they reach others.
             watcher::Event::InitDone => {
                 self.peers = std::mem::take(&mut self.listing);
-                if !self.listed {
-                    self.own = Registered::Absent;
-                }
+                self.own = self.listed.take().map_or(Registered::Absent, Registered::With);
+                self.complete = true;
                 return true;
             }
             watcher::Event::Apply(node) if node.name_any() == own => {
@@ -132,7 +175,7 @@ impl State {
             watcher::Event::Delete(node) if node.name_any() == own => self.own = Registered::Absent,
             watcher::Event::Delete(node) => drop(self.peers.remove(&node.name_any())),
         }
-        self.peers != before
+        (&self.own, &self.peers) != (&before.0, &before.1)
     }
 }
 
@@ -185,6 +228,7 @@ mod tests {
             state.step("n1", event);
         }
         assert_eq!((state.peers.len(), &state.own), (1, &Registered::With(vec![])));
+        assert!(state.step("n1", watcher::Event::Apply(node("n1", &["10.244.1.0/24", "fd00:1::/64"]))));
         assert!(!state.step("n1", watcher::Event::Apply(node("n1", &["10.244.1.0/24", "fd00:1::/64"]))));
         assert!(matches!(&state.own, Registered::With(nets) if nets.len() == 2));
     }

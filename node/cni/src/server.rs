@@ -35,6 +35,8 @@ pub trait Endpoints: Send + Sync + 'static {
     async fn remove(&self, pod: PodEnd) -> Result<(), EndpointError>;
     /// After a start: exactly these pods have links.
     async fn replace(&self, pods: Vec<PodEnd>) -> Result<(), EndpointError>;
+    /// The tunnel's device is there, with these addresses of the node, or it is about to go.
+    async fn tunnel(&self, addresses: Option<Vec<IpAddr>>) -> Result<(), EndpointError>;
 }
 
 /// Why it did not.
@@ -108,6 +110,10 @@ impl Endpoints for NoEndpoints {
     async fn replace(&self, _pods: Vec<PodEnd>) -> Result<(), EndpointError> {
         Ok(())
     }
+
+    async fn tunnel(&self, _addresses: Option<Vec<IpAddr>>) -> Result<(), EndpointError> {
+        Ok(())
+    }
 }
 
 /// What the server needs to know.
@@ -119,8 +125,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the runtime looks for networks.
     pub conf_dir: PathBuf,
-    /// Bytes of an IP packet on the nodes' wires.
-    pub mtu: u32,
+    /// Bytes of an IP packet of a pod that starts now.
+    pub mtu: watch::Receiver<u32>,
 }
 
 /// What kept the server from starting or a call from succeeding.
@@ -258,7 +264,7 @@ impl Server {
             netns: attachment.netns.clone().into(),
             interface: attachment.interface.clone(),
             addresses: self.acquire(attachment).await?,
-            mtu: self.config.mtu,
+            mtu: *self.config.mtu.borrow(),
             bandwidth: bandwidth(attachment),
         };
         let (host_ops, pod_ops) = link::plan_add(&link);

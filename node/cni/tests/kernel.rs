@@ -68,7 +68,7 @@ async fn attach(folder: PathBuf, one: Netns, two: Netns) -> (Netns, Vec<IpAddr>,
         root: folder.clone(),
         socket: folder.join("cni.sock"),
         conf_dir: folder.join("conf"),
-        mtu: 1500,
+        mtu: watch::channel(1500).1,
     };
     let ranges =
         PodRanges::Known(["10.244.1.0/24", "fd00:244:1::/64"].map(|net| net.parse().unwrap()).into());

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -223,6 +224,12 @@ impl Handle {
     /// Exactly these pods have links.
     pub async fn replace_endpoints(&self, pods: Vec<PodEndpoint>) -> Result<(), Error> {
         self.packets(move |packets| packets.replace_endpoints(&pods)).await
+    }
+
+    /// The tunnel's device ([`keelson_sys::net::TUNNEL_LINK`]) is there, with these addresses of the node; `None`: it is about to
+    /// go, or gone.
+    pub async fn set_tunnel(&self, addresses: Option<Vec<IpAddr>>) -> Result<(), Error> {
+        self.packets(move |packets| packets.set_tunnel(addresses.as_deref())).await
     }
 
     async fn packets(

@@ -1,4 +1,5 @@
-//! Answers that a program gives itself: echo for a Service's address, refusals for a Service without backends.
+//! Answers that a program gives itself: echo for a Service's address, refusals for a Service without backends, how long a packet
+//! may be.
 //!
 //! The packet is turned into its answer in place. Its checksum may be a partial one, which no program can see; so sums
 //! are only ever changed by differences, by the helper that knows, and a TCP header keeps its place.
@@ -64,7 +65,7 @@ pub fn echo<I: Ip>(skb: Skb, ip: &mut I, way: Way) -> i32 {
 pub fn refuse<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
     let made = match (passage.kind, ip.part()) {
         (Kind::Tcp, Part::Whole) => reset(skb, ip, passage.flags),
-        (Kind::Udp, Part::Whole | Part::First(_)) => unreachable(skb, ip),
+        (Kind::Udp, Part::Whole | Part::First(_)) => error(skb, ip, I::PORT_UNREACHABLE, 0),
         _ => Err(Reason::Unanswered),
     };
     match made {
@@ -72,6 +73,16 @@ pub fn refuse<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
             maps::count(Reason::Refused);
             way.send(skb)
         }
+        Err(reason) => skb::drop(reason),
+    }
+}
+
+/// Answers from the Service's address that packets may have so many bytes (RFC 1191, RFC 4443): a packet from the wire that may not
+/// be divided is too long for the way to its backend.
+#[inline(never)]
+pub fn too_long<I: Ip>(skb: Skb, ip: &I, mtu: u32) -> i32 {
+    match error(skb, ip, I::TOO_LONG, mtu as u16) {
+        Ok(()) => Way::Wire.send(skb),
         Err(reason) => skb::drop(reason),
     }
 }
@@ -139,12 +150,12 @@ fn reset<I: Ip>(skb: Skb, ip: &mut I, flags: u8) -> Result<(), Reason> {
     resize(skb, at + TCP)
 }
 
-/// ICMP "port unreachable", with the header and eight bytes of the packet that it is about (RFC 792, RFC 4443).
+/// An ICMP error, with the header and eight bytes of the packet that it is about (RFC 792, RFC 4443).
 ///
 /// A packet that came without its checksum, from a local link, may have it made later, inside of the error: then the
 /// error's own is wrong. Receivers on this machine do not look, and from a wire no such packet comes.
 #[inline(never)]
-fn unreachable<I: Ip>(skb: Skb, ip: &I) -> Result<(), Reason> {
+fn error<I: Ip>(skb: Skb, ip: &I, kind: u16, mtu: u16) -> Result<(), Reason> {
     /// `BPF_ADJ_ROOM_MAC`.
     const AFTER_ETHERNET: u32 = 1;
     if ip.transport() != I::HEAD {
@@ -152,11 +163,11 @@ fn unreachable<I: Ip>(skb: Skb, ip: &I) -> Result<(), Reason> {
     }
     resize(skb, I::HEAD + 8)?;
     // SAFETY: the kernel's context. New bytes come between the Ethernet header and what follows.
-    let failed = unsafe { bpf_skb_adjust_room(skb.0, I::UNREACHABLE as i32, AFTER_ETHERNET, 0) };
+    let failed = unsafe { bpf_skb_adjust_room(skb.0, I::ERROR as i32, AFTER_ETHERNET, 0) };
     if failed != 0 {
         return Err(Reason::Unanswered);
     }
-    ip.store_unreachable(skb)
+    ip.store_error(skb, kind, mtu)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     maps,
-    state::{CONNTRACK, CONNTRACK_GATE, CONNTRACK_NEW, node4, node6, ports_count, ports_first},
+    state::{CONNTRACK, CONNTRACK_GATE, CONNTRACK_NEW, node4, node6, ports_count, ports_first, tunnel},
     transport::tcp,
 };
 
@@ -37,6 +37,8 @@ pub enum Source {
     Own,
     /// The node's address, and a port of the range that is nobody else's.
     Node,
+    /// The same, but the address that it has in the tunnel, through which the answers come back.
+    Tunnel,
     /// Their own, and another node has made them what they become: only the answers come by here.
     Direct,
 }
@@ -186,10 +188,15 @@ pub fn make(tuple: &Tuple, to: &mut Tuple, source: Source) -> Result<(), Reason>
 
 #[inline(always)]
 fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
-    if let Source::Node = source {
-        let Some(node) = node_address(&becomes.destination) else { return false };
-        becomes.source = node;
-    }
+    let node = match source {
+        Source::Node => node_address(&becomes.destination, node4(), node6()),
+        Source::Tunnel => {
+            tunnel().and_then(|own| node_address(&becomes.destination, own.node4, own.node6))
+        }
+        Source::Own | Source::Direct => Some(becomes.source),
+    };
+    let Some(node) = node else { return false };
+    becomes.source = node;
     let seen_s = now_s();
     let direct = if let Source::Direct = source { mark::DIRECT } else { 0 };
     let answers = Flow { becomes: tuple.reversed(), seen_s, marks: mark::REVERSE | direct };
@@ -199,7 +206,7 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
         if attempt > 0 && direct != 0 {
             break;
         }
-        if attempt > 0 || matches!(source, Source::Node) {
+        if attempt > 0 || matches!(source, Source::Node | Source::Tunnel) {
             let Some(port) = any_port() else { return false };
             (becomes.source_port, back.destination_port) = (port, port);
         }
@@ -234,14 +241,12 @@ fn claim(key: &Tuple, answers: &Flow) -> bool {
     ours && CONNTRACK_NEW.insert(key, answers, 0).is_ok()
 }
 
-/// The node's address in the family of another.
+/// That of two addresses which is of the family of another, if there is one.
 #[inline(always)]
-fn node_address(like: &Address6) -> Option<Address6> {
+fn node_address(like: &Address6, v4: u32, v6: [u32; 4]) -> Option<Address6> {
     if like.mapped().is_some() {
-        let v4 = node4();
         return if v4 == 0 { None } else { Some(keelson_ebpf_common::net::Address4(v4).to_mapped()) };
     }
-    let v6 = node6();
     if v6 == [0; 4] { None } else { Some(Address6(v6)) }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! To a pod of this node straight into its link (`bpf_redirect_peer`, past the host's end, its programs and its queue, unless
 //! the pod is shaped); elsewhere
-//! straight to the uplink, if that is where the route leads; else up to the node's own stack.
+//! straight to the uplink or the tunnel, if that is where the route leads; else up to the node's own stack.
+
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibLookup, bpf_redir_neigh as Neighbour, bpf_redir_neigh__bindgen_ty_1},
-    helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
+    helpers::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
 };
 use keelson_ebpf_common::{
     drop::Reason,
@@ -14,9 +16,10 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
+    answer,
     ip::{Hop, Ip},
     skb::{self, PASS, Skb},
-    state::uplink,
+    state::{tunnel, uplink},
     transport::{self, Passage},
 };
 
@@ -54,10 +57,17 @@ impl<I: Ip> Packet<'_, I> {
         if uplink() == 0 || !hop_left {
             return if otherwise == Otherwise::Stack { self.stay() } else { skb::drop(Reason::NoRoute) };
         }
-        match next_hop(self.skb, I::FAMILY, &self.passage.to) {
-            Some(next_hop) => self.out(next_hop),
-            None if otherwise == Otherwise::Stack => self.stay(),
-            None => skb::drop(Reason::NoRoute),
+        let mut next = MaybeUninit::uninit();
+        match next_hop(self.skb, I::FAMILY, &self.passage.to, &mut next) {
+            // SAFETY: written, as the answer says.
+            FOUND => self.out(unsafe { next.assume_init_mut() }),
+            _ if otherwise == Otherwise::Stack => self.stay(),
+            // What may be divided is, around what it is wrapped in.
+            // SAFETY: as above.
+            TOO_LONG if self.ip.may_be_divided() => self.out(unsafe { next.assume_init_mut() }),
+            // SAFETY: as above.
+            TOO_LONG => answer::too_long(self.skb, self.ip, unsafe { next.assume_init_ref() }.mtu),
+            _ => skb::drop(Reason::NoRoute),
         }
     }
 
@@ -92,11 +102,12 @@ impl<I: Ip> Packet<'_, I> {
     }
 
     #[inline(always)]
-    fn out(self, mut next_hop: Neighbour) -> i32 {
+    fn out(self, next: &mut Next) -> i32 {
         match self.write(Hop { counted: true, macs: None }) {
             // SAFETY: the structure outlives the call, and its size is its own.
             Ok(()) => unsafe {
-                bpf_redirect_neigh(uplink(), &raw mut next_hop, size_of::<Neighbour>() as i32, 0) as i32
+                let neighbour = &raw mut next.neighbour;
+                bpf_redirect_neigh(next.ifindex, neighbour, size_of::<Neighbour>() as i32, 0) as i32
             },
             Err(reason) => skb::drop(reason),
         }
@@ -112,23 +123,72 @@ impl<I: Ip> Packet<'_, I> {
     }
 }
 
-/// The neighbour on the uplink that leads to a destination; `None` when the uplink does not, or the packet is too long for
-/// it, or the host does not forward.
+/// The next node on a packet's way.
+struct Next {
+    /// The device that leads there: the uplink or the tunnel.
+    ifindex: u32,
+    /// Bytes of the longest packet that does; only told of one that is longer.
+    mtu: u32,
+    neighbour: Neighbour,
+}
+
+/// What [`next_hop`] answers. Numbers, not an enum: see `transport::Passage` for what the verifier thinks of those.
+const NONE: u32 = 0;
+const FOUND: u32 = 1;
+const TOO_LONG: u32 = 2;
+
+/// The neighbour on the uplink or in the tunnel that leads to a destination. `NONE` when neither does, or the host does not
+/// forward, or the packet is too long for the uplink; `TOO_LONG` when it is for the tunnel, by what is put around it there.
 #[inline(never)]
-fn next_hop(skb: Skb, family: u8, to: &Tuple) -> Option<Neighbour> {
-    /// `BPF_FIB_LKUP_RET_SUCCESS` and `_NO_NEIGH`: a route was found; whether the neighbour's hardware address is known
-    /// is for the kernel, which asks for it.
-    const FOUND: [i64; 2] = [0, 7];
+fn next_hop(skb: Skb, family: u8, to: &Tuple, next: &mut MaybeUninit<Next>) -> u32 {
     let mut route = route(family, to);
-    if !FOUND.contains(&look_up(skb, &mut route)) || route.ifindex != uplink() {
-        return None;
+    let answer = look_up(skb, &mut route);
+    let ifindex = route.ifindex;
+    let by_tunnel = leads_to_tunnel(answer, ifindex);
+    if !by_tunnel && (!ROUTED.contains(&answer) || ifindex != uplink()) {
+        return NONE;
     }
+    let mut mtu = 0_u32;
+    let fits = !by_tunnel || fits(skb, ifindex, &mut mtu);
     // SAFETY: all bytes of the union are initialized, the first four are those of an IPv4 next hop.
     let ipv6_nh = unsafe { route.__bindgen_anon_4.ipv6_dst };
-    Some(Neighbour {
+    let neighbour = Neighbour {
         nh_family: u32::from(route.family),
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh },
-    })
+    };
+    next.write(Next { ifindex, mtu, neighbour });
+    if fits { FOUND } else { TOO_LONG }
+}
+
+/// `BPF_FIB_LKUP_RET_SUCCESS` and `_NO_NEIGH`: a route was found; whether the neighbour's hardware address is known is for the
+/// kernel, which asks for it.
+const ROUTED: [i64; 2] = [0, 7];
+
+/// Whether the way that was found is that of the tunnel, be the packet too long for it (`BPF_FIB_LKUP_RET_FRAG_NEEDED`) or not.
+#[inline(always)]
+fn leads_to_tunnel(answer: i64, ifindex: u32) -> bool {
+    (ROUTED.contains(&answer) || answer == 8) && tunnel().is_some_and(|tunnel| tunnel.ifindex == ifindex)
+}
+
+/// Whether the way to an address is through the tunnel.
+#[inline(never)]
+pub fn is_tunnelled(skb: Skb, family: u8, to: &Tuple) -> bool {
+    if tunnel().is_none() {
+        return false;
+    }
+    let mut route = route(family, to);
+    let answer = look_up(skb, &mut route);
+    leads_to_tunnel(answer, route.ifindex)
+}
+
+/// Whether a packet, or each of those that it is to be cut into, is short enough for a device. Routes do not tell of the
+/// latter.
+#[inline(always)]
+fn fits(skb: Skb, ifindex: u32, mtu: &mut u32) -> bool {
+    /// `BPF_MTU_CHK_SEGS` (include/uapi/linux/bpf.h).
+    const EACH_PIECE: u64 = 1;
+    // SAFETY: the kernel's context and a word that is zero.
+    unsafe { bpf_check_mtu(skb.0.cast(), ifindex, &raw mut *mtu, 0, EACH_PIECE) == 0 }
 }
 
 /// Whether a packet to somewhere goes no further than this node: it is the node's own address, or there is no way at all.

@@ -1,4 +1,4 @@
-//! What comes in from the wire: Services reached from outside, answers to translated flows, pods' packets.
+//! What comes in from the wire, or from the tunnel: Services reached from outside, answers to translated flows, pods' packets.
 
 use core::mem::MaybeUninit;
 
@@ -10,7 +10,7 @@ use crate::{
     arp, direct,
     external::{self, Choice},
     flows::{self, Source},
-    forward::{Otherwise, Packet},
+    forward::{self, Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
     maps, policy,
@@ -115,8 +115,14 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
             (to.destination, to.destination_port) = (backend.address, backend.port);
         }
     }
-    // A backend elsewhere must answer to this node, which alone can translate back.
-    let source = if endpoint(&to.destination).is_some() { Source::Own } else { Source::Node };
+    // A backend elsewhere must answer to this node, which alone can translate back, and by the way that it was asked.
+    let source = if endpoint(&to.destination).is_some() {
+        Source::Own
+    } else if forward::is_tunnelled(skb, I::FAMILY, to) {
+        Source::Tunnel
+    } else {
+        Source::Node
+    };
     if let Err(reason) = flows::make(from, to, source) {
         return dropped(reason);
     }

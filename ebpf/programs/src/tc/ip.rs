@@ -49,14 +49,19 @@ pub trait Ip: Head {
     /// Bytes of the Ethernet and IP headers without options.
     const HEAD: u32;
     /// Bytes that an ICMP error puts before what it is about.
-    const UNREACHABLE: u32 = Self::HEAD - ETHERNET + 8;
+    const ERROR: u32 = Self::HEAD - ETHERNET + 8;
+    /// Type and code of such an error, host order: nobody listens at the port.
+    const PORT_UNREACHABLE: u16;
+    /// The packet is too long for its way, and may not be divided.
+    const TOO_LONG: u16;
 
     /// Reads the headers into a place; `None` for what is not of this family, or not understood.
     fn load(skb: Skb, place: &mut MaybeUninit<Self>) -> Option<&mut Self>;
     /// Writes the headers with these addresses.
     fn store(&mut self, skb: Skb, source: &Address6, destination: &Address6, hop: Hop) -> Result<(), Reason>;
-    /// Writes the headers of an ICMP error, "port unreachable", back to the source, before the packet itself.
-    fn store_unreachable(&self, skb: Skb) -> Result<(), Reason>;
+    /// Writes the headers of an ICMP error back to the source, before the packet itself: its type and code, and how long a packet
+    /// may be, 0 where that is not what it says.
+    fn store_error(&self, skb: Skb, kind: u16, mtu: u16) -> Result<(), Reason>;
     /// So many bytes of transport follow.
     fn set_payload(&mut self, bytes: u16);
     /// The header has no options any more, of which this is the sum; nothing where there are none.
@@ -71,6 +76,8 @@ pub trait Ip: Head {
     fn transport(&self) -> u32;
     /// Which part of a datagram it is.
     fn part(&self) -> Part;
+    /// Whether a router may divide it.
+    fn may_be_divided(&self) -> bool;
     /// Routers that it may still pass.
     fn hops(&self) -> u8;
     /// Hardware addresses, destination first.
@@ -101,7 +108,8 @@ const _: () = assert!(size_of::<V4>() == 36 && core::mem::offset_of!(V4, source)
 // SAFETY: integers without gaps (asserted), two bytes before the headers.
 unsafe impl Head for V4 {}
 
-/// Bits of the fragment field: more follow, offset.
+/// Bits of the fragment field: not to be divided, more follow, offset.
+const DONT_DIVIDE: u16 = 0x4000;
 const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 
@@ -111,6 +119,8 @@ impl Ip for V4 {
     const ICMP_HAS_PSEUDO_HEADER: bool = false;
     const FAMILY: u8 = 2;
     const HEAD: u32 = size_of::<Self>() as u32 - 2;
+    const PORT_UNREACHABLE: u16 = 0x0303;
+    const TOO_LONG: u16 = 0x0304;
 
     #[inline(always)]
     fn load(skb: Skb, place: &mut MaybeUninit<Self>) -> Option<&mut Self> {
@@ -138,13 +148,12 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn store_unreachable(&self, skb: Skb) -> Result<(), Reason> {
+    fn store_error(&self, skb: Skb, kind: u16, mtu: u16) -> Result<(), Reason> {
         /// What the error is about: its header and eight bytes.
         const ABOUT: usize = 28;
         let about: [u16; ABOUT / 2] = skb.load(Self::HEAD + 8).ok_or(Reason::Unwritable)?;
-        // Type 3, code 3.
-        let mut icmp = [0x0303_u16.to_be(), 0, 0, 0];
-        icmp[1] = !fold(u32::from(icmp[0]) + sum(&about));
+        let mut icmp = [kind.to_be(), 0, 0, mtu.to_be()];
+        icmp[1] = !fold(u32::from(icmp[0]) + u32::from(icmp[3]) + sum(&about));
         let mut head = Self {
             pad: 0,
             mac_destination: self.mac_source,
@@ -153,7 +162,7 @@ impl Ip for V4 {
             version_and_length: 0x45,
             // Internetwork control, as routers send their errors (RFC 1812, 4.3.2.5).
             service: 0xc0,
-            total_length: (Self::UNREACHABLE as u16 + ABOUT as u16).to_be(),
+            total_length: (Self::ERROR as u16 + ABOUT as u16).to_be(),
             id: 0,
             fragment: 0,
             hops: 64,
@@ -223,6 +232,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn may_be_divided(&self) -> bool {
+        u16::from_be(self.fragment) & DONT_DIVIDE == 0
+    }
+
+    #[inline(always)]
     fn hops(&self) -> u8 {
         self.hops
     }
@@ -259,6 +273,8 @@ impl Ip for V6 {
     const ICMP_HAS_PSEUDO_HEADER: bool = true;
     const FAMILY: u8 = 10;
     const HEAD: u32 = size_of::<Self>() as u32 - 2;
+    const PORT_UNREACHABLE: u16 = 0x0104;
+    const TOO_LONG: u16 = 0x0200;
 
     #[inline(always)]
     fn load(skb: Skb, place: &mut MaybeUninit<Self>) -> Option<&mut Self> {
@@ -278,16 +294,17 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn store_unreachable(&self, skb: Skb) -> Result<(), Reason> {
+    fn store_error(&self, skb: Skb, kind: u16, mtu: u16) -> Result<(), Reason> {
         /// What the error is about: its header and eight bytes.
         const ABOUT: usize = 48;
         let about: [u16; ABOUT / 2] = skb.load(Self::HEAD + 8).ok_or(Reason::Unwritable)?;
         let length = (8 + ABOUT as u16).to_be();
-        // Type 1, code 4; the checksum counts addresses, length and protocol.
-        let mut icmp = [0x0104_u16.to_be(), 0, 0, 0];
+        let mut icmp = [kind.to_be(), 0, 0, mtu.to_be()];
+        // The checksum counts addresses, length and protocol.
         let addresses = eighths(&self.source) + eighths(&self.destination);
         let protocol = u32::from(u16::from(protocol::ICMP6).to_be());
-        icmp[1] = !fold(u32::from(icmp[0]) + sum(&about) + addresses + u32::from(length) + protocol);
+        let said = u32::from(icmp[0]) + u32::from(icmp[3]);
+        icmp[1] = !fold(said + sum(&about) + addresses + u32::from(length) + protocol);
         let head = Self {
             pad: 0,
             mac_destination: self.mac_source,
@@ -335,6 +352,11 @@ impl Ip for V6 {
     #[inline(always)]
     fn part(&self) -> Part {
         Part::Whole
+    }
+
+    #[inline(always)]
+    fn may_be_divided(&self) -> bool {
+        false
     }
 
     #[inline(always)]

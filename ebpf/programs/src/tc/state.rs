@@ -7,7 +7,7 @@ use aya_ebpf::{
 use keelson_ebpf_common::{
     key, layout,
     net::Address6,
-    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Tuple},
+    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Tunnel, Tuple},
     policy::{Classes, Control, Judged},
     value,
 };
@@ -80,6 +80,15 @@ pub static JUDGED_NEW: LruHashMap<Tuple, Judged> =
 #[map]
 pub static POLICY_CONTROL: Array<Control> =
     Array::with_max_entries(layout::POLICY_CONTROL.max_entries, layout::POLICY_CONTROL.flags);
+
+#[map]
+static TUNNEL: Array<Tunnel> = Array::with_max_entries(layout::TUNNEL.max_entries, layout::TUNNEL.flags);
+
+/// The way to nodes that are not adjacent, if there are any.
+#[inline(always)]
+pub fn tunnel() -> Option<&'static Tunnel> {
+    TUNNEL.get(0).filter(|tunnel| tunnel.ifindex != 0)
+}
 
 /// The link or the node that an address is of.
 #[inline(always)]

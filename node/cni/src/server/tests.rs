@@ -21,7 +21,7 @@ fn server_with(
         root: folder.path().into(),
         socket: folder.path().join("cni.sock"),
         conf_dir: folder.path().join("conf"),
-        mtu: 1500,
+        mtu: watch::channel(1500).1,
     };
     (
         Server::open(config, recorder.clone(), Arc::new(NoEndpoints), ranges, Arc::new(|_| false)).unwrap(),

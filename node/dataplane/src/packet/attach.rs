@@ -16,7 +16,7 @@ use aya::programs::tc::{
 };
 use keelson_sys::{
     bpf::{self, AttachType, Link},
-    net::link_index,
+    net::{TUNNEL_LINK, link_index},
 };
 
 use super::load::Loaded;
@@ -45,14 +45,29 @@ pub enum Side {
     Pod,
     /// The way to other nodes and the world.
     Uplink,
+    /// The way to nodes that are not adjacent. Nothing is done to what leaves there: it leaves the cluster nowhere, and no
+    /// process of the node is asked as a Service's backend from there.
+    Tunnel,
 }
 
+const POD: [Hook; 2] = [Hook::ingress("from_pod"), Hook::egress("to_pod")];
+const UPLINK: [Hook; 2] = [Hook::ingress("from_uplink"), Hook::egress("to_uplink")];
+const TUNNEL: [Hook; 1] = [Hook::ingress("from_uplink")];
+
 impl Side {
-    const fn hooks(self) -> [Hook; 2] {
+    const fn hooks(self) -> &'static [Hook] {
         match self {
-            Self::Pod => [Hook::ingress("from_pod"), Hook::egress("to_pod")],
-            Self::Uplink => [Hook::ingress("from_uplink"), Hook::egress("to_uplink")],
+            Self::Pod => &POD,
+            Self::Uplink => &UPLINK,
+            Self::Tunnel => &TUNNEL,
         }
+    }
+
+    /// What a device is at which there is a program of that name. Two sides share one; but there is only one tunnel.
+    fn of(device: &str, program: &str) -> Option<(Self, Hook)> {
+        let sides: &[Self] = if device == TUNNEL_LINK { &[Self::Tunnel] } else { &[Self::Pod, Self::Uplink] };
+        let hooks = sides.iter().flat_map(|side| side.hooks().iter().map(|hook| (*side, *hook)));
+        hooks.into_iter().find(|(_, hook)| hook.program == program)
     }
 }
 
@@ -75,13 +90,6 @@ impl Hook {
         if self.attach_type == AttachType::TcxIngress { TcAttachType::Ingress } else { TcAttachType::Egress }
     }
 
-    fn by_program(name: &str) -> Option<(Side, Self)> {
-        [Side::Pod, Side::Uplink]
-            .into_iter()
-            .flat_map(|side| side.hooks().map(|hook| (side, hook)))
-            .find(|(_, hook)| hook.program == name)
-    }
-
     /// Pins are named `<device>-<program>`; no program's name has a dash. bpffs takes no dots in names; no device's name has
     /// a slash, which stands for them.
     fn pin(self, folder: &Path, device: &str) -> PathBuf {
@@ -90,8 +98,9 @@ impl Hook {
 
     fn of_pin(pin: &Path) -> Option<(String, Side, Self)> {
         let (device, program) = pin.file_name()?.to_str()?.rsplit_once('-')?;
-        let (side, hook) = Self::by_program(program)?;
-        Some((device.replace('%', "."), side, hook))
+        let device = device.replace('%', ".");
+        let (side, hook) = Side::of(&device, program)?;
+        Some((device, side, hook))
     }
 }
 
@@ -151,7 +160,7 @@ impl Devices {
         present: Present,
     ) -> Result<(), Error> {
         let ifindex = self.index(device)?;
-        for hook in side.hooks() {
+        for &hook in side.hooks() {
             if self.method != Some(Method::Clsact)
                 && self.attach_link(loaded, device, ifindex, hook, present)?
             {

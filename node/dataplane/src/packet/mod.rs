@@ -9,6 +9,7 @@
 //! - [`load`]: programs and maps. [`attach`]: devices. [`wire`]: the program before them, by XDP.
 //! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans; [`places`] says where
 //!   it lies, [`maglev`] how flows are spread (pure).
+//! - [`tunnel`]: the device that leads to nodes that are not adjacent.
 //! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
@@ -26,6 +27,7 @@ mod maglev;
 mod places;
 mod policies;
 mod settings;
+mod tunnel;
 mod wire;
 
 pub use attach::{Method, Side};
@@ -48,11 +50,15 @@ use endpoints::Endpoints;
 use external::Externals;
 use judged::JudgedCollector;
 use keelson_ebpf_common::packet::{mark, protocol};
-use keelson_sys::bpf::{GracePeriod, Ran, run_once};
+use keelson_sys::{
+    bpf::{GracePeriod, Ran, run_once},
+    net::TUNNEL_LINK,
+};
 use load::Loaded;
 use places::DirectRule;
 use policies::Policies;
 use settings::Constants;
+use tunnel::TunnelEnd;
 use wire::Wire;
 
 use crate::{
@@ -82,6 +88,7 @@ pub struct Packets {
     wire_folder: PathBuf,
     policies: Policies,
     judged: JudgedCollector,
+    tunnel: TunnelEnd,
     /// The tables are filled, and all programs are this daemon's.
     attached: bool,
 }
@@ -120,6 +127,7 @@ impl Packets {
             wire_folder: pins.wire(),
             policies: Policies::open(pins)?,
             judged: JudgedCollector::open(pins)?,
+            tunnel: TunnelEnd::open(pins)?,
             attached: false,
         })
     }
@@ -206,8 +214,24 @@ impl Packets {
                 Err(error) => return Err(error),
             }
         }
-        let node = self.options.node_addresses.iter().copied();
+        let node = self.options.node_addresses.iter().chain(self.tunnel.addresses()).copied();
         self.endpoints.keep_only(there.into_iter().chain(node))
+    }
+
+    /// The device of the tunnel is there, with these addresses of the node, or it is about to go.
+    pub fn set_tunnel(&mut self, addresses: Option<&[IpAddr]>) -> Result<(), Error> {
+        let Some(addresses) = addresses else {
+            self.tunnel.set(None)?;
+            self.devices.forget(TUNNEL_LINK, Side::Tunnel)?;
+            return self.tunnel.take_addresses(&[]).iter().try_for_each(|old| self.endpoints.remove(*old));
+        };
+        let ifindex = self.devices.index(TUNNEL_LINK)?;
+        // Before any packet is sent there: the answers to those of translated flows come back that way.
+        self.devices.attach(&mut self.loaded, TUNNEL_LINK, Side::Tunnel, Present::Replaced)?;
+        self.endpoints.put_node(addresses)?;
+        let gone = self.tunnel.take_addresses(addresses);
+        gone.iter().try_for_each(|old| self.endpoints.remove(*old))?;
+        self.tunnel.set(Some((ifindex, addresses)))
     }
 
     /// From now on network policies decide; what is known of them comes with [`Self::replace_policies`]. Until then pods stay as an

@@ -1,11 +1,12 @@
-//! The addresses of this process's own links, and word of when they change.
+//! The addresses of this process's own links, and word of when they or the routes change.
 
 use std::{io, net::IpAddr};
 
 use futures::{Stream, StreamExt};
-use rtnetlink::MulticastGroup;
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
 
-use super::NetError;
+use super::{NetError, messages};
 
 /// Addresses of all links, `lo` included, in no order.
 pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
@@ -27,4 +28,23 @@ pub fn address_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetErr
     Ok(messages.map(move |_| {
         let _ = &handle;
     }))
+}
+
+/// Something for each time that a route comes or goes by which other nodes may be reached: none of ours, and not what IPv6 gives
+/// each link by itself. Within a tokio runtime.
+pub fn route_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetError> {
+    let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
+    let (connection, handle, messages) =
+        rtnetlink::new_multicast_connection(&groups).map_err(NetError::Socket)?;
+    tokio::spawn(connection);
+    Ok(Box::pin(messages.filter_map(move |(message, _)| {
+        let _ = &handle;
+        let news = match &message.payload {
+            NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+            ) => messages::is_of_underlay(route),
+            _ => false,
+        };
+        std::future::ready(news.then_some(()))
+    })))
 }

@@ -1,11 +1,11 @@
 //! Our values as rtnetlink's messages, and back. Pure.
 
-use super::{ROUTE_PROTOCOL, Route};
+use super::{ROUTE_PROTOCOL, Route, Way};
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use std::{
@@ -87,6 +87,39 @@ pub(super) fn route_of(message: &RouteMessage, names: &HashMap<u32, String>) -> 
     Some(Route { destination, gateway, link, onlink: false })
 }
 
+/// The question for the way to an address.
+pub(super) fn question(address: IpAddr) -> RouteMessage {
+    match address {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
+    }
+}
+
+/// What the kernel's answer to it says.
+pub(super) fn way_of(answer: &RouteMessage) -> Way {
+    let routed = |attribute: &RouteAttribute| {
+        matches!(
+            attribute,
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_)
+        )
+    };
+    match answer.header.kind {
+        RouteType::Unicast if answer.attributes.iter().any(routed) => Way::Routed,
+        RouteType::Unicast => Way::OnLink,
+        // Refused, or this node's own address, which no other node can have.
+        _ => Way::Nowhere,
+    }
+}
+
+/// Whether news of a route may change the way to other nodes: not those of ours, nor what every new link has.
+pub(super) fn is_of_underlay(route: &RouteMessage) -> bool {
+    const TABLE_MAIN: u8 = 254;
+    let is_local = |address: &RouteAddress| matches!(ip(address), Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() || v6.is_multicast());
+    route.header.table == TABLE_MAIN
+        && route.header.protocol != RouteProtocol::from(ROUTE_PROTOCOL)
+        && !route.attributes.iter().any(|a| matches!(a, RouteAttribute::Destination(to) if is_local(to)))
+}
+
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
@@ -98,6 +131,41 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_neighbour_is_who_has_no_router_before_it() {
+        let gateway = RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, 1)));
+        let rows = [
+            (RouteType::Unicast, vec![RouteAttribute::Oif(2)], Way::OnLink),
+            (RouteType::Unicast, vec![RouteAttribute::Oif(2), gateway], Way::Routed),
+            (RouteType::Local, vec![], Way::Nowhere),
+            (RouteType::Unreachable, vec![RouteAttribute::Oif(1)], Way::Nowhere),
+        ];
+        for (kind, attributes, way) in rows {
+            let mut answer = question(Ipv4Addr::new(192, 0, 2, 9).into());
+            answer.header.kind = kind;
+            answer.attributes.extend(attributes);
+            assert_eq!(way_of(&answer), way, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn pods_come_and_go_without_news_of_the_underlay() {
+        let of = |destination: &str, protocol: u8| {
+            let route_to =
+                Route { destination: destination.parse().unwrap(), gateway: None, link: None, onlink: false };
+            let mut message = route(&route_to, Some(7));
+            message.header.protocol = RouteProtocol::from(protocol);
+            message
+        };
+        const KERNEL: u8 = 2;
+        assert!(is_of_underlay(&of("192.0.2.0/24", KERNEL)));
+        for (destination, protocol) in
+            [("10.244.1.7/32", ROUTE_PROTOCOL), ("fe80::/64", KERNEL), ("ff00::/8", KERNEL)]
+        {
+            assert!(!is_of_underlay(&of(destination, protocol)), "{destination}");
+        }
+    }
 
     #[test]
     fn a_route_is_what_it_was_when_the_kernel_lists_it() {

@@ -11,12 +11,14 @@ mod messages;
 mod namespace;
 mod netlink;
 mod recorder;
+mod tunnel;
 
-pub use addresses::{address_changes, own_addresses};
+pub use addresses::{address_changes, own_addresses, route_changes};
 pub use frame::{Frames, hardware_address, send_frame};
 pub use limit::RateLimit;
 pub use netlink::Netlink;
 pub use recorder::Recorder;
+pub use tunnel::{TUNNEL_LINK, Tunnel, Vxlan, Way};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -64,6 +66,13 @@ pub enum NetOp {
         /// Bytes of an IP packet.
         mtu: u32,
     },
+    /// A VXLAN device, switched off: it learns nothing, and sends what it does not know to nobody.
+    AddVxlan {
+        /// Its name.
+        name: String,
+        /// As it is to be.
+        vxlan: Vxlan,
+    },
     /// Switches a link on.
     SetUp {
         /// The link's name.
@@ -91,6 +100,31 @@ pub enum NetOp {
         address: IpAddr,
         /// Its hardware address.
         mac: Mac,
+    },
+    /// Removes such a neighbour.
+    DeleteNeighbour {
+        /// The link's name.
+        link: String,
+        /// Its IP address.
+        address: IpAddr,
+    },
+    /// Which node a hardware address behind a VXLAN device belongs to; replaces another.
+    PutForwarding {
+        /// The device's name.
+        link: String,
+        /// The hardware address.
+        mac: Mac,
+        /// The node's address.
+        remote: IpAddr,
+    },
+    /// Removes such an entry.
+    DeleteForwarding {
+        /// The device's name.
+        link: String,
+        /// The hardware address.
+        mac: Mac,
+        /// The node's address.
+        remote: IpAddr,
     },
     /// Bounds how fast a link sends; replaces an earlier bound. It goes with the link.
     LimitRate {
@@ -159,6 +193,12 @@ pub trait Network: Send + Sync + 'static {
 
     /// The routes of ours ([`ROUTE_PROTOCOL`]), of both families, in no order.
     async fn routes(&self) -> Result<Vec<Route>, NetError>;
+
+    /// The VXLAN device of that name and what it knows; `None` when there is none, or it was made by somebody else.
+    async fn tunnel(&self, link: &str) -> Result<Option<Tunnel>, NetError>;
+
+    /// The way to an address.
+    async fn way_to(&self, address: IpAddr) -> Result<Way, NetError>;
 
     /// Names of the links of the process's own namespace.
     async fn links(&self) -> Result<Vec<String>, NetError>;

@@ -1,12 +1,16 @@
 //! The kernel's network over rtnetlink.
 
-use super::{NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route, limit, messages, namespace};
+use super::{
+    NetError, NetOp, Netns, Network, ROUTE_PROTOCOL, Route, Tunnel, Way, limit, messages, namespace, tunnel,
+};
 use crate::sysctl;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
+    address::AddressAttribute,
     link::{InfoData, InfoVeth, LinkAttribute},
+    neighbour::{NeighbourFlags, NeighbourMessage},
     route::{RouteMessage, RouteProtocol},
     tc::TcMessage,
 };
@@ -15,9 +19,9 @@ use rtnetlink::{
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd,
     path::PathBuf,
 };
@@ -80,6 +84,22 @@ impl Network for Netlink {
         Ok(ours.iter().filter_map(|message| messages::route_of(message, &names)).collect())
     }
 
+    async fn tunnel(&self, link: &str) -> Result<Option<Tunnel>, NetError> {
+        self.session(&Netns::Own).await?.tunnel(link).await
+    }
+
+    async fn way_to(&self, address: IpAddr) -> Result<Way, NetError> {
+        let mut answers = self.own.route().get(messages::question(address)).execute();
+        match answers.try_next().await {
+            Ok(Some(answer)) => Ok(messages::way_of(&answer)),
+            Ok(None) => Ok(Way::Nowhere),
+            Err(error) if matches!(errno(&error), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+                Ok(Way::Nowhere)
+            }
+            Err(error) => Err(refused(&format!("asking for the way to {address}"), error)),
+        }
+    }
+
     async fn links(&self) -> Result<Vec<String>, NetError> {
         Ok(self.session(&Netns::Own).await?.link_names().await?.into_values().collect())
     }
@@ -111,6 +131,9 @@ impl Session {
                     .build();
                 self.handle.link().add(link).execute().await
             }
+            NetOp::AddVxlan { name, vxlan } => {
+                self.handle.link().add(tunnel::link(name, vxlan)).execute().await
+            }
             NetOp::SetUp { link } => {
                 let index = self.index(link).await?;
                 self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
@@ -134,6 +157,22 @@ impl Session {
                 let index = self.index(link).await?;
                 let request = self.handle.neighbours().add(index, *address).link_layer_address(mac);
                 request.replace().execute().await
+            }
+            NetOp::DeleteNeighbour { link, address } => {
+                let index = self.index(link).await?;
+                let mut request = self.handle.neighbours().add(index, *address);
+                let message = std::mem::take(request.message_mut());
+                self.handle.neighbours().del(message).execute().await
+            }
+            NetOp::PutForwarding { link, mac, remote } => {
+                let message = self.forwarding(link, mac, *remote).await?;
+                let mut request = self.handle.neighbours().add_bridge(0, mac).replace();
+                *request.message_mut() = message;
+                request.execute().await
+            }
+            NetOp::DeleteForwarding { link, mac, remote } => {
+                let message = self.forwarding(link, mac, *remote).await?;
+                self.handle.neighbours().del(message).execute().await
             }
             NetOp::LimitRate { link, limit } => {
                 let index = self.index(link).await?;
@@ -187,6 +226,68 @@ impl Session {
         Ok(messages::route(route, link))
     }
 
+    /// An entry of a VXLAN device's own table.
+    async fn forwarding(
+        &mut self,
+        link: &str,
+        mac: &[u8],
+        remote: IpAddr,
+    ) -> Result<NeighbourMessage, NetError> {
+        let index = self.index(link).await?;
+        let mut request = self.handle.neighbours().add_bridge(index, mac).destination(remote);
+        request.message_mut().header.flags = NeighbourFlags::Own;
+        Ok(std::mem::take(request.message_mut()))
+    }
+
+    async fn tunnel(&mut self, link: &str) -> Result<Option<Tunnel>, NetError> {
+        let mut found = self.handle.link().get().match_name(link.to_string()).execute();
+        let message = match found.try_next().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(None),
+            Err(error) if errno(&error) == Some(libc::ENODEV) => return Ok(None),
+            Err(error) => return Err(refused("looking a link up", error)),
+        };
+        let Some(device) = tunnel::vxlan_of(&message) else { return Ok(None) };
+        let index = message.header.index;
+        Ok(Some(Tunnel {
+            device,
+            addresses: self.addresses(index).await?,
+            neighbours: self
+                .neighbours(AddressFamily::Unspec, index)
+                .await?
+                .iter()
+                .filter_map(tunnel::neighbour_of)
+                .collect(),
+            forwarding: self
+                .neighbours(AddressFamily::Bridge, index)
+                .await?
+                .iter()
+                .filter_map(tunnel::forwarding_of)
+                .collect(),
+        }))
+    }
+
+    /// Addresses of a link, without those that IPv6 gives each by itself.
+    async fn addresses(&self, index: u32) -> Result<BTreeSet<IpAddr>, NetError> {
+        let listed = self.handle.address().get().set_link_index_filter(index).execute();
+        let listed: Vec<_> = listed.try_collect().await.map_err(|e| refused("reading addresses", e))?;
+        let own =
+            listed.iter().flat_map(|message| &message.attributes).filter_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            });
+        let is_link_local =
+            |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        Ok(own.filter(|address| !is_link_local(address)).collect())
+    }
+
+    async fn neighbours(&self, family: AddressFamily, index: u32) -> Result<Vec<NeighbourMessage>, NetError> {
+        let listed = self.handle.neighbours().get().set_address_family(family).execute();
+        let listed: Vec<NeighbourMessage> =
+            listed.try_collect().await.map_err(|e| refused("reading neighbours", e))?;
+        Ok(listed.into_iter().filter(|message| message.header.ifindex == index).collect())
+    }
+
     /// rtnetlink's own request has no options.
     async fn put_qdisc(&mut self, message: TcMessage) -> Result<(), rtnetlink::Error> {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
@@ -217,12 +318,16 @@ fn already(op: &NetOp, error: &rtnetlink::Error) -> bool {
     match op {
         NetOp::AddVeth { .. } | NetOp::AddAddress { .. } => errno == libc::EEXIST,
         NetOp::DeleteRoute(_) => errno == libc::ESRCH,
+        NetOp::DeleteNeighbour { .. } | NetOp::DeleteForwarding { .. } => errno == libc::ENOENT,
         NetOp::DeleteLink { .. } => errno == libc::ENODEV,
-        NetOp::SetUp { .. }
+        // One that is there has been looked at: it is another's.
+        NetOp::AddVxlan { .. }
+        | NetOp::SetUp { .. }
         | NetOp::EnableIpv6
         | NetOp::LimitRate { .. }
         | NetOp::PutRoute(_)
-        | NetOp::PutNeighbour { .. } => false,
+        | NetOp::PutNeighbour { .. }
+        | NetOp::PutForwarding { .. } => false,
     }
 }
 
