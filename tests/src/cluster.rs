@@ -40,6 +40,8 @@ struct Spec {
     store: String,
     separate: bool,
     ip_family: String,
+    segments: u8,
+    tunnel: String,
     profile: String,
     bin_dir: Option<PathBuf>,
     node_grace_s: Option<u32>,
@@ -83,6 +85,17 @@ impl Cluster {
             cluster.spec.separate,
             "the components of this cluster share a process; `cargo xtask test --tier e2e -- separate::` makes one \
              in which they do not, and so does `cargo xtask up --nodes 3 --dev --separate`"
+        );
+        Ok(cluster)
+    }
+
+    /// The cluster, if its last node is behind a router; else an error that says how to get such a one.
+    pub fn require_segments() -> Result<Cluster> {
+        let cluster = Cluster::require()?;
+        ensure!(
+            cluster.spec.segments == 2,
+            "all nodes of this cluster are adjacent; `cargo xtask test --tier e2e -- segments::` makes one in which the last \
+             is not, and so does `cargo xtask up --nodes 3 --dev --segments 2`"
         );
         Ok(cluster)
     }
@@ -159,7 +172,8 @@ impl Cluster {
         let mut command = Command::new(xtask()?);
         command.current_dir(&self.spec.checkout).arg("up");
         command.args(["--nodes", &self.spec.nodes.to_string(), "--store", &self.spec.store]);
-        command.args(["--ip-family", &self.spec.ip_family]);
+        command.args(["--ip-family", &self.spec.ip_family, "--tunnel", &self.spec.tunnel]);
+        command.args(["--segments", &self.spec.segments.to_string()]);
         if self.spec.separate {
             command.arg("--separate");
         }

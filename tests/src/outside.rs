@@ -29,6 +29,8 @@ pub struct Outside {
 
 /// The host's address.
 pub const OUTSIDE_IP: &str = "192.0.2.7";
+/// The same of IPv6, in a cluster that has it.
+pub const OUTSIDE_IP6: &str = "2001:db8:7::7";
 const NETNS: &str = "keelson-outside";
 pub(crate) const MAC: [u8; 6] = [2, 0, 0xc0, 0, 2, 7];
 
@@ -49,6 +51,13 @@ impl Outside {
         ip(&format!("-n {NETNS} route add 172.30.0.0/24 dev eth0"))?;
         for node in &outside.nodes {
             ip(&format!("-n keelson-{node} route add {OUTSIDE_IP} dev eth0"))?;
+        }
+        if cluster.ip_family() != "ipv4" {
+            ip(&format!("-n {NETNS} address add {OUTSIDE_IP6}/128 dev eth0 nodad"))?;
+            ip(&format!("-n {NETNS} -6 route add fd00:172:30::/64 dev eth0"))?;
+            for node in &outside.nodes {
+                ip(&format!("-n keelson-{node} -6 route add {OUTSIDE_IP6} dev eth0"))?;
+            }
         }
         Ok(outside)
     }
@@ -132,6 +141,7 @@ impl Drop for Outside {
         // The namespace takes its end of the wire along; the nodes' routes name no link of it.
         for node in &self.nodes {
             let _ = ip(&format!("-n keelson-{node} route delete {OUTSIDE_IP}"));
+            let _ = ip(&format!("-n keelson-{node} -6 route delete {OUTSIDE_IP6}"));
         }
         let _ = ip("-n keelson-net link delete outside");
         let _ = ip(&format!("netns delete {NETNS}"));

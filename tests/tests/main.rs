@@ -21,6 +21,7 @@ mod probes;
 mod pulls;
 mod refusals;
 mod rollouts;
+mod segments;
 mod separate;
 mod services;
 mod services_choice;

@@ -5,7 +5,7 @@ use keelson_tests::{
     Cluster, Namespace, PATIENCE, api, eventually,
     load::{from_node, from_pod, udp_server},
     manifest,
-    outside::{OUTSIDE_IP, Outside, get_over},
+    outside::{OUTSIDE_IP, OUTSIDE_IP6, Outside, get_over},
 };
 use serde_json::{Value, json};
 use std::{
@@ -17,11 +17,12 @@ use std::{
 use crate::services::PROGRAMMED_MAX;
 
 /// Answers every request with the pod's name and the client's address as it sees it.
-fn telling() -> Value {
-    let conf =
-        "events {} http { server { listen 80; location / { return 200 \"$hostname $remote_addr\\n\"; } } }";
+pub(crate) fn telling() -> Value {
+    let conf = "events {} http { server { listen 80; #SIX
+        root /tmp; location = / { return 200 \"$hostname $remote_addr\\n\"; } } }";
+    let six = "[ -s /proc/net/if_inet6 ] && sed -i 's/#SIX/listen [::]:80;/' /tmp/telling.conf";
     let start =
-        format!("echo '{conf}' > /tmp/telling.conf; exec nginx -c /tmp/telling.conf -g 'daemon off;'");
+        format!("echo '{conf}' > /tmp/telling.conf; {six}; exec nginx -c /tmp/telling.conf -g 'daemon off;'");
     let mut container = manifest::answering("unused");
     container["command"] = json!(["sh", "-c", start]);
     container
@@ -158,10 +159,33 @@ fn external_and_load_balancer_addresses_admit_whom_the_service_names() -> Result
 
 #[test]
 fn a_load_balancers_address_is_answered_for_by_one_node_and_moves_with_it() -> Result<()> {
-    const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
     let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
     let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);
-    web(&namespace, &nodes, &json!({ "type": "LoadBalancer" }))?;
+    moves_with_its_node(&namespace, &nodes, &outside, &json!({ "type": "LoadBalancer" }), OUTSIDE_IP)
+}
+
+#[test]
+fn a_load_balancers_ipv6_address_is_answered_for_by_one_node_and_moves_with_it() -> Result<()> {
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
+    if cluster.ip_family() == "ipv4" {
+        println!("skipped: the cluster has no IPv6");
+        return Ok(());
+    }
+    let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);
+    let spec = json!({ "type": "LoadBalancer", "ipFamilies": ["IPv6"] });
+    moves_with_its_node(&namespace, &nodes, &outside, &spec, OUTSIDE_IP6)
+}
+
+/// `client` is how the endpoints see the host outside.
+fn moves_with_its_node(
+    namespace: &Namespace,
+    nodes: &[String],
+    outside: &Outside,
+    spec: &Value,
+    client: &str,
+) -> Result<()> {
+    const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+    web(namespace, nodes, spec)?;
     let address = eventually(PATIENCE, "the Service has an address of the pool", || {
         let service = namespace.get("services/web")?;
         let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
@@ -190,7 +214,7 @@ fn a_load_balancers_address_is_answered_for_by_one_node_and_moves_with_it() -> R
     eventually(PATIENCE, "a node with an endpoint answers", || {
         let seen = answers(&outside, at(&address, 80)?, 5)?;
         let node = outside.answers_for(&address)?;
-        let expected = BTreeMap::from([(format!("web-{node}"), BTreeSet::from([OUTSIDE_IP.to_string()]))]);
+        let expected = BTreeMap::from([(format!("web-{node}"), BTreeSet::from([client.to_string()]))]);
         ensure!(node != first && seen == expected, "{node}: {seen:?}");
         Ok(())
     })

@@ -128,7 +128,7 @@ pub(crate) struct RunArgs {
     /// nothing is masqueraded
     #[arg(long)]
     pub(crate) uplink: Option<String>,
-    /// Answer ARP on the uplink for addresses of Services of type LoadBalancer without a class; each address is one node's
+    /// Answer ARP and neighbour discovery on the uplink for addresses of Services of type LoadBalancer without a class; each address is one node's
     #[arg(long, requires = "uplink")]
     pub(crate) announce: bool,
     /// Addresses of all pods of the cluster, one range of each IP family; with it and --uplink, what pods send elsewhere gets the node's address

@@ -9,7 +9,7 @@ pub(crate) use check::unquoted;
 
 use crate::{
     build::{self, Profile, cargo},
-    cluster::{Spec, Store, up},
+    cluster::{Spec, Store, Tunnel, up},
     doctor, paths,
     shell::{printed, run as run_command},
 };
@@ -105,6 +105,8 @@ fn cluster(args: &Args) -> Result<Vec<Value>> {
             separate: false,
             dev: false,
             bin_dir: Some(folder),
+            segments: 1,
+            tunnel: Tunnel::Auto,
             uplink: None,
             node_grace: None,
             toleration: None,

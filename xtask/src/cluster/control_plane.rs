@@ -4,7 +4,7 @@ use super::{
     Spec, Store,
     daemon::{self, Daemon, within},
     network,
-    spec::{API_PORT, CLUSTER_DOMAIN, LOAD_BALANCER_POOL, Place, joined},
+    spec::{API_PORT, CLUSTER_DOMAIN, Place, joined},
 };
 use crate::{
     paths,
@@ -149,8 +149,8 @@ fn controller_flags(spec: &Spec) -> Vec<OsString> {
     let grace = |seconds| ["--node-monitor-grace".into(), format!("{seconds}s").into()];
     let grace = spec.node_grace_s.map(grace).into_iter().flatten();
     // On the wire of several nodes they answer for these.
-    let pool = ["--load-balancer-pool", LOAD_BALANCER_POOL].map(OsString::from);
-    grace.chain(pool.into_iter().filter(|_| spec.has_load_balancer_pool())).collect()
+    let pool = |ranges: String| ["--load-balancer-pool".into(), ranges.into()];
+    grace.chain(spec.load_balancer_pool().map(pool).into_iter().flatten()).collect()
 }
 
 /// What Services and pods have addresses of: the API server is to know the one, the controllers both.

@@ -102,11 +102,11 @@ fn remove_from_the_machine() -> Result<()> {
     network::remove_from_lo(&super::spec::CLUSTER_DNS)
 }
 
-/// Names of the host ends of pods' veth pairs, which all start alike.
+/// Names of the host ends of pods' veth pairs, which all start alike, and of the tunnel to other nodes.
 fn our_links() -> Result<Vec<String>> {
     let links: serde_json::Value = serde_json::from_str(&output(&mut cmd("ip", ["-j", "link", "show"]))?)?;
     let names = links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str());
-    Ok(names.filter(|name| name.starts_with("kln")).map(str::to_string).collect())
+    Ok(names.filter(|name| name.starts_with("kln") || *name == "keelson-vxlan").map(str::to_string).collect())
 }
 
 /// Each node daemon writes what it changed, with the value before, to sysctls.json in its root. Those of a namespace go
@@ -140,7 +140,10 @@ mod tests {
     use super::*;
     use crate::{
         build::Profile,
-        cluster::{Store, spec::IpFamily},
+        cluster::{
+            Store,
+            spec::{IpFamily, Tunnel},
+        },
     };
 
     fn of(checkout: &Path) -> Spec {
@@ -151,6 +154,8 @@ mod tests {
             separate: false,
             ip_family: IpFamily::Dual,
             profile: Profile::Dev,
+            segments: 1,
+            tunnel: Tunnel::Auto,
             bin_dir: None,
             uplink: None,
             node_grace_s: None,

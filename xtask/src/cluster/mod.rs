@@ -9,6 +9,12 @@
 //!                                             ══ eth0 [keelson-n1: node]            172.30.0.11 fd00:172:30::b
 //!                                             ══ eth0 [keelson-n2: node]            172.30.0.12 fd00:172:30::c
 //! ```
+//!
+//! With several segments the last nodes have a wire each, to a router (`up --segments 2`, three nodes):
+//!
+//! ```text
+//! [keelson-net: bridge] ══ eth0 [keelson-router] n3 ══ eth0 [keelson-n3: node]           172.30.1.13 fd00:172:30:1::d
+//! ```
 
 mod cgroup;
 mod containerd;
@@ -22,4 +28,4 @@ mod node;
 mod spec;
 pub(crate) mod up;
 
-pub(crate) use spec::{Spec, Store};
+pub(crate) use spec::{Spec, Store, Tunnel};

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 const FABRIC: &str = "keelson-net";
 const CONTROL_PLANE: &str = "keelson-cp";
+const ROUTER: &str = "keelson-router";
 const HOST_LINK: &str = "keelson0";
 const HOST_ADDRESS: &str = "172.30.0.1/24";
 const HOST_ADDRESS6: &str = "fd00:172:30::1/64";
@@ -35,23 +36,71 @@ pub(crate) fn ensure(spec: &Spec) -> Result<()> {
         }
         ip(&format!("link set {HOST_LINK} up"))?;
     }
-    attach(CONTROL_PLANE, spec.api_address(), &spec.advertise_addresses()?)?;
+    if spec.segments > 1 && !netns_exists(ROUTER) {
+        router()?;
+    }
+    attach(FABRIC, CONTROL_PLANE, spec.api_address(), &spec.advertise_addresses()?)?;
     for number in 1..=spec.nodes {
-        let api_side = Ipv4Addr::from(u32::from(spec.api_address()) + 8 + u32::from(number));
-        attach(&format!("keelson-n{number}"), api_side, &spec.node_addresses(number)?)?;
+        let fabric = if spec.segment_of(number) == 0 { FABRIC } else { ROUTER };
+        let netns = format!("keelson-n{number}");
+        attach(fabric, &netns, spec.wire_address4(number), &spec.node_addresses(number)?)?;
+    }
+    route_segments(spec)
+}
+
+/// The router between the nodes' networks, on the first of them.
+fn router() -> Result<()> {
+    netns_add(ROUTER)?;
+    ip_in(FABRIC, &format!("link add router type veth peer name eth0 netns {ROUTER}"))?;
+    plug("router")?;
+    ip_in(ROUTER, "link set eth0 up")?;
+    ip_in(ROUTER, "address add 172.30.0.254/24 dev eth0")?;
+    ip_in(ROUTER, "address add fd00:172:30::fe/64 dev eth0 nodad")?;
+    for sysctl in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+        run(&mut cmd("ip", ["netns", "exec", ROUTER, "sysctl", "-qw", sysctl]))?;
     }
     Ok(())
 }
 
-/// A namespace with its addresses on the bridge; `v4` is there in any case, for the API server is reached by IPv4.
-fn attach(netns: &str, v4: Ipv4Addr, addresses: &[IpAddr]) -> Result<()> {
+/// The router's address on each network but the first, and the ways to each by the router.
+fn route_segments(spec: &Spec) -> Result<()> {
+    for number in (1..=spec.nodes).filter(|number| spec.segment_of(*number) > 0) {
+        let (segment, port, netns) =
+            (spec.segment_of(number), format!("n{number}"), format!("keelson-n{number}"));
+        ip_in(ROUTER, &format!("address replace 172.30.{segment}.1/24 dev {port}"))?;
+        ip_in(&netns, &format!("route replace 172.30.0.0/16 via 172.30.{segment}.1"))?;
+        let to = format!("172.30.{segment}.0/24 via 172.30.0.254");
+        each_near(spec, &format!("route replace {to}"))?;
+        if spec.ip_family != IpFamily::Ipv4 {
+            ip_in(ROUTER, &format!("address replace fd00:172:30:{segment}::1/64 dev {port} nodad"))?;
+            ip_in(&netns, &format!("-6 route replace fd00:172:30::/48 via fd00:172:30:{segment}::1"))?;
+            each_near(spec, &format!("-6 route replace fd00:172:30:{segment}::/64 via fd00:172:30::fe"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for the machine and all that is on the first network.
+fn each_near(spec: &Spec, words: &str) -> Result<()> {
+    ip(words)?;
+    ip_in(CONTROL_PLANE, words)?;
+    let near = (1..=spec.nodes).filter(|number| spec.segment_of(*number) == 0);
+    near.map(|number| format!("keelson-n{number}")).try_for_each(|netns| ip_in(&netns, words))
+}
+
+/// A namespace with its addresses on a wire of the bridge or the router; `v4` is there in any case, for the API server is reached by IPv4.
+fn attach(fabric: &str, netns: &str, v4: Ipv4Addr, addresses: &[IpAddr]) -> Result<()> {
     if netns_exists(netns) {
         return Ok(());
     }
     netns_add(netns)?;
     let port = netns.trim_start_matches("keelson-");
-    ip_in(FABRIC, &format!("link add {port} type veth peer name eth0 netns {netns}"))?;
-    plug(port)?;
+    ip_in(fabric, &format!("link add {port} type veth peer name eth0 netns {netns}"))?;
+    if fabric == FABRIC {
+        plug(port)?;
+    } else {
+        ip_in(fabric, &format!("link set {port} up"))?;
+    }
     ip_in(netns, &format!("address add {v4}/24 dev eth0"))?;
     for address in addresses.iter().filter(|address| address.is_ipv6()) {
         ip_in(netns, &format!("address add {address}/64 dev eth0 nodad"))?;

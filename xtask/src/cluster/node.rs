@@ -71,10 +71,11 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
         flag("cluster-cidr", &spec.cluster_cidr());
     }
     if spec.is_split() {
-        flag("non-masquerade-cidr", &spec.nodes_cidr());
+        flag("non-masquerade-cidr", &spec.nodes_cidr(place.number));
+        flag("tunnel", &spec.tunnel.flag());
     }
     flag("ebpf-object", &crate::paths::root().join("target/ebpf/sock.o"));
-    if spec.is_split() {
+    if spec.load_balancer_pool().is_some() {
         args.push("--announce".into());
     }
     Ok(Daemon {

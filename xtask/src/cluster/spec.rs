@@ -45,6 +45,32 @@ impl IpFamily {
     }
 }
 
+/// When packets between nodes go by VXLAN, as `keelson-node run --tunnel` is told.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tunnel {
+    /// Where they are not adjacent.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Tunnel {
+    /// As a flag has it.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Tunnel::Auto => "auto",
+            Tunnel::Always => "always",
+            Tunnel::Never => "never",
+        }
+    }
+}
+
 /// The cluster that `up` was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Spec {
@@ -58,6 +84,11 @@ pub(crate) struct Spec {
     #[serde(default = "IpFamily::of_old")]
     pub(crate) ip_family: IpFamily,
     pub(crate) profile: Profile,
+    /// How many networks the nodes are on: all but the first have one node each, behind a router.
+    #[serde(default = "Spec::one_segment")]
+    pub(crate) segments: u8,
+    #[serde(default)]
+    pub(crate) tunnel: Tunnel,
     /// The folder that the binaries are taken from, if they are not built by `up`.
     #[serde(default)]
     pub(crate) bin_dir: Option<PathBuf>,
@@ -70,7 +101,7 @@ pub(crate) struct Spec {
 }
 
 /// Addresses for Services of type LoadBalancer on the wire of several nodes, none of which has one of them.
-pub(crate) const LOAD_BALANCER_POOL: &str = "172.30.0.224/28";
+const LOAD_BALANCER_POOL: [&str; 2] = ["172.30.0.224/28", "fd00:172:30::e0/124"];
 /// Addresses of Services, by family.
 const SERVICE_CIDR: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
 /// Addresses of all pods, a part of which the control plane gives each node.
@@ -93,9 +124,20 @@ impl Spec {
         self.nodes > 1
     }
 
-    /// Whether the nodes answer for [`LOAD_BALANCER_POOL`] on their wire.
-    pub(crate) fn has_load_balancer_pool(&self) -> bool {
-        self.is_split() && self.ip_family != IpFamily::Ipv6
+    /// The addresses for load balancers for which the nodes answer on their wire, as a flag has them; `None` where there is not one
+    /// wire that all of them are on.
+    pub(crate) fn load_balancer_pool(&self) -> Option<String> {
+        (self.is_split() && self.segments == 1).then(|| self.of_families(LOAD_BALANCER_POOL).join(","))
+    }
+
+    /// A cluster of before there was a choice.
+    fn one_segment() -> u8 {
+        1
+    }
+
+    /// Which network a node is on: 0 is that of the control plane and of all nodes but the last ones.
+    pub(crate) fn segment_of(&self, number: u8) -> u8 {
+        (number + self.segments - 1).saturating_sub(self.nodes)
     }
 
     pub(crate) fn node_names(&self) -> impl Iterator<Item = String> + use<> {
@@ -114,7 +156,7 @@ impl Spec {
     /// A node's addresses, the primary one first.
     pub(crate) fn node_addresses(&self, number: u8) -> Result<Vec<IpAddr>> {
         if self.is_split() {
-            return Ok(self.wire_addresses(10 + u16::from(number)));
+            return Ok(self.wire_addresses(self.segment_of(number), 10 + u16::from(number)));
         }
         use super::network::{host_address, host_address6};
         Ok(match self.ip_family {
@@ -124,15 +166,21 @@ impl Spec {
         })
     }
 
-    /// Addresses on the wire of a cluster of several nodes; the primary one first.
-    fn wire_addresses(&self, number: u16) -> Vec<IpAddr> {
-        let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 0)) + u32::from(number));
-        self.ip_family.of(v4.into(), Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, number).into())
+    /// A node's IPv4 address on its wire, which it has whatever the cluster's families are: the API server is reached by it.
+    pub(crate) fn wire_address4(&self, number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(172, 30, self.segment_of(number), 10 + number)
+    }
+
+    /// Addresses on a wire of a cluster of several nodes; the primary one first.
+    fn wire_addresses(&self, segment: u8, number: u16) -> Vec<IpAddr> {
+        let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, segment, 0)) + u32::from(number));
+        let v6 = Ipv6Addr::new(0xfd00, 0x172, 0x30, segment.into(), 0, 0, 0, number);
+        self.ip_family.of(v4.into(), v6.into())
     }
 
     /// The control plane's addresses as pods reach it, the first through Service default/kubernetes: never loopback.
     pub(crate) fn advertise_addresses(&self) -> Result<Vec<IpAddr>> {
-        if self.is_split() { Ok(self.wire_addresses(2)) } else { self.node_addresses(1) }
+        if self.is_split() { Ok(self.wire_addresses(0, 2)) } else { self.node_addresses(1) }
     }
 
     /// Ranges of Service addresses, the primary one first, as flags have them.
@@ -145,12 +193,12 @@ impl Spec {
         self.of_families(CLUSTER_CIDR).join(",")
     }
 
-    /// Ranges of the addresses of several nodes, the same way: all of the wire's but the first eight, among them those of the
-    /// control plane and the machine, which have no way to pods and must see nodes instead.
-    pub(crate) fn nodes_cidr(&self) -> String {
+    /// Ranges of the addresses of a node and those on its wire, the same way: all but the first eight, among them those of the
+    /// control plane, the machine and routers, which have no way to pods and must see nodes instead.
+    pub(crate) fn nodes_cidr(&self, number: u8) -> String {
         let ranges = (3..8).flat_map(|bits| {
             let prefix = move |address: &IpAddr| if address.is_ipv4() { 32 - bits } else { 128 - bits };
-            let addresses = self.wire_addresses(1 << bits).into_iter();
+            let addresses = self.wire_addresses(self.segment_of(number), 1 << bits).into_iter();
             addresses.map(move |address| format!("{address}/{}", prefix(&address)))
         });
         ranges.collect::<Vec<_>>().join(",")
@@ -261,14 +309,22 @@ mod tests {
             separate: false,
             ip_family: IpFamily::Dual,
             profile: Profile::Dev,
+            segments: 1,
+            tunnel: Tunnel::Auto,
             bin_dir: None,
             uplink: None,
             node_grace_s: None,
             toleration_s: None,
         };
-        let ranges = spec.nodes_cidr();
+        let ranges = spec.nodes_cidr(1);
         assert!(ranges.starts_with("172.30.0.8/29,fd00:172:30::8/125,172.30.0.16/28,"), "{ranges}");
         assert!(ranges.ends_with("172.30.0.128/25,fd00:172:30::80/121"), "{ranges}");
         assert_eq!(joined(&spec.node_addresses(1).unwrap()), "172.30.0.11,fd00:172:30::b");
+        assert_eq!(spec.load_balancer_pool().as_deref(), Some("172.30.0.224/28,fd00:172:30::e0/124"));
+        let far = Spec { segments: 2, ..spec };
+        assert_eq!(joined(&far.node_addresses(1).unwrap()), "172.30.0.11,fd00:172:30::b");
+        assert_eq!(joined(&far.node_addresses(2).unwrap()), "172.30.1.12,fd00:172:30:1::c");
+        assert!(far.nodes_cidr(2).starts_with("172.30.1.8/29,fd00:172:30:1::8/125,"));
+        assert_eq!(far.load_balancer_pool(), None);
     }
 }

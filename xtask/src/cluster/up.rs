@@ -4,7 +4,7 @@ use super::{
     Spec, Store, containerd, control_plane,
     daemon::Daemon,
     netfilter, network, node,
-    spec::{IpFamily, NODES_MAX, Place},
+    spec::{IpFamily, NODES_MAX, Place, Tunnel},
 };
 use crate::{
     build::{self, Profile},
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --store etcd --dev\n  cargo xtask up --separate         API server, controllers and scheduler as three processes, over TLS\n  cargo xtask up --uplink eth0\n  cargo xtask up --bin-dir target/release\nA second `up` is harmless; `up` after a crash recovers."
+    after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --nodes 3\n  cargo xtask up --nodes 3 --segments 2     the third node behind a router\n  cargo xtask up --store etcd --dev\n  cargo xtask up --separate         API server, controllers and scheduler as three processes, over TLS\n  cargo xtask up --uplink eth0\n  cargo xtask up --bin-dir target/release\nA second `up` is harmless; `up` after a crash recovers."
 )]
 pub(crate) struct Args {
     /// How many nodes; with one, it is this machine, with several, each is a network namespace
@@ -31,6 +31,12 @@ pub(crate) struct Args {
     /// Addresses of pods, nodes and Services [default: both families, IPv4 alone on a machine without IPv6]
     #[arg(long, value_enum)]
     pub(crate) ip_family: Option<IpFamily>,
+    /// On how many networks the nodes are: all but the first have one node each, behind a router
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) segments: u8,
+    /// When packets between nodes go by VXLAN: where they are not adjacent, always or never
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) tunnel: Tunnel,
     /// Build without optimisation: quicker to build, slower to run
     #[arg(long)]
     pub(crate) dev: bool,
@@ -54,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
     if !nix::unistd::geteuid().is_root() {
         bail!("`up` makes namespaces, mounts and cgroups: run it as root");
     }
+    ensure!(args.segments <= args.nodes, "--segments {}: there are {} node(s)", args.segments, args.nodes);
     let spec = Spec {
         checkout: paths::root(),
         nodes: args.nodes,
@@ -65,6 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
             IpFamily::Ipv4
         }),
         profile: if args.dev { Profile::Dev } else { Profile::Release },
+        segments: args.segments,
+        tunnel: args.tunnel,
         bin_dir: args.bin_dir.as_deref().map(binaries_in).transpose()?,
         uplink: args.uplink.clone(),
         node_grace_s: args.node_grace,

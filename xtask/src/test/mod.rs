@@ -9,7 +9,7 @@ mod soak;
 
 use crate::{
     build::{self, Built},
-    cluster::{Store, down, up},
+    cluster::{Store, Tunnel, down, up},
     doctor,
     shell::Progress,
 };
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             if selection == Selection::Unit {
                 run()?;
             } else {
-                on_cluster(args, &built, selection == Selection::Separate, run)?;
+                on_cluster(args, &built, Some(selection), run)?;
             }
         }
     }
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         progress.step("soak");
         let minutes = args.minutes.unwrap_or(if args.tier == Some(Tier::Soak) { soak::MINUTES } else { 1 });
         let run = || soak::run(&built, &scenarios, minutes, args.seed, &args.output);
-        if soak::need_cluster(&scenarios) { on_cluster(args, &built, false, run)? } else { run()? }
+        if soak::need_cluster(&scenarios) { on_cluster(args, &built, None, run)? } else { run()? }
     }
     progress.step("all tests passed");
     Ok(())
@@ -96,12 +96,19 @@ const NODE_GRACE_S: u32 = 20;
 const TOLERATION_S: u32 = 5;
 
 /// A cluster of three nodes around `tests`. It goes whether they pass or not, unless it is to be looked at.
-fn on_cluster(args: &Args, built: &Built, separate: bool, tests: impl FnOnce() -> Result<()>) -> Result<()> {
+fn on_cluster(
+    args: &Args,
+    built: &Built,
+    selection: Option<Selection>,
+    tests: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let cluster = up::Args {
         nodes: 3,
         store: Store::Embedded,
         ip_family: None,
-        separate,
+        separate: selection == Some(Selection::Separate),
+        segments: if selection == Some(Selection::Segments) { 2 } else { 1 },
+        tunnel: Tunnel::Auto,
         dev: true,
         bin_dir: Some(built.folder.clone()),
         uplink: None,

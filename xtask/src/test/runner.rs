@@ -18,16 +18,21 @@ pub(super) enum Selection {
     EndToEnd,
     /// Those that are about components apart, and a few that need all three of them.
     Separate,
+    /// Those of nodes that are not adjacent.
+    Segments,
 }
 
 /// Modules of the end-to-end tests that hold only where the components are apart.
 const APART: &str = "separate::";
+/// Those that hold only where a node is behind a router.
+const ROUTED: &str = "segments::";
 /// With those, what shows that scheduler, controllers and API server work together: every one of these needs all three.
 const TOGETHER: &str = "deployments::";
 
 impl Selection {
     /// In the order in which they run.
-    pub(super) const ALL: [Selection; 3] = [Selection::Unit, Selection::EndToEnd, Selection::Separate];
+    pub(super) const ALL: [Selection; 4] =
+        [Selection::Unit, Selection::EndToEnd, Selection::Separate, Selection::Segments];
 
     pub(super) fn tier(self) -> Tier {
         if self == Selection::Unit { Tier::Unit } else { Tier::E2e }
@@ -38,6 +43,7 @@ impl Selection {
             Selection::Unit => "unit tests",
             Selection::EndToEnd => "end-to-end tests",
             Selection::Separate => "end-to-end tests of a control plane of three processes",
+            Selection::Segments => "end-to-end tests of a node behind a router",
         }
     }
 
@@ -46,7 +52,10 @@ impl Selection {
         let test = |module: &str| format!("test(/^{module}/)");
         match self {
             Selection::Unit => "not package(keelson-tests)".into(),
-            Selection::EndToEnd => format!("package(keelson-tests) and not {}", test(APART)),
+            Selection::EndToEnd => {
+                format!("package(keelson-tests) and not ({} or {})", test(APART), test(ROUTED))
+            }
+            Selection::Segments => format!("package(keelson-tests) and {}", test(ROUTED)),
             Selection::Separate => {
                 format!("package(keelson-tests) and ({} or {})", test(APART), test(TOGETHER))
             }
@@ -105,9 +114,10 @@ fn programs(built: &Built, words: &[String], selection: Selection) -> Result<()>
         let mut command = cmd(&program.file, ["--test-threads=1"]);
         match selection {
             Selection::Unit => {}
-            Selection::EndToEnd => drop(command.args(["--skip", APART])),
+            Selection::EndToEnd => drop(command.args(["--skip", APART, "--skip", ROUTED])),
+            Selection::Segments if words.is_empty() => drop(command.arg(ROUTED)),
             Selection::Separate if words.is_empty() => drop(command.args([APART, TOGETHER])),
-            Selection::Separate => {}
+            Selection::Separate | Selection::Segments => {}
         }
         command.env("KUBECONFIG", paths::cluster().join("kubeconfig"));
         run_command(command.args(words).current_dir(paths::root().join(&program.folder)))?;

@@ -170,8 +170,9 @@ fn error<I: Ip>(skb: Skb, ip: &I, kind: u16, mtu: u16) -> Result<(), Reason> {
     ip.store_error(skb, kind, mtu)
 }
 
+/// Cuts a packet's end off, or adds to it.
 #[inline(always)]
-fn resize(skb: Skb, length: u32) -> Result<(), Reason> {
+pub fn resize(skb: Skb, length: u32) -> Result<(), Reason> {
     // SAFETY: the kernel's context.
     let failed = unsafe { bpf_skb_change_tail(skb.0, length, 0) };
     if failed == 0 { Ok(()) } else { Err(Reason::Unwritable) }

@@ -13,7 +13,7 @@ use crate::{
     forward::{self, Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
-    maps, policy,
+    maps, ndp, policy,
     skb::{self, PASS, SHOT, Skb},
     state::endpoint,
     transport::{Kind, Passage, tcp},
@@ -35,6 +35,13 @@ fn run<I: Ip>(skb: Skb) -> i32 {
     skb.set_judged(false);
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
+    // An echo is answered by its own way; all other ICMPv6 of a neighbour's ends in the stack, if not here.
+    if I::FAMILY == V6::FAMILY && ip.protocol() == I::ICMP {
+        let verdict = ndp::answer(skb, ip);
+        if verdict != PASS {
+            return verdict;
+        }
+    }
     let Some(passage) = Passage::begin(ip) else { return PASS };
     let step = decide(skb, ip, passage);
     let otherwise = match step {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | from_pod | ingress of a pod's link | Services, then straight to the other pod's link or the uplink |
 //! | to_pod | egress of a pod's link | answers that came through the node's own stack get their Service back |
-//! | from_uplink | ingress of the uplink and the tunnel | Services from outside, answers, then straight to the pod's link; ARP for load balancers' addresses |
+//! | from_uplink | ingress of the uplink and the tunnel | Services from outside, answers, then straight to the pod's link; ARP and neighbour discovery for load balancers' addresses |
 //! | to_uplink | egress of the uplink | what leaves the cluster gets the node's address |
 //!
 //! What a policed pod sends or is sent is judged ([`policy`]): once, by whoever sees it first, what it sends as it is after
@@ -29,6 +29,7 @@ mod icmp;
 mod ip;
 mod outside;
 mod judged;
+mod ndp;
 mod policy;
 mod service;
 mod skb;
