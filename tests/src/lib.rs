@@ -20,6 +20,7 @@ pub mod process;
 pub mod registry;
 pub mod stream;
 pub mod wait;
+pub mod wires;
 
 pub use cluster::Cluster;
 pub use kubectl::{kubectl, refused};

@@ -31,7 +31,7 @@ pub struct Outside {
 pub const OUTSIDE_IP: &str = "192.0.2.7";
 /// The same of IPv6, in a cluster that has it.
 pub const OUTSIDE_IP6: &str = "2001:db8:7::7";
-const NETNS: &str = "keelson-outside";
+pub(crate) const NETNS: &str = "keelson-outside";
 pub(crate) const MAC: [u8; 6] = [2, 0, 0xc0, 0, 2, 7];
 
 impl Outside {
@@ -80,6 +80,12 @@ impl Outside {
             }
         }
         anyhow::bail!("{address} is no node's: {known}")
+    }
+
+    /// Whether a node has a way to the host.
+    pub fn let_answer(&self, node: &str, wanted: bool) -> Result<()> {
+        let verb = if wanted { "replace" } else { "delete" };
+        ip(&format!("-n keelson-{node} route {verb} {OUTSIDE_IP} dev eth0")).map(drop)
     }
 
     /// A server that tells each of so many clients the address that it sees.
@@ -167,7 +173,7 @@ pub fn within<T: Send + 'static>(netns: &str, act: impl FnOnce() -> Result<T> + 
     thread.join().expect("it does not panic")
 }
 
-fn ip(words: &str) -> Result<String> {
+pub(crate) fn ip(words: &str) -> Result<String> {
     let mut command = Command::new("ip");
     command.args(words.split(' '));
     let Answer { stdout, stderr, code } = run(command, None)?;

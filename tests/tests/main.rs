@@ -13,6 +13,7 @@ mod nodes;
 mod objects;
 mod observe;
 mod outside;
+mod outside_direct;
 mod packets;
 mod podnet;
 mod pods;

@@ -53,7 +53,7 @@ pub(crate) fn node_port(service: &Value) -> Result<u16> {
 }
 
 /// Who answered, and whom they saw, over so many connections.
-fn answers(
+pub(crate) fn answers(
     outside: &Outside,
     server: SocketAddr,
     number: usize,
