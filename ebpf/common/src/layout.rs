@@ -298,7 +298,7 @@ pub const RANGES: Shape = shape::<packet::Range, u8>(
     Keeping::State(1),
 );
 
-/// [`key::Frontend4`] of those whose backends answer themselves to [`packet::External`].
+/// [`key::Frontend4`] of those that the program on the wire looks after to [`packet::External`].
 pub const WIRE_FRONTENDS: Shape = shape::<key::Frontend4, packet::External>(
     "WIRE_FRONTENDS",
     MapType::Hash,
@@ -309,9 +309,9 @@ pub const WIRE_FRONTENDS: Shape = shape::<key::Frontend4, packet::External>(
 /// Hash of a flow to a [`wire::Line`], shared memory so that each is one cache line. The node says how many.
 pub const KNOWN: Shape =
     shape::<u32, wire::Line>("KNOWN", MapType::Array, limits::KNOWN_LINES, MMAPABLE, Keeping::State(1));
-/// Hash of a backend's address to a [`wire::Hop`], one a CPU.
+/// Hash of an address to a [`wire::Hop`], one a CPU.
 pub const HOPS: Shape =
-    shape::<u32, wire::Hop>("HOPS", MapType::PerCpuArray, limits::HOPS_MAX, 0, Keeping::State(1));
+    shape::<u32, wire::Hop>("HOPS", MapType::PerCpuArray, limits::HOPS_MAX, 0, Keeping::State(2));
 /// [`wire::Verdict`] to a count, one a CPU.
 pub const VERDICTS: Shape =
     shape::<u32, u64>("VERDICTS", MapType::PerCpuArray, wire::VERDICTS, 0, Keeping::State(wire::VERDICTS));

@@ -25,6 +25,18 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
 }
 
+/// Bits of the TCP header's flags (RFC 9293).
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// The first of a connection, or the answer to it.
+    pub const SYN: u8 = 2;
+    /// The connection is no more.
+    pub const RST: u8 = 4;
+    /// It acknowledges.
+    pub const ACK: u8 = 16;
+}
+
 /// One direction of a flow, as a packet states it. IPv4 in mapped form.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -1,4 +1,5 @@
-//! What the program on the uplink's wire (XDP) keeps, and what it writes for the backend's node: direct server return.
+//! What the program on the uplink's wire (XDP) keeps, and what it writes for the backend's node: direct server return. Flows that
+//! get the node's address instead are those of [`crate::packet`], which all programs share.
 //!
 //! ```text
 //!  client ──▶ node with the address: only the destination becomes the backend's ──▶ backend's node ──▶ pod
@@ -15,7 +16,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::net::{Address4, Port};
+use crate::net::{Address4, Address6, Port};
 
 /// The option's type: copied into fragments, control, number 26 (unassigned, <https://www.iana.org/assignments/ip-parameters>).
 pub const OPTION_TYPE: u8 = 0x9a;
@@ -86,12 +87,12 @@ pub struct Line {
     pub spare: u32,
 }
 
-/// How a backend is reached.
+/// How an address is reached.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Hop {
-    /// The backend's address, network order; 0: nobody's.
-    pub address: u32,
+    /// The address, IPv4 in mapped form; zeros: nobody's.
+    pub address: Address6,
     /// When it was asked for, in [`HOP_NS_LOG2`].
     pub asked: u32,
     /// Bytes of an IP packet on the way; 0: not by the uplink.
@@ -100,11 +101,9 @@ pub struct Hop {
     pub mac_destination: [u16; 3],
     /// Hardware address of the uplink.
     pub mac_source: [u16; 3],
-    /// Always zero.
-    pub pad: u32,
 }
 
-/// What became of a packet to a Service that is answered directly; the index of a count.
+/// What became of a packet to a Service that is reached from outside, or of an answer; the index of a count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Verdict {
@@ -114,7 +113,7 @@ pub enum Verdict {
     Chosen = 1,
     /// Left to tc: the backend is on this node, or the way to it leads by another device.
     Local = 2,
-    /// Left to tc, which knows the flow, or is to decide: no backend, a client out of range, no neighbour known yet.
+    /// Left to tc, which knows the flow, or is to decide: no backend, a client out of range, no neighbour known yet, no room.
     Left = 3,
     /// A new flow that found no way free: it is sent where the table leads, now and later.
     Unwritten = 4,
@@ -122,15 +121,28 @@ pub enum Verdict {
     TooLong = 5,
     /// A known flow whose next hop is not known (no route, no neighbour): dropped.
     NoHop = 6,
+    /// Sent on with the node's address as its source, to a backend that was chosen for it.
+    Opened = 7,
+    /// Sent on as its flow says, to the backend with the node's address or back to the client with the Service's.
+    Translated = 8,
 }
 
 /// How many verdicts there are.
-pub const VERDICTS: u32 = 7;
+pub const VERDICTS: u32 = 9;
 
 impl Verdict {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; VERDICTS as usize] =
-        [Self::Known, Self::Chosen, Self::Local, Self::Left, Self::Unwritten, Self::TooLong, Self::NoHop];
+    pub const ALL: [Self; VERDICTS as usize] = [
+        Self::Known,
+        Self::Chosen,
+        Self::Local,
+        Self::Left,
+        Self::Unwritten,
+        Self::TooLong,
+        Self::NoHop,
+        Self::Opened,
+        Self::Translated,
+    ];
 
     /// The name in metrics and tools.
     pub const fn name(self) -> &'static str {
@@ -142,6 +154,8 @@ impl Verdict {
             Self::Unwritten => "unwritten",
             Self::TooLong => "too_long",
             Self::NoHop => "no_hop",
+            Self::Opened => "opened",
+            Self::Translated => "translated",
         }
     }
 }
@@ -150,6 +164,8 @@ impl Verdict {
 pub mod global {
     /// Lines of known flows, less one.
     pub const KNOWN_MASK: &str = "KNOWN_MASK";
+    /// Whether packets get the node's address here, too: 0 or 1.
+    pub const TRANSLATES: &str = "TRANSLATES";
 }
 
-const _: () = assert!(size_of::<Line>() == 64 && size_of::<Hop>() == 28 && size_of::<DirectOption>() == 8);
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<Hop>() == 36 && size_of::<DirectOption>() == 8);

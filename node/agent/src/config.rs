@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::IpNet;
 use keelson_cni::tunnel::Mode;
-use keelson_dataplane::{PacketOptions, PortAddresses, WireOptions, plan::Forwarding};
+use keelson_dataplane::{PacketOptions, PortAddresses, Translation, WireOptions, plan::Forwarding};
 
 /// Parts of the daemon that can be left out, by name.
 const PARTS: [&str; 7] = ["cni", "dataplane", "metrics", "native-xdp", "packets", "tcx", "xdp"];
@@ -149,6 +149,11 @@ pub(crate) struct RunArgs {
     /// connections each, a power of two
     #[arg(long, default_value_t = keelson_ebpf_common::limits::KNOWN_LINES, value_parser = known_flow_lines)]
     pub(crate) known_flow_lines: u32,
+    /// Where packets from outside get the node's address, and their answers the Service's: by XDP on the wire (wire), by tc (tc), or by
+    /// XDP unless the uplink is a link to somebody on the same machine (veth and the like), whose packets may come without
+    /// the checksums that XDP needs (auto)
+    #[arg(long, value_enum, default_value_t = TranslationArg::Auto)]
+    pub(crate) translation: TranslationArg,
     /// Parts to leave out: cni, dataplane, metrics (of connections to Services), packets (the per-packet programs), tcx,
     /// xdp (the program on the uplink's wire), native-xdp (it runs in the kernel's generic path)
     #[arg(long, value_delimiter = ',')]
@@ -183,6 +188,17 @@ impl From<TunnelArg> for Mode {
             TunnelArg::Never => Self::Never,
         }
     }
+}
+
+/// `--translation`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum TranslationArg {
+    /// As the uplink is.
+    Auto,
+    /// By XDP.
+    Wire,
+    /// By tc.
+    Tc,
 }
 
 fn known_flow_lines(text: &str) -> Result<u32, String> {
@@ -221,6 +237,11 @@ impl RunArgs {
             wire: self.has("xdp").then(|| WireOptions {
                 without_native: !self.has("native-xdp"),
                 known_lines: self.known_flow_lines,
+                translation: match self.translation {
+                    TranslationArg::Auto => Translation::Auto,
+                    TranslationArg::Wire => Translation::Wire,
+                    TranslationArg::Tc => Translation::Tc,
+                },
             }),
             forwarding: match self.forwarding {
                 ForwardingArg::Snat => Forwarding::Snat,

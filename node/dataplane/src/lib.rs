@@ -40,6 +40,6 @@ mod run;
 pub use error::Error;
 pub use handle::{Handle, PolicyStatus, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, Settling, remove_all};
-pub use packet::{PacketOptions, PodEndpoint, WireOptions, WireStatus};
+pub use packet::{PacketOptions, PodEndpoint, Translation, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};

@@ -1,4 +1,4 @@
-//! The table of flows: found, made, established.
+//! The table of flows: found, made, established. The same for the programs at tc and on the uplink's wire, which share it.
 //!
 //! ```text
 //!            first packet          TCP: answered, then acknowledged · else: answered
@@ -11,18 +11,43 @@
 //! Of a direct flow (`mark::DIRECT`) only the answers pass this table: it is established when the backend answers with an
 //! acknowledgement, which it does once the client has acknowledged.
 
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::{
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+};
 use keelson_ebpf_common::{
     drop::Reason,
+    layout,
     net::{Address6, Port},
-    packet::{Flow, HALF_OPEN_MAX_S, Tuple, mark, protocol},
+    packet::{Flow, HALF_OPEN_MAX_S, Tuple, mark, protocol, tcp},
 };
 
 use crate::{
     maps,
-    state::{CONNTRACK, CONNTRACK_GATE, CONNTRACK_NEW, node4, node6, ports_count, ports_first, tunnel},
-    transport::tcp,
+    state::{node4, node6, ports_count, ports_first, tunnel},
 };
+
+#[map]
+static CONNTRACK: HashMap<Tuple, Flow> =
+    HashMap::with_max_entries(layout::CONNTRACK.max_entries, layout::CONNTRACK.flags);
+
+#[map]
+static CONNTRACK_NEW: LruHashMap<Tuple, Flow> =
+    LruHashMap::with_max_entries(layout::CONNTRACK_NEW.max_entries, layout::CONNTRACK_NEW.flags);
+
+#[map]
+static CONNTRACK_GATE: Array<u32> =
+    Array::with_max_entries(layout::CONNTRACK_GATE.max_entries, layout::CONNTRACK_GATE.flags);
+
+/// A flow's entry while it is made, and the key of its answers: one a CPU, off the stack.
+struct Draft {
+    back: Tuple,
+    flow: Flow,
+}
+
+#[map]
+static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 
 /// `BPF_NOEXIST`.
 const NOEXIST: u64 = 1;
@@ -197,10 +222,14 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
     };
     let Some(node) = node else { return false };
     becomes.source = node;
+    let Some(draft) = DRAFT.get_ptr_mut(0) else { return false };
+    // SAFETY: a pointer from the map, whose memory is this CPU's, and zeros are a value. Programs at one hook do not interrupt
+    // each other.
+    let Draft { back, flow } = unsafe { &mut *draft };
     let seen_s = now_s();
     let direct = if let Source::Direct = source { mark::DIRECT } else { 0 };
-    let answers = Flow { becomes: tuple.reversed(), seen_s, marks: mark::REVERSE | direct };
-    let mut back = becomes.reversed();
+    (flow.becomes, flow.seen_s, flow.marks) = (tuple.reversed(), seen_s, mark::REVERSE | direct);
+    *back = becomes.reversed();
     let mut free = false;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 && direct != 0 {
@@ -210,12 +239,13 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
             let Some(port) = any_port() else { return false };
             (becomes.source_port, back.destination_port) = (port, port);
         }
-        if claim(&back, &answers) {
+        if claim(back, flow) {
             free = true;
             break;
         }
     }
-    if !free || CONNTRACK_NEW.insert(tuple, &Flow { becomes: *becomes, seen_s, marks: direct }, 0).is_err() {
+    (flow.becomes, flow.marks) = (*becomes, direct);
+    if !free || CONNTRACK_NEW.insert(tuple, &*flow, 0).is_err() {
         return false;
     }
     open_gate();

@@ -17,6 +17,9 @@
 #![no_std]
 #![no_main]
 
+#[macro_use]
+mod global;
+
 mod answer;
 mod arp;
 mod direct;

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use keelson_ebpf_common::{
     key, layout,
     net::Address6,
-    packet::{Announced, Client, Endpoint, External, Flow, FragmentPorts, Fragments, Tunnel, Tuple},
+    packet::{Announced, Client, Endpoint, External, FragmentPorts, Fragments, Tunnel, Tuple},
     policy::{Classes, Control, Judged},
     value,
 };
@@ -17,18 +17,6 @@ use crate::transport::Passage;
 #[map]
 pub static ENDPOINTS: HashMap<Address6, Endpoint> =
     HashMap::with_max_entries(layout::ENDPOINTS.max_entries, layout::ENDPOINTS.flags);
-
-#[map]
-pub static CONNTRACK: HashMap<Tuple, Flow> =
-    HashMap::with_max_entries(layout::CONNTRACK.max_entries, layout::CONNTRACK.flags);
-
-#[map]
-pub static CONNTRACK_NEW: LruHashMap<Tuple, Flow> =
-    LruHashMap::with_max_entries(layout::CONNTRACK_NEW.max_entries, layout::CONNTRACK_NEW.flags);
-
-#[map]
-pub static CONNTRACK_GATE: Array<u32> =
-    Array::with_max_entries(layout::CONNTRACK_GATE.max_entries, layout::CONNTRACK_GATE.flags);
 
 #[map]
 pub static FRAGMENTS: LruHashMap<Fragments, FragmentPorts> =
@@ -96,20 +84,6 @@ pub fn endpoint(address: &Address6) -> Option<&'static Endpoint> {
     // SAFETY: an element is freed only after this program's end; the memory of a removed one may be given to another
     // pod's meanwhile. The daemon removes a pod's element before its link, so such a packet was to be lost anyway.
     unsafe { ENDPOINTS.get(address) }
-}
-
-macro_rules! global {
-    ($(#[$doc:meta])* $name:ident: $type:ty = $value:expr, $read:ident) => {
-        #[unsafe(no_mangle)]
-        static $name: $type = $value;
-
-        $(#[$doc])*
-        #[inline(always)]
-        pub fn $read() -> $type {
-            // SAFETY: a static of this program. Volatile: what the compiler sees is not what the loader writes.
-            unsafe { (&raw const $name).read_volatile() }
-        }
-    };
 }
 
 global!(

@@ -10,19 +10,13 @@ use keelson_ebpf_common::{
     packet::{FragmentPorts, Fragments, Tuple, protocol},
 };
 
+pub use keelson_ebpf_common::packet::tcp;
+
 use crate::{
     ip::{Ip, Part},
     skb::Skb,
     state::{FRAGMENTS, PASSAGE},
 };
-
-/// Bits of the TCP header's flags (RFC 9293).
-pub mod tcp {
-    pub const FIN: u8 = 1;
-    pub const SYN: u8 = 2;
-    pub const RST: u8 = 4;
-    pub const ACK: u8 = 16;
-}
 
 /// What of the packet states its flow, and so has to be rewritten.
 #[derive(Clone, Copy, Eq, PartialEq)]

@@ -2,29 +2,62 @@
 
 use aya_ebpf::programs::XdpContext;
 use keelson_ebpf_common::{
-    key::Frontend4,
+    key::{Frontend4, Frontend6},
     maglev,
-    net::{Address4, Port},
-    packet::{ExternalTarget, Tuple, protocol},
+    net::{Address4, Address6, Port},
+    packet::{ExternalTarget, Tuple, protocol, tcp},
     wire::{AGE_NS_LOG2, Verdict, state::AGE},
 };
 
 use crate::{
-    frame::{self, DROP, Head, PASS, WHOLE, tcp},
+    Mode, flows,
+    frame::{self, DROP, Head, PASS, WHOLE},
+    headers::{self, Head6, Headers},
     hop::{self, Way},
     known::{self, Backend},
     outside,
     send::{self, Marked},
-    state::{CONNTRACK, CONNTRACK_GATE, CONNTRACK_NEW, WIRE_FRONTENDS, count, now_ns},
-    too_long,
+    state::{self, EXTERNALS, Flows, WIRE_FRONTENDS, count, now_ns, translates},
+    too_long, translate,
 };
 
 /// Offset of TCP's flags.
 const FLAGS: usize = frame::ETHERNET + frame::IPV4 + 13;
 
 #[inline(always)]
-pub fn run(context: &XdpContext) -> u32 {
-    let Some(place) = frame::head(context) else { return PASS };
+pub fn run(context: &XdpContext, mode: Mode) -> u32 {
+    if let Some(place) = frame::head(context) {
+        return four(context, place, mode);
+    }
+    match headers::head6(context) {
+        Some(place) if translates() != 0 => six(context, place, mode),
+        _ => PASS,
+    }
+}
+
+/// A packet of IPv6: those of Services that are to be answered directly are left to tc, too.
+#[inline(always)]
+fn six(context: &XdpContext, place: *mut Head6, mode: Mode) -> u32 {
+    // SAFETY: inside of the packet.
+    let head = unsafe { &*place };
+    let frontend = Frontend6 {
+        address: Address6(head.ip.destination),
+        port: Port(head.destination_port),
+        protocol: head.ip.next_header,
+        pad: 0,
+    };
+    // SAFETY: as below.
+    match unsafe { EXTERNALS.get(&frontend) } {
+        Some(external) => translate::ask(context, place, external.number, mode),
+        None if translate::may_be_answer(head, head.destination_port) => {
+            translate::answer(context, place, mode)
+        }
+        None => PASS,
+    }
+}
+
+#[inline(always)]
+fn four(context: &XdpContext, place: *mut Head, mode: Mode) -> u32 {
     // SAFETY: inside of the packet.
     let head = unsafe { &*place };
     let frontend = Frontend4 {
@@ -35,10 +68,18 @@ pub fn run(context: &XdpContext) -> u32 {
     };
     // SAFETY: the element never changes while it exists, and its memory is not given to another key before this program has
     // ended (the daemon waits for a grace period).
-    let Some(external) = (unsafe { WIRE_FRONTENDS.get(&frontend) }) else { return PASS };
+    let Some(external) = (unsafe { WIRE_FRONTENDS.get(&frontend) }) else {
+        if translates() != 0 && translate::may_be_answer(head, head.destination_port) {
+            return translate::answer(context, place, mode);
+        }
+        return PASS;
+    };
     let Some(target) = outside::target(external) else { return PASS };
     if !target.direct {
-        return PASS;
+        if translates() == 0 {
+            return PASS;
+        }
+        return translate::ask(context, place, external.number, mode);
     }
     let hash = maglev::hash4(head.ip.source, head.ip.destination, head.ports(), head.ip.protocol);
     let now_ns = now_ns();
@@ -62,7 +103,8 @@ pub fn run(context: &XdpContext) -> u32 {
             return PASS;
         }
     }
-    let hop = match hop::to(context, head, backend.address(), now_ns) {
+    let address = Address4(backend.address()).to_mapped();
+    let hop = match hop::to(context, address, now_ns, || Tuple { destination: address, ..head.tuple() }) {
         Way::Wire(hop) => hop,
         Way::Other => {
             remember(head, opens, hash, backend, age);
@@ -122,20 +164,12 @@ fn may(head: &Head, target: &ExternalTarget, number: u32, opens: bool) -> bool {
     if target.ranged && !outside::in_ranges(number + 1, source) {
         return false;
     }
-    // SAFETY: a pointer from the map, one load of an aligned word.
-    let any = CONNTRACK_GATE.get_ptr(0).is_some_and(|gate| unsafe { gate.read_volatile() } != 0);
-    if opens || !any {
+    if opens || !flows::any() {
         return true;
     }
-    let tuple = Tuple {
-        source,
-        destination: Address4(head.ip.destination).to_mapped(),
-        source_port: Port(head.source_port),
-        destination_port: Port(head.destination_port),
-        protocol: head.ip.protocol,
-        pad: [0; 3],
-    };
-    CONNTRACK.get_ptr(&tuple).is_none() && CONNTRACK_NEW.get_ptr(&tuple).is_none()
+    let Some(Flows { from, to, .. }) = state::flows() else { return true };
+    *from = head.tuple();
+    !flows::peek(from, to)
 }
 
 /// A connection that begins here stays at its backend, on this node or another.

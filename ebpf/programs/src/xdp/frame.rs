@@ -15,14 +15,6 @@ pub const ETHERNET: usize = 14;
 /// Bytes of an IPv4 header without options.
 pub const IPV4: usize = 20;
 
-/// Bits of the TCP header's flags (RFC 9293).
-pub mod tcp {
-    pub const FIN: u8 = 1;
-    pub const SYN: u8 = 2;
-    pub const RST: u8 = 4;
-    pub const ACK: u8 = 16;
-}
-
 /// "Do not fragment", of [`Ipv4::fragment`] in host order.
 pub const WHOLE: u16 = 0x4000;
 
@@ -49,6 +41,18 @@ pub struct Ipv4 {
     pub checksum: u16,
     pub source: u32,
     pub destination: u32,
+}
+
+/// IPv6; wire order, see RFC 8200. Lies at multiples of two bytes.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub struct Ipv6 {
+    pub version_class_label: u32,
+    pub payload_length: u16,
+    pub next_header: u8,
+    pub hops: u8,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
 }
 
 /// Ethernet, IPv4, and the ports with which TCP and UDP begin.

@@ -1,10 +1,11 @@
-//! The program on the uplink's wire: packets to Services whose backends answer clients themselves go on to the backend's
-//! node before the node's stack has seen them.
+//! The program on the uplink's wire: packets to Services with backends on other nodes go on to them before the node's stack has seen
+//! them, and their answers back to the clients.
 //!
-//! A packet is read ([`frame`]), its backend found among the known flows ([`known`]) or chosen ([`decide`]), the way to it
-//! remembered ([`hop`]), then it is written and sent back out by the wire ([`send`]). Whatever this does not
-//! understand or cannot decide goes on to tc, which can do all of it: other families, fragments, options, ICMP, backends of this
-//! node, session affinity, Services that are not answered directly.
+//! A packet is read ([`frame`], [`headers`]), its backend found among the known flows ([`known`]) or chosen ([`decide`]), the way to it
+//! remembered ([`hop`]), then it is written and sent back out by the wire ([`send`]). Where the Service's backends do not
+//! answer clients themselves, it is translated as its flow says, in the table that tc has, too ([`translate`], [`flows`]). Whatever
+//! this does not understand or cannot decide goes on to tc, which can do all of it: fragments, options and extension headers, ICMP,
+//! backends of this node, the first packet of a client with session affinity.
 //!
 //! A checksum that is to be made later, by a device (a packet from a local link), is invisible here and would be spoilt: such
 //! links must make their own.
@@ -13,14 +14,24 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+#[macro_use]
+#[path = "../tc/global.rs"]
+mod global;
+
 mod decide;
 mod frame;
+mod headers;
 mod hop;
 mod known;
+mod maps;
 mod send;
 mod state;
 mod too_long;
+mod translate;
 
+#[path = "../tc/flows.rs"]
+#[allow(dead_code, reason = "a direct flow's second half is tc's alone")]
+mod flows;
 #[path = "../tc/outside.rs"]
 mod outside;
 
@@ -36,10 +47,19 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[unsafe(no_mangle)]
 static LAYOUT: [u8; 24] = keelson_ebpf_common::layout::MARK;
 
+/// Where the program runs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the kernel's receive path, where several packets may have become one (GRO): that one is too long says nothing.
+    Generic,
+}
+
 /// Takes packets in several buffers, so that the device keeps its segmentation offloads and a large MTU.
 #[xdp(frags)]
 pub fn wire(context: XdpContext) -> u32 {
-    decide::run(&context)
+    decide::run(&context, Mode::Native)
 }
 
 /// The same for the kernel's generic receive path. A packet that has to be moved for a program of several buffers comes out of
@@ -47,7 +67,7 @@ pub fn wire(context: XdpContext) -> u32 {
 /// program of one buffer it is made linear instead.
 #[xdp]
 pub fn wire_generic(context: XdpContext) -> u32 {
-    decide::run(&context)
+    decide::run(&context, Mode::Generic)
 }
 
 /// What it costs to run a program that does nothing: measured beside the other, attached nowhere.

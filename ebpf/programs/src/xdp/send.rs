@@ -3,12 +3,13 @@
 use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use keelson_ebpf_common::{
     net::{Address4, Port},
-    packet::protocol,
+    packet::{Tuple, protocol},
     wire::{DirectOption, Hop, OPTION_BYTES, OPTION_TYPE},
 };
 
 use crate::{
     frame::{self, DROP, Ethernet, Head, TX, fold, halves},
+    headers::Headers,
     known::Backend,
 };
 
@@ -89,6 +90,26 @@ pub fn marked(context: &XdpContext, head: *mut Head, backend: Backend, hop: &Hop
         (*start).option = option;
     }
     TX
+}
+
+/// Writes a packet as one of another flow. False, and nothing is written, beyond the packet's end.
+#[inline(always)]
+pub fn translated<H: Headers>(context: &XdpContext, place: *mut H, to: &Tuple, hop: &Hop) -> bool {
+    // SAFETY: inside of the packet, and nothing else refers to it.
+    let head = unsafe { &mut *place };
+    let udp = head.protocol() == protocol::UDP;
+    let at = H::TRANSPORT + if udp { 6 } else { 16 };
+    let Some(checksum) = frame::at::<u16>(context, at) else { return false };
+    // SAFETY: inside of the packet (`at` checks).
+    let old = unsafe { *checksum };
+    // No checksum (RFC 768) stays no checksum, and none becomes one.
+    if !(udp && old == 0) {
+        let new = !fold(u32::from(!old) + head.change(to));
+        // SAFETY: as above.
+        unsafe { *checksum = if udp && new == 0 { u16::MAX } else { new } };
+    }
+    head.write(to, hop);
+    true
 }
 
 /// The headers before the transport's. At multiples of two bytes.

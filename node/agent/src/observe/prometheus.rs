@@ -217,7 +217,7 @@ fn render_status(services: &ServicesReply, status: &StatusReply, out: &mut Strin
         family(
             "keelson_dataplane_wire_packets_total",
             "counter",
-            "Packets on the uplink to Services whose backends answer themselves, by what XDP did with them",
+            "Packets on the uplink to Services that XDP looks after, and answers to them, by what it did with them",
             &mut { verdicts },
         );
         let mode = [(format!("{{mode=\"{}\"}}", wire.mode), 1)];

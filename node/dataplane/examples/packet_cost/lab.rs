@@ -1,9 +1,10 @@
-//! A node in a network namespace whose uplink leads to one neighbour, with Services that are answered directly.
+//! A node in a network namespace whose uplink leads to one neighbour, with Services that are answered directly and as many that are
+//! not.
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, WireOptions,
+    Dataplane, Object, Options, PacketOptions, Translation, WireOptions,
     plan::{ExternalFrontend, Forwarding, FrontendKey, Protocol},
     remove_all,
 };
@@ -24,7 +25,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// With so many Services, each of TCP and of UDP.
+    /// With so many Services that are answered directly, each of TCP and of UDP, and as many of TCP that are not.
     pub(crate) fn new(services: usize) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET)?;
         for words in [
@@ -32,7 +33,7 @@ impl Lab {
             "link set wire up",
             "link set uplink up",
             "address add 172.30.0.11/24 dev uplink",
-            "route add 10.244.0.0/16 via 172.30.0.12",
+            "route add default via 172.30.0.12",
             "neigh add 172.30.0.12 dev uplink lladdr 02:00:00:00:00:12",
         ] {
             let done = Command::new("ip").args(words.split(' ')).status()?;
@@ -48,8 +49,11 @@ impl Lab {
             uplink: Some("uplink".into()),
             node_addresses: vec!["172.30.0.11".parse()?],
             never_masqueraded: vec!["10.244.0.0/16".parse()?],
-            wire: Some(WireOptions { known_lines: KNOWN_LINES_MAX, ..WireOptions::default() }),
-            forwarding: Forwarding::Dsr,
+            wire: Some(WireOptions {
+                known_lines: KNOWN_LINES_MAX,
+                translation: Translation::Wire,
+                ..WireOptions::default()
+            }),
             ..PacketOptions::default()
         };
         let node = format!("packet-cost-{}", std::process::id());
@@ -75,13 +79,18 @@ impl Lab {
 
     /// Nanoseconds that the kernel says a run took.
     pub(crate) fn run(&mut self, program: &str, packet: &[u8]) -> Result<u32> {
+        Ok(self.send(program, packet)?.0)
+    }
+
+    /// The same, and what the packet became.
+    pub(crate) fn send(&mut self, program: &str, packet: &[u8]) -> Result<(u32, Vec<u8>)> {
         let packets = self.dataplane.packets().ok_or("no per-packet programs")?;
         let ran = packets.run_on_wire(program, packet)?.ok_or("no program on the wire")?;
         let expected = if program == "wire" { 3 } else { 2 };
         if ran.verdict != expected {
             return Err(format!("{program} answered {}", ran.verdict).into());
         }
-        Ok(ran.duration_ns)
+        Ok((ran.duration_ns, ran.packet))
     }
 
     pub(crate) fn count(&mut self, verdict: Verdict) -> Result<u64> {
@@ -105,9 +114,13 @@ fn clean(options: &Options) {
     }
 }
 
-/// Address of a Service; its port is 80.
-pub(crate) fn address(service: usize) -> [u8; 4] {
-    [198, 18, (service / 250) as u8, (service % 250 + 1) as u8]
+/// The node's address.
+pub(crate) const NODE: [u8; 4] = [172, 30, 0, 11];
+
+/// Address of a Service of a way of forwarding; its port is 80.
+pub(crate) fn address(forwarding: Forwarding, service: usize) -> [u8; 4] {
+    let second = if forwarding == Forwarding::Dsr { 18 } else { 19 };
+    [198, second, (service / 250) as u8, (service % 250 + 1) as u8]
 }
 
 fn frontends(services: usize) -> Result<Vec<ExternalFrontend>> {
@@ -120,14 +133,19 @@ fn frontends(services: usize) -> Result<Vec<ExternalFrontend>> {
         backends.sort_unstable();
         backends.dedup();
         debug_assert!(backends.len() <= BACKENDS);
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let kinds = [
+            (Forwarding::Dsr, Protocol::Tcp),
+            (Forwarding::Dsr, Protocol::Udp),
+            (Forwarding::Snat, Protocol::Tcp),
+        ];
+        for (forwarding, protocol) in kinds {
             frontends.push(ExternalFrontend {
-                key: FrontendKey { address: address(service).into(), port: 80, protocol },
+                key: FrontendKey { address: address(forwarding, service).into(), port: 80, protocol },
                 backends: backends.clone(),
                 local_backends_only: false,
                 source_ranges: Vec::new(),
                 affinity_s: 0,
-                forwarding: None,
+                forwarding: Some(forwarding),
             });
         }
     }

@@ -76,9 +76,9 @@ impl Externals {
         self.placed.frontends.get(key).map_or(&[], |placed| placed.frontend.backends.as_slice())
     }
 
-    /// Whether any frontend is answered by its backends' nodes.
-    pub(super) fn any_direct(&self) -> bool {
-        self.placed.frontends.values().any(|placed| placed.direct)
+    /// Whether the program on the wire has anything to do.
+    pub(super) fn any_on_wire(&self) -> bool {
+        self.placed.frontends.values().any(|placed| placed.on_wire)
     }
 
     /// The ranges whose addresses pods reach as themselves: exactly these.

@@ -35,7 +35,7 @@ pub use collect::FlowCount;
 pub use endpoints::PodEndpoint;
 pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 
-pub use wire::{WireOptions, WireStatus};
+pub use wire::{Translation, WireOptions, WireStatus};
 
 pub(crate) use attach::detach_all;
 pub(crate) use wire::detach_wire;
@@ -104,11 +104,15 @@ impl Packets {
         let wire = match (&options.uplink, options.wire) {
             (Some(uplink), Some(wire)) => {
                 let object = options.object.read(Part::Wire)?;
-                Some(Wire::open(&object, pins, uplink, constants.uplink, wire)?)
+                Some(Wire::open(&object, pins, uplink, &constants, wire)?)
             }
             _ => None,
         };
-        let rule = DirectRule { default: options.forwarding, cluster: options.never_masqueraded.clone() };
+        let rule = DirectRule {
+            default: options.forwarding,
+            cluster: options.never_masqueraded.clone(),
+            translates: wire.as_ref().is_some_and(Wire::translates),
+        };
         let externals = Externals::open(pins, rule, wire.is_some())?;
         externals.put_cluster_ranges(&options.never_masqueraded)?;
         let folder = pins.devices();
@@ -156,7 +160,7 @@ impl Packets {
                 "no uplink is named (--uplink): Services are not answered from outside, nothing is masqueraded"
             ),
         }
-        if self.wire.is_none() || !self.externals.any_direct() {
+        if self.wire.is_none() || !self.externals.any_on_wire() {
             return detach_wire(&self.wire_folder);
         }
         self.attach_wire()
@@ -165,7 +169,7 @@ impl Packets {
     /// Packets pass the program on the wire only where some Service asks for it; once there it stays while the daemon runs.
     fn attach_wire(&mut self) -> Result<(), Error> {
         let Some(wire) = &mut self.wire else { return Ok(()) };
-        if wire.is_attached() || !self.attached || !self.externals.any_direct() {
+        if wire.is_attached() || !self.attached || !self.externals.any_on_wire() {
             return Ok(());
         }
         // Whose program is there already, or whatever else the kernel says: tc does it all.
@@ -178,7 +182,8 @@ impl Packets {
         }
         tracing::info!(
             mode = wire.status()?.mode,
-            "packets to directly answered Services are sent on by XDP"
+            translation = wire.translates(),
+            "packets from outside to backends on other nodes are sent on by XDP"
         );
         Ok(())
     }

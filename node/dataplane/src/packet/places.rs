@@ -24,6 +24,8 @@ pub(super) struct Placed {
     pub(super) first: u32,
     pub(super) table: Option<Table>,
     pub(super) direct: bool,
+    /// The program on the wire looks after it.
+    pub(super) on_wire: bool,
     pub(super) frontend: ExternalFrontend,
 }
 
@@ -40,21 +42,23 @@ impl Placed {
         }
     }
 
-    /// As the program on the wire looks it up, if it is to.
+    /// As the program on the wire looks IPv4 up, if it is to; IPv6 it finds where tc does.
     pub(super) fn wire_key(&self) -> Option<Frontend4> {
         let key = frontend_key(&self.frontend.key);
         let Frontend6 { address, port, protocol, .. } = key;
-        address.mapped().filter(|_| self.direct).map(|address| Frontend4 { address, port, protocol, pad: 0 })
+        address.mapped().filter(|_| self.on_wire).map(|address| Frontend4 { address, port, protocol, pad: 0 })
     }
 }
 
-/// Which frontends are answered by their backends' nodes.
+/// Which frontends are answered by their backends' nodes, and which the program on the wire looks after.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DirectRule {
     /// For Services that do not say.
     pub(super) default: Forwarding,
     /// Where such backends are: the cluster's own ranges. Nobody else reads the option.
     pub(super) cluster: Vec<IpNet>,
+    /// The program on the wire also translates.
+    pub(super) translates: bool,
 }
 
 impl DirectRule {
@@ -124,8 +128,10 @@ pub(super) fn allocate(
         let table =
             if frontend.affinity_s > 0 { None } else { table(placed, &mut next, &mut words, frontend) };
         let direct = rule.admits(frontend);
-        next.frontends
-            .insert(frontend.key, Placed { number, first, table, direct, frontend: frontend.clone() });
+        // Where only this node's own backends count there is nothing to be sent on.
+        let on_wire = direct || rule.translates && !frontend.local_backends_only;
+        let placed = Placed { number, first, table, direct, on_wire, frontend: frontend.clone() };
+        next.frontends.insert(frontend.key, placed);
     }
     next
 }
@@ -281,7 +287,7 @@ mod tests {
             frontend
         };
         let cluster = vec!["10.0.0.0/8".parse().unwrap()];
-        let rule = DirectRule { default: Forwarding::Snat, cluster: cluster.clone() };
+        let rule = DirectRule { cluster: cluster.clone(), ..DirectRule::default() };
         for (frontend, direct) in [
             (dsr(|_| {}), true),
             (dsr(|f| f.forwarding = None), false),
@@ -294,8 +300,26 @@ mod tests {
         ] {
             assert_eq!(rule.admits(&frontend), direct, "{frontend:?}");
         }
-        let rule = DirectRule { default: Forwarding::Dsr, cluster };
+        let rule = DirectRule { default: Forwarding::Dsr, cluster, translates: false };
         assert!(rule.admits(&dsr(|f| f.forwarding = None)));
+    }
+
+    #[test]
+    fn the_wire_looks_after_what_may_have_to_be_sent_on() {
+        let mut wanted = vec![frontend(1, &["10.0.0.1:1"]), frontend(2, &["10.0.0.1:1"]), frontend(3, &[])];
+        wanted[1].local_backends_only = true;
+        let mut direct = frontend(4, &["10.0.0.1:1"]);
+        direct.forwarding = Some(Forwarding::Dsr);
+        wanted.push(direct);
+        for (translates, expected) in
+            [(false, [false, false, false, true]), (true, [true, false, true, true])]
+        {
+            let cluster = vec!["10.0.0.0/8".parse().unwrap()];
+            let rule = DirectRule { default: Forwarding::Snat, cluster, translates };
+            let places = allocate(&Places::default(), &Left::new(), &wanted, &rule);
+            let keys = wanted.iter().map(|frontend| places.frontends[&frontend.key].wire_key().is_some());
+            assert!(keys.eq(expected), "{translates}");
+        }
     }
 
     #[test]

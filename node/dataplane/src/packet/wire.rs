@@ -21,11 +21,11 @@ use keelson_ebpf_common::{
 };
 use keelson_sys::{
     bpf::{self, AttachType, Link, Map, Ran, XdpMode, run_once_on_wire},
-    net::link_index,
+    net::{driver, link_index},
 };
 use zerocopy::IntoBytes;
 
-use super::load::open;
+use super::{load::open, settings::Constants};
 use crate::{
     Error,
     maps::pins::{Pins, file, fits, subfolders},
@@ -41,18 +41,51 @@ pub struct WireOptions {
     pub without_native: bool,
     /// Lines of three known flows each, 64 bytes; a power of two, 2^19 at most.
     pub known_lines: u32,
+    /// Whether packets get the node's address here, too.
+    pub translation: Translation,
+}
+
+/// Where packets to Services that are not answered directly are translated, and the answers to them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Translation {
+    /// On the wire, unless the uplink is one whose packets may come without their checksums: a link to somebody on the same
+    /// machine ([`MAY_LACK_CHECKSUMS`]).
+    #[default]
+    Auto,
+    /// On the wire: who is at the other end makes checksums.
+    Wire,
+    /// At tc alone.
+    Tc,
+}
+
+/// Drivers of links on which checksums may be left to a device, which is invisible to XDP: answers of pods on the same machine
+/// would be spoilt.
+const MAY_LACK_CHECKSUMS: [&str; 5] = ["veth", "netkit", "bridge", "tun", "dummy"];
+
+impl Translation {
+    /// Whether the program on this uplink's wire translates. A device that does not say what it is does not.
+    fn on_wire(self, uplink: &str) -> Result<bool, Error> {
+        match self {
+            Self::Wire => Ok(true),
+            Self::Tc => Ok(false),
+            Self::Auto => {
+                let found = driver(uplink).map_err(file("asking for the driver of", Path::new(uplink)))?;
+                Ok(found.is_some_and(|name| !MAY_LACK_CHECKSUMS.contains(&name.as_str())))
+            }
+        }
+    }
 }
 
 impl Default for WireOptions {
     fn default() -> Self {
-        Self { without_native: false, known_lines: KNOWN_LINES }
+        Self { without_native: false, known_lines: KNOWN_LINES, translation: Translation::Auto }
     }
 }
 
 /// Where the program on the wire runs, and what it did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WireStatus {
-    /// `native`, `generic`; `idle` while no Service is answered directly: nothing is attached then; `refused` where the
+    /// `native`, `generic`; `idle` while no Service asks for it: nothing is attached then; `refused` where the
     /// kernel does not let us: the log says why, and it is tried again when Services change.
     pub mode: &'static str,
     /// Packets by what became of them.
@@ -65,6 +98,7 @@ pub(super) struct Wire {
     verdicts: Map,
     folder: PathBuf,
     options: WireOptions,
+    translates: bool,
     uplink: String,
     mode: Option<XdpMode>,
     refused: bool,
@@ -82,7 +116,7 @@ impl Wire {
         object: &[u8],
         pins: &Pins,
         uplink: &str,
-        ifindex: u32,
+        constants: &Constants,
         options: WireOptions,
     ) -> Result<Self, Error> {
         let lines = options.known_lines;
@@ -96,10 +130,17 @@ impl Wire {
             bpf::unpin(&path)?;
         }
         let (mut loader, mask) = (EbpfLoader::new(), lines - 1);
-        loader.override_global(global::UPLINK, &ifindex, true);
+        let translates = options.translation.on_wire(uplink)?;
+        let translates_word = u32::from(translates);
+        loader.override_global(global::NODE4, &constants.node4, true);
+        loader.override_global(global::NODE6, &constants.node6, true);
+        loader.override_global(global::UPLINK, &constants.uplink, true);
+        loader.override_global(global::PORTS_FIRST, &constants.ports_first, true);
+        loader.override_global(global::PORTS_COUNT, &constants.ports_count, true);
         loader.override_global(wire::global::KNOWN_MASK, &mask, true);
+        loader.override_global(wire::global::TRANSLATES, &translates_word, true);
         let own = layout::WIRE_MAPS.map(|shape| if shape == layout::KNOWN { known } else { shape });
-        for shape in own.into_iter().chain(layout::PACKET_MAPS) {
+        for shape in own.into_iter().chain(layout::PACKET_MAPS).chain([layout::DROPS]) {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);
         }
@@ -118,7 +159,13 @@ impl Wire {
             program.load().map_err(failed)?;
         }
         let (verdicts, folder) = (open(pins, &layout::VERDICTS)?, pins.wire());
-        Ok(Self { ebpf, verdicts, folder, options, uplink: uplink.to_owned(), mode: None, refused: false })
+        let uplink = uplink.to_owned();
+        Ok(Self { ebpf, verdicts, folder, options, translates, uplink, mode: None, refused: false })
+    }
+
+    /// Whether packets get the node's address here, too.
+    pub(super) fn translates(&self) -> bool {
+        self.translates
     }
 
     /// Attaches to the uplink, or takes the place of what an earlier daemon left there. What is on another device, or where

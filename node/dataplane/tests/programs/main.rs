@@ -15,5 +15,6 @@ mod ndp;
 mod packet;
 mod policies;
 mod services;
+mod translate;
 mod tunnel;
 mod wire;

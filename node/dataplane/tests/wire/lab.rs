@@ -161,7 +161,7 @@ impl Lab {
     /// Gives node2 the programs, too, and both nodes wires on which XDP can send.
     pub(crate) fn with_second(mut self) -> Self {
         // XDP cannot see that a checksum is to be made later.
-        self.spaces.tool("outside", "ethtool -K eth0 tx off");
+        self.make_checksums("outside");
         self.polled = Some(self.attach_pass("fabric", "node1"));
         self.spaces.ip("outside", &format!("route add 203.0.113.0/24 via {NODE1}"));
         let mut options = self.options.clone();
@@ -184,6 +184,11 @@ impl Lab {
             }
         }
         self
+    }
+
+    /// Has what a namespace sends carry its checksums.
+    pub(crate) fn make_checksums(&self, space: &str) {
+        self.spaces.tool(space, "ethtool -K eth0 tx off");
     }
 
     /// The other end of a veth takes what XDP sends (`XDP_TX`) only if it has a program itself: with GRO alone it is not woken

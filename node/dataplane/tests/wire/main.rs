@@ -11,6 +11,7 @@
 
 mod direct;
 mod lab;
+mod translated;
 
 use keelson_dataplane::plan::Protocol::Tcp;
 
