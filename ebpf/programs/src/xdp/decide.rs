@@ -10,7 +10,7 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
-    Mode, flows,
+    flows,
     frame::{self, DROP, Head, PASS, WHOLE},
     headers::{self, Head6, Headers},
     hop::{self, Way},
@@ -25,19 +25,19 @@ use crate::{
 const FLAGS: usize = frame::ETHERNET + frame::IPV4 + 13;
 
 #[inline(always)]
-pub fn run(context: &XdpContext, mode: Mode) -> u32 {
+pub fn run(context: &XdpContext) -> u32 {
     if let Some(place) = frame::head(context) {
-        return four(context, place, mode);
+        return four(context, place);
     }
     match headers::head6(context) {
-        Some(place) if translates() != 0 => six(context, place, mode),
+        Some(place) if translates() != 0 => six(context, place),
         _ => PASS,
     }
 }
 
 /// A packet of IPv6: those of Services that are to be answered directly are left to tc, too.
 #[inline(always)]
-fn six(context: &XdpContext, place: *mut Head6, mode: Mode) -> u32 {
+fn six(context: &XdpContext, place: *mut Head6) -> u32 {
     // SAFETY: inside of the packet.
     let head = unsafe { &*place };
     let frontend = Frontend6 {
@@ -48,16 +48,14 @@ fn six(context: &XdpContext, place: *mut Head6, mode: Mode) -> u32 {
     };
     // SAFETY: as below.
     match unsafe { EXTERNALS.get(&frontend) } {
-        Some(external) => translate::ask(context, place, external.number, mode),
-        None if translate::may_be_answer(head, head.destination_port) => {
-            translate::answer(context, place, mode)
-        }
+        Some(external) => translate::ask(context, place, external.number),
+        None if translate::may_be_answer(head, head.destination_port) => translate::answer(context, place),
         None => PASS,
     }
 }
 
 #[inline(always)]
-fn four(context: &XdpContext, place: *mut Head, mode: Mode) -> u32 {
+fn four(context: &XdpContext, place: *mut Head) -> u32 {
     // SAFETY: inside of the packet.
     let head = unsafe { &*place };
     let frontend = Frontend4 {
@@ -70,7 +68,7 @@ fn four(context: &XdpContext, place: *mut Head, mode: Mode) -> u32 {
     // ended (the daemon waits for a grace period).
     let Some(external) = (unsafe { WIRE_FRONTENDS.get(&frontend) }) else {
         if translates() != 0 && translate::may_be_answer(head, head.destination_port) {
-            return translate::answer(context, place, mode);
+            return translate::answer(context, place);
         }
         return PASS;
     };
@@ -79,7 +77,7 @@ fn four(context: &XdpContext, place: *mut Head, mode: Mode) -> u32 {
         if translates() == 0 {
             return PASS;
         }
-        return translate::ask(context, place, external.number, mode);
+        return translate::ask(context, place, external.number);
     }
     let hash = maglev::hash4(head.ip.source, head.ip.destination, head.ports(), head.ip.protocol);
     let now_ns = now_ns();

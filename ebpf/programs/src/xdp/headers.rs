@@ -194,7 +194,10 @@ impl Headers for Head6 {
 
 #[inline(always)]
 fn ports(source: u16, destination: u16, to: &Tuple) -> u32 {
-    u32::from(!source) + u32::from(!destination) + u32::from(to.source_port.0) + u32::from(to.destination_port.0)
+    u32::from(!source)
+        + u32::from(!destination)
+        + u32::from(to.source_port.0)
+        + u32::from(to.destination_port.0)
 }
 
 /// The headers of a packet of IPv6 that can be sent on as it is: TCP or UDP, without extension headers.

@@ -30,7 +30,7 @@ mod too_long;
 mod translate;
 
 #[path = "../tc/flows.rs"]
-#[allow(dead_code, reason = "a direct flow's second half is tc's alone")]
+#[expect(dead_code, reason = "a direct flow's second half is tc's alone")]
 mod flows;
 #[path = "../tc/outside.rs"]
 mod outside;
@@ -47,27 +47,18 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[unsafe(no_mangle)]
 static LAYOUT: [u8; 24] = keelson_ebpf_common::layout::MARK;
 
-/// Where the program runs.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub enum Mode {
-    /// In the driver.
-    Native,
-    /// In the kernel's receive path, where several packets may have become one (GRO): that one is too long says nothing.
-    Generic,
-}
-
 /// Takes packets in several buffers, so that the device keeps its segmentation offloads and a large MTU.
 #[xdp(frags)]
 pub fn wire(context: XdpContext) -> u32 {
-    decide::run(&context, Mode::Native)
+    decide::run(&context)
 }
 
-/// The same for the kernel's generic receive path. A packet that has to be moved for a program of several buffers comes out of
+/// The same for the kernel's generic receive path, which merges no packets before a program has seen them (`netif_elide_gro`). A packet that has to be moved for a program of several buffers comes out of
 /// that without the length of its Ethernet header (`skb_pp_cow_data`, seen in Linux 6.18), and tc then reads it askew; for a
 /// program of one buffer it is made linear instead.
 #[xdp]
 pub fn wire_generic(context: XdpContext) -> u32 {
-    decide::run(&context, Mode::Generic)
+    decide::run(&context)
 }
 
 /// What it costs to run a program that does nothing: measured beside the other, attached nowhere.

@@ -11,7 +11,6 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
-    Mode,
     flows::{self, Source},
     frame::{self, PASS},
     headers::Headers,
@@ -29,7 +28,7 @@ pub fn may_be_answer<H: Headers>(head: &H, destination_port: u16) -> bool {
 
 /// A client's packet to a Service, whose number is given.
 #[inline(never)]
-pub fn ask<H: Headers>(context: &XdpContext, place: *mut H, number: u32, mode: Mode) -> u32 {
+pub fn ask<H: Headers>(context: &XdpContext, place: *mut H, number: u32) -> u32 {
     // SAFETY: inside of the packet.
     let head = unsafe { &*place };
     let Some(flags) = flags(context, head) else { return PASS };
@@ -41,12 +40,12 @@ pub fn ask<H: Headers>(context: &XdpContext, place: *mut H, number: u32, mode: M
         count(Verdict::Left);
         return PASS;
     }
-    forward(context, place, from, to, known, mode)
+    forward(context, place, from, to, known)
 }
 
 /// What may be an answer.
 #[inline(never)]
-pub fn answer<H: Headers>(context: &XdpContext, place: *mut H, mode: Mode) -> u32 {
+pub fn answer<H: Headers>(context: &XdpContext, place: *mut H) -> u32 {
     // SAFETY: as above.
     let head = unsafe { &*place };
     let Some(flags) = flags(context, head) else { return PASS };
@@ -56,7 +55,7 @@ pub fn answer<H: Headers>(context: &XdpContext, place: *mut H, mode: Mode) -> u3
     if !flows::find(from, flags, to) {
         return PASS;
     }
-    forward(context, place, from, to, true, mode)
+    forward(context, place, from, to, true)
 }
 
 /// Of TCP; else none. `None` for a header that is cut short.
@@ -96,7 +95,6 @@ fn forward<H: Headers>(
     from: &Tuple,
     to: &mut Tuple,
     known: bool,
-    mode: Mode,
 ) -> u32 {
     // SAFETY: as above.
     let head = unsafe { &*place };
@@ -113,7 +111,7 @@ fn forward<H: Headers>(
         }
     };
     let too_long = head.length() > hop.mtu;
-    if too_long && mode == Mode::Native && !head.is_dividable() && head.hops() > 1 {
+    if too_long && !head.is_dividable() && head.hops() > 1 {
         return head.tell_too_long(context, from, hop.mtu);
     }
     if too_long || head.hops() <= 1 || (!known && flows::make(from, to, Source::Node).is_err()) {

@@ -28,6 +28,11 @@ pub(crate) const OUTSIDE: &str = "192.0.2.7";
 pub(crate) const POD1: &str = "10.245.1.2";
 pub(crate) const POD2: &str = "10.245.1.3";
 pub(crate) const POD3: &str = "10.245.2.2";
+/// The same of IPv6, of those that have it.
+pub(crate) const NODE1_6: &str = "fd00:31::11";
+const NODE2_6: &str = "fd00:31::12";
+const OUTSIDE_6: &str = "fd00:92::7";
+pub(crate) const POD3_6: &str = "fd00:45:2::2";
 const POD4: &str = "10.245.1.4";
 const HOST_MAC: [u8; 6] = [0xee, 0x4b, 0x4c, 0, 0, 1];
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -183,6 +188,12 @@ impl Lab {
                 panic!("{error:?}")
             }
         }
+        self
+    }
+
+    /// Gives IPv6 to whoever takes part when node2's pod is asked from outside.
+    pub(crate) fn with_ipv6(self) -> Self {
+        lay_ipv6(&self.spaces);
         self
     }
 
@@ -458,6 +469,30 @@ fn lay(spaces: &Spaces) {
         spaces.ip(pod, &format!("address add {address}/32 dev eth0"));
         spaces.ip(pod, &format!("neigh add 169.254.1.1 dev eth0 lladdr {}", text(HOST_MAC)));
         spaces.ip(pod, "route add default via 169.254.1.1 dev eth0 onlink");
+    }
+}
+
+/// IPv6 for node1, node2, its pod and who is outside.
+fn lay_ipv6(spaces: &Spaces) {
+    let pod_mac = text(mac(POD3));
+    for (space, words) in [
+        ("node1", format!("address add {NODE1_6}/64 dev eth0 nodad")),
+        ("node2", format!("address add {NODE2_6}/64 dev eth0 nodad")),
+        ("outside", format!("address add {OUTSIDE_6}/128 dev eth0 nodad")),
+        ("node1", format!("route add {OUTSIDE_6} dev eth0")),
+        ("node1", format!("route add {POD3_6} via {NODE2_6}")),
+        ("outside", "route add fd00:31::/64 dev eth0".into()),
+        ("outside", format!("route add fd00:99::/64 via {NODE1_6}")),
+        ("node2", format!("route add {POD3_6} dev pod3")),
+        ("node2", format!("neigh add {POD3_6} dev pod3 lladdr {pod_mac}")),
+        ("pod3", format!("address add {POD3_6}/128 dev eth0 nodad")),
+        ("pod3", format!("neigh add fe80::1 dev eth0 lladdr {}", text(HOST_MAC))),
+        ("pod3", "route add default via fe80::1 dev eth0 onlink".into()),
+    ] {
+        spaces.ip(space, &format!("-6 {words}"));
+    }
+    for node in ["node1", "node2"] {
+        spaces.within(node, || std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap());
     }
 }
 

@@ -8,7 +8,7 @@ use keelson_dataplane::{
 };
 use keelson_ebpf_common::wire::Verdict;
 
-use crate::lab::{Lab, NODE1, OUTSIDE, POD2, POD3, external};
+use crate::lab::{Lab, NODE1, NODE1_6, OUTSIDE, POD2, POD3, POD3_6, external};
 
 const SERVICE: &str = "203.0.113.5";
 
@@ -17,6 +17,7 @@ fn lab(name: &str, without_native: bool) -> Option<Lab> {
     let lab = Lab::with(name, |options| {
         let wire = options.wire.as_mut().unwrap();
         (wire.without_native, wire.translation) = (without_native, Translation::Wire);
+        options.node_addresses.push(NODE1_6.parse().unwrap());
     })?;
     let lab = lab.with_second();
     lab.make_checksums("pod3");
@@ -69,6 +70,27 @@ fn all_is_translated(lab: &mut Lab, mode: &str) {
 fn connections_and_datagrams_go_there_and_back_by_the_wire() {
     let Some(mut lab) = lab("translated", false) else { return };
     all_is_translated(&mut lab, "native");
+}
+
+#[test]
+fn ipv6_goes_there_and_back_by_the_wire() {
+    let Some(lab) = lab("translated-six", false) else { return };
+    let mut lab = lab.with_ipv6();
+    let there = lab.serve("pod3", POD3_6, 8080);
+    lab.external(&[
+        external(Tcp, "[fd00:99::5]:80", &[&format!("[{POD3_6}]:8080")]),
+        external(Tcp, &format!("[{NODE1_6}]:30080"), &[&format!("[{POD3_6}]:8080")]),
+    ]);
+    assert_eq!(lab.ask("outside", "fd00:99::5", 80).unwrap(), NODE1_6, "the first may be tc's");
+    let (opened, translated) = (count(&mut lab, Verdict::Opened), count(&mut lab, Verdict::Translated));
+    for _ in 0..5 {
+        assert_eq!(lab.ask("outside", "fd00:99::5", 80).unwrap(), NODE1_6);
+        assert_eq!(lab.ask("outside", NODE1_6, 30_080).unwrap(), NODE1_6);
+    }
+    assert_eq!(count(&mut lab, Verdict::Opened) - opened, 10);
+    let passed = count(&mut lab, Verdict::Translated) - translated;
+    assert!(passed >= 10 * 6, "{passed} packets");
+    drop(there);
 }
 
 #[test]
