@@ -20,7 +20,7 @@ use crate::services::PROGRAMMED_MAX;
 pub(crate) fn telling() -> Value {
     let conf = "events {} http { server { listen 80; #SIX
         root /tmp; location = / { return 200 \"$hostname $remote_addr\\n\"; } } }";
-    let six = "[ -s /proc/net/if_inet6 ] && sed -i 's/#SIX/listen [::]:80;/' /tmp/telling.conf";
+    let six = "[ -e /proc/net/if_inet6 ] && sed -i 's/#SIX/listen [::]:80;/' /tmp/telling.conf";
     let start =
         format!("echo '{conf}' > /tmp/telling.conf; {six}; exec nginx -c /tmp/telling.conf -g 'daemon off;'");
     let mut container = manifest::answering("unused");
@@ -43,8 +43,14 @@ pub(crate) fn web(namespace: &Namespace, nodes: &[String], spec: &Value) -> Resu
     }
     namespace.apply_all(&objects)?;
     namespace.ready_pods("app=web", nodes.len())?;
-    namespace.endpoints("web", nodes.len())?;
-    namespace.get("services/web")
+    let service = namespace.get("services/web")?;
+    namespace.endpoints("web", nodes.len() * families(&service))?;
+    Ok(service)
+}
+
+/// Of how many a Service has addresses: each has slices of its own.
+pub(crate) fn families(service: &Value) -> usize {
+    service["spec"]["ipFamilies"].as_array().map_or(1, Vec::len)
 }
 
 pub(crate) fn node_port(service: &Value) -> Result<u16> {
@@ -194,7 +200,7 @@ fn moves_with_its_node(
     // The host has no route to it but the wire itself.
     let reached = |by: &dyn Fn(&str) -> bool| {
         eventually(PATIENCE, &format!("{address} is reached"), || {
-            let seen = answers(&outside, at(&address, 80)?, 20)?;
+            let seen = answers(outside, at(&address, 80)?, 20)?;
             ensure!(seen.len() == nodes.len(), "{seen:?}");
             let node = outside.answers_for(&address)?;
             ensure!(by(&node), "{node} answers");
@@ -212,7 +218,7 @@ fn moves_with_its_node(
     namespace.kubectl(&format!("delete pod web-{first}"))?;
     api::merge(&namespace.path("services/web"), &json!({ "spec": { "externalTrafficPolicy": "Local" } }))?;
     eventually(PATIENCE, "a node with an endpoint answers", || {
-        let seen = answers(&outside, at(&address, 80)?, 5)?;
+        let seen = answers(outside, at(&address, 80)?, 5)?;
         let node = outside.answers_for(&address)?;
         let expected = BTreeMap::from([(format!("web-{node}"), BTreeSet::from([client.to_string()]))]);
         ensure!(node != first && seen == expected, "{node}: {seen:?}");

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::outside::{node_port, web};
+use crate::outside::{families, node_port, web};
 
 /// Bytes of an IP packet in the tunnel: what a wire takes, less what is around it.
 const TUNNEL_MTU: usize = 1450;
@@ -131,8 +131,8 @@ fn services_lead_behind_the_router_from_pods_nodes_and_outside() -> Result<()> {
     for node in &town.nodes[..2] {
         town.namespace.kubectl(&format!("delete pod web-{node}"))?;
     }
-    town.namespace.endpoints("web", 1)?;
     let service = town.namespace.get("services/web")?;
+    town.namespace.endpoints("web", families(&service))?;
     let port = node_port(&service)?;
     let node = api::get(&format!("/api/v1/nodes/{near}"))?;
     let internal = node["status"]["addresses"].as_array().into_iter().flatten();
@@ -266,7 +266,11 @@ fn network_policies_hold_behind_the_router() -> Result<()> {
 fn the_tunnel_outlives_the_daemon_and_is_adopted() -> Result<()> {
     let town = Town::new(&both_families())?;
     let (near, far) = (town.nodes[0].clone(), town.far().to_string());
-    let link = || town.cluster.enter(&far, &["cat", &format!("/sys/class/net/{LINK}/ifindex")]);
+    // Its index begins the line.
+    let link = || -> Result<String> {
+        let shown = town.cluster.enter(&far, &["ip", "-o", "link", "show", LINK])?;
+        Ok(shown.split(':').next().unwrap_or_default().to_string())
+    };
     let before = link()?;
     let addresses = town.addresses(&format!("web-{far}"))?;
     let all_reached = || {
