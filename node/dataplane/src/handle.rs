@@ -164,8 +164,7 @@ impl Handle {
     /// Reads what was measured, from the kernel.
     pub async fn services(&self) -> Result<ServiceFigures, Error> {
         let shared = self.shared.clone();
-        let done = tokio::task::spawn_blocking(move || shared.measured()).await;
-        done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+        blocking(move || shared.measured()).await
     }
 
     /// The stream of events from now on.
@@ -299,7 +298,14 @@ impl Shared {
         self: Arc<Self>,
         act: impl FnOnce(&mut Dataplane) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let done = tokio::task::spawn_blocking(move || act(&mut self.dataplane.lock())).await;
-        done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+        blocking(move || act(&mut self.dataplane.lock())).await
     }
+}
+
+/// Does something on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
 }
