@@ -29,7 +29,7 @@ pub(super) struct Table4 {
     used: Vec<bool>,
     /// As in each line's head.
     reach: Vec<u8>,
-    /// What was raised since it was last asked for.
+    /// What was raised since it was last asked for, but for lines that are about to be written.
     raised: BTreeMap<u32, u8>,
     /// Places whose reach a lookup that is on its way may have read before it was raised.
     raised_lately: BTreeSet<u32>,
@@ -116,7 +116,10 @@ impl Table4 {
         self.used[place as usize] = true;
         if reach > u32::from(self.reach[home as usize]) {
             self.reach[home as usize] = reach as u8;
-            self.raised.insert(home, reach as u8);
+            if distance > 0 {
+                // In its own line a frontend says it with all else.
+                self.raised.insert(home, reach as u8);
+            }
             self.raised_lately.insert(home);
         }
         place
