@@ -8,7 +8,7 @@ use keelson_tests::{
     manifest,
     stream::Stream,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// `kubectl keelson` in a namespace, which has to succeed; answers what it printed.
@@ -122,6 +122,57 @@ fn a_trace_says_where_a_connection_would_go() -> Result<()> {
         ensure!(said.contains("ECONNREFUSED"), "{said}");
         Ok(())
     })
+}
+
+#[test]
+fn a_trace_to_a_pod_says_which_policy_lets_or_denies() -> Result<()> {
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("observe")?);
+    // On another node, if there is one.
+    let nodes = cluster.nodes();
+    let there = nodes.last().context("a cluster without a node")?;
+    let mut server = manifest::on_node(manifest::shell("server"), there);
+    server["metadata"]["labels"] = json!({"app": "server"});
+    let (name, friend) = ("stranger", "friend");
+    namespace.apply_all(&[
+        server,
+        manifest::on_node(manifest::shell(name), "n1"),
+        manifest::on_node(manifest::shell(friend), "n1"),
+    ])?;
+    ["server", name, friend].iter().try_for_each(|pod| namespace.ready(pod).map(drop))?;
+    let said = keelson(&namespace, "trace stranger server --port 80")?;
+    ensure!(said.contains("is open") && said.contains("Nothing that the nodes enforce stops it"), "{said}");
+    let way = if there == "n1" { "straight into" } else { "next hop" };
+    ensure!(said.contains(way) && said.contains(&format!("on node {there}")), "{said}");
+
+    namespace.apply_all(&[json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "friends-only"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "server"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{"podSelector": {"matchLabels": {"is": "friend"}}}],
+                "ports": [{"port": 80}],
+            }],
+        },
+    })])?;
+    namespace.kubectl(&["label", "pod", friend, "is=friend"])?;
+    eventually(PATIENCE, "the stranger is denied", || {
+        let said = keelson(&namespace, "trace stranger server --port 80")?;
+        ensure!(said.contains("DENIED") && said.contains("selected by friends-only"), "{said}");
+        ensure!(said.contains("counted as policy_ingress"), "{said}");
+        Ok(())
+    })?;
+    eventually(PATIENCE, "the friend is let in", || {
+        let said = keelson(&namespace, "trace friend server --port 80")?;
+        ensure!(said.contains("may have TCP 80 with pods") && said.contains("let by friends-only"), "{said}");
+        ensure!(said.contains("Nothing that the nodes enforce stops it"), "{said}");
+        Ok(())
+    })?;
+    let said = keelson(&namespace, "trace friend server --port 81 -o json")?;
+    let answers: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    let ingress = answers[0]["nodes"].as_array().and_then(|nodes| Some(&nodes.last()?["ingress"]));
+    ensure!(ingress.is_some_and(|judged| judged["verdict"] == "denied"), "{said}");
+    Ok(())
 }
 
 #[test]

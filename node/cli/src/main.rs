@@ -6,6 +6,7 @@
 
 mod flows;
 mod nodes;
+mod path;
 mod services;
 mod status;
 mod table;
@@ -22,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     bin_name = "kubectl keelson",
     version,
     about = "How fast each Service is, and what the kernel does for it",
-    after_help = "Examples:\n  kubectl keelson services\n  kubectl keelson services -A -o wide\n  kubectl keelson flows --service web\n  kubectl keelson trace client web"
+    after_help = "Examples:\n  kubectl keelson services\n  kubectl keelson services -A -o wide\n  kubectl keelson flows --service web\n  kubectl keelson trace client web\n  kubectl keelson trace client web-0 --port 80"
 )]
 struct Cli {
     #[command(flatten)]
@@ -41,7 +42,7 @@ enum Command {
     Status(Output),
     /// The tables in each node's kernel, and their memory
     Maps(Output),
-    /// What the kernel would do with a pod's connection to a Service, and why
+    /// What the kernel would do with a pod's connection to a Service or another pod, and why
     Trace(trace::Options),
 }
 

@@ -1,39 +1,57 @@
-//! `trace`: what the kernel of a pod's node would do with its connection to a Service, from that node's own tables.
+//! `trace`: what the kernel of a pod's node would do with its connection to a Service, from that node's own tables. To another
+//! pod: [`crate::path`].
 
 use anyhow::{Context, Result};
 use clap::Args;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use keelson_observer::{TraceReply, TraceRequest};
-use kube::Api;
+use kube::{Api, ResourceExt};
 
 use crate::{
     Form,
     nodes::{Cluster, query},
+    path::{self, PortSpec},
 };
 
 /// From where to where.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  kubectl keelson trace client web\n  kubectl keelson trace client other-namespace/web\n  kubectl keelson trace -n shop cart-0 db -o json"
+    after_help = "Examples:\n  kubectl keelson trace client web                        to a Service\n  kubectl keelson trace client other-namespace/web\n  kubectl keelson trace client web-0                      to a pod, each port that it declares\n  kubectl keelson trace client shop/db-0 --port 5432\n  kubectl keelson trace client dns-0 --port 53/UDP\n  kubectl keelson trace -n shop cart-0 db -o json\n\nTo a pod, the nodes of both are asked for their network policies: which select the pods, which entry lets the\nconnection pass, or that none does."
 )]
 pub(crate) struct Options {
     /// The pod that connects
     pod: String,
-    /// The Service that it connects to: NAME or NAMESPACE/NAME
-    service: String,
+    /// The Service that it connects to, or, if there is none of that name, the pod: NAME or NAMESPACE/NAME
+    #[arg(value_name = "SERVICE|POD")]
+    to: String,
+    /// Port of a pod that it connects to, and if need be which pod is meant: N, N/UDP, N/SCTP, or ICMP [default: those
+    /// that its containers declare]
+    #[arg(long, value_name = "N/PROTO")]
+    port: Option<PortSpec>,
     /// Output: table or json
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
 }
 
 pub(crate) async fn run(cluster: &Cluster, options: &Options) -> Result<()> {
-    let (namespace, name) = options.service.split_once('/').unwrap_or((&cluster.namespace, &options.service));
+    let (namespace, name) = options.to.split_once('/').unwrap_or((&cluster.namespace, &options.to));
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace);
     let pod = pods.get(&options.pod).await.with_context(|| format!("reading pod {}", options.pod))?;
     let services = Api::<Service>::namespaced(cluster.client.clone(), namespace);
-    let service = services.get(name).await.with_context(|| format!("reading Service {namespace}/{name}"))?;
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    let node = node.with_context(|| format!("pod {} runs on no node yet", options.pod))?;
+    let service = match options.port {
+        Some(_) => None,
+        None => {
+            services.get_opt(name).await.with_context(|| format!("reading Service {namespace}/{name}"))?
+        }
+    };
+    let Some(service) = service else {
+        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+        let other = pods.get_opt(name).await.with_context(|| format!("reading pod {namespace}/{name}"))?;
+        let what = if options.port.is_some() { "pod" } else { "Service and no pod" };
+        let other = other.with_context(|| format!("there is no {what} {namespace}/{name}"))?;
+        return path::run(cluster, (&pod, &other), options.port, options.output).await;
+    };
+    let node = node_of(&pod)?;
     let request = TraceRequest { namespace: namespace.to_owned(), service: name.to_owned() };
     let path = query("trace", &[("namespace", &request.namespace), ("service", &request.service)]);
     let reply: TraceReply = cluster.ask(&node, &path).await?;
@@ -44,6 +62,12 @@ pub(crate) async fn run(cluster: &Cluster, options: &Options) -> Result<()> {
     println!("Pod {}/{} is on node {}.", cluster.namespace, options.pod, reply.node);
     explain(&service, &reply).iter().for_each(|line| println!("{line}"));
     Ok(())
+}
+
+/// Where a pod runs.
+pub(crate) fn node_of(pod: &Pod) -> Result<String> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    node.with_context(|| format!("pod {} runs on no node yet", pod.name_any()))
 }
 
 /// What happens, a line each.

@@ -20,8 +20,8 @@ use futures::{FutureExt, Stream, StreamExt};
 use keelson_sys::sockets::{self, SocketsError, Transport};
 
 use crate::{
-    Dataplane, Error, Settling,
-    handle::{Progress, Shared},
+    Error, Settling,
+    handle::{Progress, Shared, blocking},
     health::{self, HealthServers},
     index::{Changes, Key, Notice, Seen},
     maps::{Applied, StaleUdp},
@@ -141,10 +141,12 @@ impl Follower {
         if self.whole && changes == Changes::default() {
             return Ok(Done::default());
         }
-        self.parts.shared.settle_epoch()?;
         let (whole, attach) = (self.whole, !self.attached);
         let departed = std::mem::take(&mut changes.departed);
-        let act = move |dataplane: &mut Dataplane| {
+        let shared = self.parts.shared.clone();
+        let act = move || {
+            shared.settle_epoch()?;
+            let mut dataplane = shared.dataplane.lock();
             let ports = changes.node_ports;
             let new = ports.as_ref().map(|ports| dataplane.set_node_ports(ports.keys().copied()));
             let new = new.transpose()?.unwrap_or_default();
@@ -167,7 +169,7 @@ impl Follower {
             let new_ports = new.into_iter().filter_map(owner).collect();
             Ok(Done { applied, full_external, new_ports, stale, settling: dataplane.begin_settling() })
         };
-        let done = self.parts.shared.clone().blocking(act).await?;
+        let done = blocking(act).await?;
         (self.whole, self.attached) = (true, true);
         self.parts.resets.add(departed);
         Ok(done)
@@ -292,7 +294,12 @@ fn settle(shared: &Shared, first: Settling) {
             );
         }
         let mut dataplane = shared.dataplane.lock();
-        dataplane.settle(settling);
+        if let Err(error) = dataplane.settle(settling) {
+            return tracing::warn!(
+                error = chain(&error),
+                "lines of Services that changed could not be taken back yet"
+            );
+        }
         next = dataplane.begin_settling();
     }
 }

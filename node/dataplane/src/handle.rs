@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use keelson_ebpf_common::policy::Direction;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -14,9 +15,9 @@ use crate::{
     Dataplane, Error, MapStatus,
     flows::{Figures, Flows, Meter, Pair, PortName, Reader},
     index::Index,
-    packet::{Packets, PodEndpoint},
+    packet::{Packets, Path, PodEndpoint},
     plan::{Frontend, FrontendKey},
-    policy::PodKey,
+    policy::{Connection, PodKey, Questions, Selecting},
 };
 
 /// How long a new pod's network waits for network policies to be applied to it.
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) meter: Arc<Mutex<Meter>>,
     pub(crate) reader: Reader,
     pub(crate) progress: watch::Sender<Progress>,
+    /// To whoever follows network policies.
+    pub(crate) questions: Questions,
 }
 
 /// What has come true in the kernel.
@@ -164,8 +167,7 @@ impl Handle {
     /// Reads what was measured, from the kernel.
     pub async fn services(&self) -> Result<ServiceFigures, Error> {
         let shared = self.shared.clone();
-        let done = tokio::task::spawn_blocking(move || shared.measured()).await;
-        done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+        blocking(move || shared.measured()).await
     }
 
     /// The stream of events from now on.
@@ -189,6 +191,20 @@ impl Handle {
             .map(|key| (key, index.port_name(&key).unwrap_or_default(), dataplane.frontend(&key)))
             .collect();
         Some(Trace { frontends, unprogrammed })
+    }
+
+    /// What this node would do with a connection between two pods; `None` without per-packet programs, where the host's stack
+    /// forwards and no policy is enforced.
+    pub async fn path(&self, connection: Connection) -> Result<Option<Path>, Error> {
+        let look =
+            move |dataplane: &mut Dataplane| dataplane.packets().map(|p| p.path(&connection)).transpose();
+        self.shared.clone().blocking(look).await
+    }
+
+    /// Network policies that have a say about a connection of a pod of this node; `None` where the pod is not known, or policies
+    /// are not followed.
+    pub async fn policies_about(&self, connection: Connection, direction: Direction) -> Option<Selecting> {
+        self.shared.questions.ask(connection, direction).await
     }
 
     /// A pod has its link: its packets take the short way from now on. Nothing without per-packet programs.
@@ -299,7 +315,14 @@ impl Shared {
         self: Arc<Self>,
         act: impl FnOnce(&mut Dataplane) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let done = tokio::task::spawn_blocking(move || act(&mut self.dataplane.lock())).await;
-        done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+        blocking(move || act(&mut self.dataplane.lock())).await
     }
+}
+
+/// Does something on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
 }

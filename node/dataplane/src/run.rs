@@ -16,7 +16,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     objects::{NodeObject, PodObject, ServiceObject, SliceObject},
     packet::{PacketOptions, Packets},
     plan::Node,
-    policy,
+    policy::{self, Question, Questions},
     port_addresses::with_loopback,
     resets::Resets,
 };
@@ -90,6 +90,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
     let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;
     let (progress, _) = watch::channel(Progress::default());
+    let (questions, asked) = Questions::new();
     let addresses = config.resolve_ports()?;
     let shared = Arc::new(Shared {
         meter: Arc::new(Mutex::new(dataplane.meter()?)),
@@ -97,6 +98,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         index: Mutex::new(Index::new(&config.node_name, config.node(addresses.clone()), config.host_ports)),
         reader: Reader::default(),
         progress,
+        questions,
     });
     // Whoever listened to the stream is gone with his daemon.
     shared.meter.lock().sample(0)?;
@@ -106,7 +108,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
     let health = HealthServers::start(state.clone(), config.healthz, listen_at);
     let resets = Resets::default();
     let notices = Notices::start(client.clone(), &config.node_name);
-    follow_policies(&client, &config, &shared, notices.clone(), shutdown.clone()).await?;
+    follow_policies(&client, &config, &shared, (notices.clone(), asked), shutdown.clone()).await?;
     let follower = Follower::new(Parts {
         resets: resets.clone(),
         shared: shared.clone(),
@@ -135,7 +137,7 @@ async fn follow_policies(
     client: &Client,
     config: &Config,
     shared: &Arc<Shared>,
-    notices: Notices,
+    (notices, asked): (Notices, mpsc::Receiver<Question>),
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     if !config.policies {
@@ -158,7 +160,7 @@ async fn follow_policies(
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = follower.follow(events) => {}
+            () = follower.follow(events, asked) => {}
         }
     });
     Ok(())

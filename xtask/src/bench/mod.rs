@@ -1,5 +1,5 @@
-//! `bench`: runs the measuring programs, built with optimisation: `service` and `packet` in namespaces of their own, `sync` also, and
-//! the rest against a cluster of its own. With `--check`, holds what they measured against `bench/promises.tsv`; with `--plot`,
+//! `bench`: runs the measuring programs, built with optimisation: `service`, `packet`, `path` and a part of `sync` in namespaces of
+//! their own, the rest against a cluster. With `--check`, holds what they measured against `bench/promises.tsv`; with `--plot`,
 //! draws it.
 
 mod check;
@@ -19,11 +19,11 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench pods -o json\n  cargo xtask bench sync                       how soon Services are right: maps, peers, a cluster\n  cargo xtask bench sync --services 10000,50000\n  cargo xtask bench service --plot             writes bench/plots/*.svg, over 1 to 50,000 Services\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench path                       pods of two nodes, beside the bare link\n  cargo xtask bench pods -o json\n  cargo xtask bench sync                       how soon Services are right: maps, peers, a cluster\n  cargo xtask bench sync --services 10000,50000\n  cargo xtask bench service --plot             writes bench/plots/*.svg, over 1 to 50,000 Services\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
 )]
 pub(crate) struct Args {
     /// What to measure; without it everything, one report after the other
-    #[arg(value_parser = ["service", "packet", "pods", "memory", "sync"])]
+    #[arg(value_parser = ["service", "packet", "path", "pods", "memory", "sync"])]
     what: Option<String>,
     /// Numbers of Services of `service` and `sync` [default: those of the programs; with --plot 1 to 50,000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
@@ -57,10 +57,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if wanted("packet") && !args.plot {
         reports.extend(in_namespaces(args, "packet_cost", &[])?);
     }
+    if wanted("path") && !args.plot {
+        reports.extend(in_namespaces(args, "path_latency", &[])?);
+    }
     if wanted("sync") {
         reports.extend(in_namespaces(args, "sync_time", numbers(args))?);
     }
-    if !matches!(args.what.as_deref(), Some("service" | "packet")) && !args.plot {
+    if !matches!(args.what.as_deref(), Some("service" | "packet" | "path")) && !args.plot {
         reports.extend(cluster(args)?);
     }
     conclude(args, &reports)

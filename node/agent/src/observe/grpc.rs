@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Observer;
+use super::{Observer, PathError};
 
 /// Listens; serves in a task until `shutdown`.
 pub(crate) fn serve(observer: Observer, socket: PathBuf, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -77,5 +77,15 @@ impl Contract for Observer {
         request: Request<proto::TraceRequest>,
     ) -> Result<Response<proto::TraceReply>, Status> {
         Ok(Response::new(self.trace(request.get_ref())))
+    }
+
+    async fn path(&self, request: Request<proto::PathRequest>) -> Result<Response<proto::PathReply>, Status> {
+        self.path(request.get_ref()).await.map(Response::new).map_err(|error| match error {
+            PathError::Address { .. } | PathError::Protocol { .. } | PathError::Port { .. } => {
+                Status::invalid_argument(error.to_string())
+            }
+            PathError::Routes(_) => Status::internal(format!("{:#}", anyhow::Error::new(error))),
+            PathError::Tables(error) => failed(error),
+        })
     }
 }

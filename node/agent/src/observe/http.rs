@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use keelson_observer as proto;
 
-use super::Observer;
+use super::{Observer, PathError};
 
 /// The routes; all say 404 with the reason where there is no data plane.
 pub(crate) fn router(observer: Option<Observer>) -> Router {
@@ -22,6 +22,7 @@ pub(crate) fn router(observer: Option<Observer>) -> Router {
         .route("/flows", get(flows))
         .route("/status", get(status))
         .route("/trace", get(trace))
+        .route("/path", get(path))
         .with_state(observer)
 }
 
@@ -45,6 +46,19 @@ async fn status(State(observer): State<Observer>) -> Response {
 
 async fn trace(State(observer): State<Observer>, Query(request): Query<proto::TraceRequest>) -> Response {
     answer(Ok(observer.trace(&request)))
+}
+
+async fn path(State(observer): State<Observer>, Query(request): Query<proto::PathRequest>) -> Response {
+    match observer.path(&request).await {
+        Ok(reply) => Json(reply).into_response(),
+        Err(error) => {
+            let code = match error {
+                PathError::Routes(_) | PathError::Tables(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (code, format!("{:#}\n", anyhow::Error::new(error))).into_response()
+        }
+    }
 }
 
 /// One event a line, until the caller goes.

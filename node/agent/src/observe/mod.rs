@@ -4,6 +4,7 @@
 
 mod grpc;
 mod http;
+mod path;
 pub(crate) mod prometheus;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use keelson_observer as proto;
 
 pub(crate) use grpc::serve;
 pub(crate) use http::router;
+pub(crate) use path::PathError;
 
 /// The node's observer. Cheap to clone.
 #[derive(Clone)]

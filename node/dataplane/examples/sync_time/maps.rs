@@ -64,7 +64,7 @@ pub(crate) fn measure(services: usize) -> Result<Maps> {
 fn settle(dataplane: &mut Dataplane) -> Result<()> {
     while let Some(settling) = dataplane.begin_settling() {
         settling.wait()?;
-        dataplane.settle(settling);
+        dataplane.settle(settling)?;
     }
     Ok(())
 }

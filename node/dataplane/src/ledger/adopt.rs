@@ -44,7 +44,10 @@ impl Ledger {
         for &(place, reach) in &found.reaches {
             ledger.records.found_reach(place, reach);
         }
-        for one in &found.frontends {
+        // Of two lines of a frontend the one that lookups find, which is the later one.
+        let mut frontends: Vec<_> = found.frontends.iter().collect();
+        frontends.sort_by_key(|one| (one.key, ledger.records.distance(&one.key, one.service)));
+        for one in frontends {
             let family = family_of(&one.key);
             let reserved = ledger.records.reserve(&one.key, one.service);
             if !reserved || ledger.placed.contains_key(&one.key) {

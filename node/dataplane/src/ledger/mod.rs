@@ -11,10 +11,11 @@
 //!  7 gone       lines, frontends, then members; what they named rests until a grace period has passed
 //! ```
 //! Where a lookup could miss both lines of a frontend that changes, having passed the new one before and reaching the old one
-//! after, a grace period lies between 5 and the line's part of 7.
+//! after, a grace period lies between 5 and the line's part of 7. The new line is the nearer one then: lookups that begin
+//! find it first, so that nobody has to wait, and the old one goes out when the grace period has passed.
 //!
-//! What rests is freed by the next change that needs it, which waits; or before, by whoever has time to wait
-//! ([`Ledger::begin_settling`]).
+//! What goes out, and what rests, is seen to by whoever has time to wait ([`Ledger::begin_settling`]); a change that needs
+//! it before waits itself.
 //!
 //! A ledger is changed when a step list is made: if a step then fails, the ledger is wrong and must be made anew from
 //! the kernel ([`Ledger::adopt`]).
@@ -23,6 +24,7 @@ mod adopt;
 mod ids;
 mod place;
 mod records;
+mod resting;
 mod slots;
 mod steps;
 mod table;
@@ -36,6 +38,7 @@ use keelson_ebpf_common::{limits, value::Span};
 
 pub use adopt::{Found, FoundAll};
 use records::Records;
+use resting::{Begun, Outgoing, Resting};
 use slots::Slots;
 use steps::members;
 pub use steps::{Leads, Line, Member, Record, Round, Steps};
@@ -119,12 +122,6 @@ struct Placed {
     affinity_s: u32,
 }
 
-impl Resting {
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.spans.is_empty() && !self.frontends6
-    }
-}
-
 impl Placed {
     fn backends(&self) -> &[Backend] {
         self.backends.as_deref().unwrap_or_default()
@@ -155,19 +152,10 @@ pub struct Ledger {
     slots4: Slots,
     slots6: Slots,
     resting: Resting,
-    /// What rested when [`Self::begin_settling`] was called last, with the number that it was given.
-    settling: Option<(u64, Resting)>,
-    /// First lines of frontends that have a second, to be taken back after the next grace period; and their slots.
-    outgoing: Vec<(u32, Span)>,
-}
-
-/// What a program that started earlier may still read.
-#[derive(Debug, Default)]
-struct Resting {
-    records: Vec<(Family, u32)>,
-    spans: Vec<(Family, Span)>,
-    /// Memory of a removed IPv6 frontend, which the kernel's hash may give to the next one at once.
-    frontends6: bool,
+    outgoing: Outgoing,
+    /// Some line that goes out is found before the one that replaces it: the change is made when it is gone.
+    hides: bool,
+    settling: Option<Begun>,
 }
 
 impl Ledger {
@@ -182,8 +170,9 @@ impl Ledger {
             slots4: Slots::new(capacity.backends4),
             slots6: Slots::new(capacity.backends6),
             resting: Resting::default(),
+            outgoing: Outgoing::new(),
+            hides: false,
             settling: None,
-            outgoing: Vec::new(),
         }
     }
 
@@ -230,35 +219,23 @@ impl Ledger {
         for key in gone {
             self.remove(key, &mut steps);
         }
-        if !self.outgoing.is_empty() {
+        if self.hides {
             self.grace(&mut steps);
         }
         steps
     }
 
-    /// Whether something rests that a grace period would free. If so, the caller waits for one that begins after this call and
-    /// then calls [`Self::settle`] with the same number, which no other call has; changes may be made meanwhile. Then later
-    /// ones need not wait. Not more than one at a time.
-    pub fn begin_settling(&mut self, number: u64) -> bool {
-        let nothing = self.resting.is_empty() && !self.records.has_raised();
-        if nothing || self.settling.is_some() {
-            return false;
-        }
-        self.settling = Some((number, std::mem::take(&mut self.resting)));
-        self.records.begin_settling();
-        true
-    }
-
-    /// Frees what rested at the call with this number, unless a change has waited for itself since.
-    pub fn settle(&mut self, number: u64) {
-        if let Some((_, resting)) = self.settling.take_if(|(begun, _)| *begun == number) {
-            self.records.settle_begun();
-            self.give(resting);
-        }
-    }
-
     fn remove(&mut self, key: &FrontendKey, steps: &mut Steps) {
         let Some(old) = self.placed.remove(key) else { return };
+        // First, or for a moment they would be what lookups find.
+        let of_key = (*key, 0)..=(*key, u32::MAX);
+        let begun = self.settling.as_mut().map(|begun| &mut begun.outgoing);
+        let outgoing: Outgoing = begun
+            .into_iter()
+            .chain([&mut self.outgoing])
+            .flat_map(|all| all.extract_if(of_key.clone(), |_, _| true).collect::<Vec<_>>())
+            .collect();
+        self.withdraw(outgoing, steps);
         self.frontends4 -= usize::from(key.address.is_ipv4());
         self.members -= members(&old).len();
         steps.remove(key, &old);
@@ -271,50 +248,6 @@ impl Ledger {
         if span.count > 0 {
             self.resting.spans.push((family, span));
         }
-    }
-
-    /// Tries again after what rests is free, if that can help.
-    fn after_grace<T>(&mut self, steps: &mut Steps, retry: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
-        // Lines that go after one grace period are free after the next.
-        let graces = if !self.outgoing.is_empty() {
-            2
-        } else {
-            usize::from(self.all_resting().any(|r| !r.records.is_empty() || !r.spans.is_empty()))
-        };
-        (0..graces).find_map(|_| {
-            self.grace(steps);
-            retry(self)
-        })
-    }
-
-    /// Puts a grace period before the steps and frees what rested.
-    ///
-    /// What rests was replaced or removed by *earlier* step lists, or by earlier frontends of this one: then the steps
-    /// so far must be taken before the wait, so they are closed off as a part of their own.
-    fn grace(&mut self, steps: &mut Steps) {
-        steps.wait();
-        self.records.settle();
-        let begun = self.settling.take().map(|(_, resting)| resting);
-        let resting = std::mem::take(&mut self.resting);
-        begun.into_iter().chain([resting]).for_each(|resting| self.give(resting));
-        for (place, span) in std::mem::take(&mut self.outgoing) {
-            steps.round().gone_lines.push(place);
-            self.resting.records.push((Family::V4, place));
-            self.rest(Family::V4, span);
-        }
-    }
-
-    fn give(&mut self, resting: Resting) {
-        for (family, record) in resting.records {
-            self.records.give(family, record);
-        }
-        for (family, span) in resting.spans {
-            self.slots(family).give(span);
-        }
-    }
-
-    fn all_resting(&self) -> impl Iterator<Item = &Resting> {
-        self.settling.iter().map(|(_, resting)| resting).chain([&self.resting])
     }
 
     fn slots(&mut self, family: Family) -> &mut Slots {

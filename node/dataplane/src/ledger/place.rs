@@ -2,7 +2,7 @@
 
 use keelson_ebpf_common::value::{INLINE_MAX, Span};
 
-use super::{Full, Ledger, Placed, Steps, family_of, members};
+use super::{Full, Ledger, Placed, Steps, family_of, members, table::Passage};
 use crate::plan::{Family, Frontend, FrontendKey};
 
 impl Ledger {
@@ -61,8 +61,10 @@ impl Ledger {
     fn leave(&mut self, key: &FrontendKey, old: &Placed, new: &Placed, steps: &mut Steps) {
         let family = family_of(key);
         let span = if old.span == new.span { Span::default() } else { old.span };
-        if family == Family::V4 && !self.records.follows(key, old.service, new.service) {
-            self.outgoing.push((old.service, span));
+        let passage = self.records.passage(key, old.service, new.service);
+        if passage != Passage::Follows {
+            self.outgoing.insert((*key, old.service), span);
+            self.hides |= passage == Passage::Hidden;
             return;
         }
         if family == Family::V4 {
@@ -82,13 +84,9 @@ impl Ledger {
             (self.placed.len() - self.frontends4, self.capacity.frontends6)
         };
         let id = if moved || held < limit {
-            let next = old.and_then(|old| self.records.take_next(&frontend.key, old));
-            // Those that it left rest. Once a change: what many may wait for, they wait for together.
-            if next.is_none() && moved && steps.rounds.len() < 2 && !self.records.near(&frontend.key) {
-                self.grace(steps);
-            }
+            let other = old.filter(|_| is_v4).and_then(|old| self.other_line(&frontend.key, old, steps));
             let take = |ledger: &mut Self| ledger.records.take(&frontend.key);
-            next.or_else(|| take(self)).or_else(|| self.after_grace(steps, take))
+            other.or_else(|| take(self)).or_else(|| self.after_grace(steps, take))
         } else {
             None
         };
@@ -103,6 +101,20 @@ impl Ledger {
         }
         self.frontends4 += usize::from(is_v4 && !moved);
         Ok(id)
+    }
+
+    /// Another line for a frontend that has one at `old`.
+    fn other_line(&mut self, key: &FrontendKey, old: u32, steps: &mut Steps) -> Option<u32> {
+        let outgoing: Vec<u32> = self.outgoing_of(key).collect();
+        let other = self.records.take_other(key, old, &outgoing);
+        // Those near it rest, or its own go out, of which a lookup would find an old one first. For what rests once a change:
+        // what many may wait for, they wait for together.
+        let wait = other.is_none() && (steps.rounds.len() < 2 || !outgoing.is_empty());
+        if wait {
+            self.grace(steps);
+            return self.records.take_other(key, old, &[]);
+        }
+        other
     }
 
     fn allocate(&mut self, frontend: &Frontend, steps: &mut Steps) -> Result<Span, Full> {

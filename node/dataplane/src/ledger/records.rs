@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Capacity, ids::Ids, table::Table4};
+use super::{
+    Capacity,
+    ids::Ids,
+    table::{Passage, Table4},
+};
 use crate::{
     encode::{KernelKey, frontend_key},
     plan::{Family, FrontendKey},
@@ -31,27 +35,27 @@ impl Records {
         }
     }
 
-    /// Another line for a key that has one. See [`Table4::take_next`].
-    pub(super) fn take_next(&mut self, key: &FrontendKey, old: u32) -> Option<u32> {
+    /// Another line for a key that has one. See [`Table4::take_other`].
+    pub(super) fn take_other(&mut self, key: &FrontendKey, old: u32, outgoing: &[u32]) -> Option<u32> {
         match frontend_key(key) {
-            KernelKey::V4(key) => self.table4.take_next(key.word(), old),
+            KernelKey::V4(key) => self.table4.take_other(key.word(), old, outgoing),
             KernelKey::V6(_) => None,
         }
     }
 
-    /// See [`Table4::near`].
-    pub(super) fn near(&self, key: &FrontendKey) -> bool {
+    /// See [`Table4::passage`]. A record of IPv6 stays where it is.
+    pub(super) fn passage(&self, key: &FrontendKey, old: u32, new: u32) -> Passage {
         match frontend_key(key) {
-            KernelKey::V4(key) => self.table4.near(key.word()),
-            KernelKey::V6(_) => true,
+            KernelKey::V4(key) => self.table4.passage(key.word(), old, new),
+            KernelKey::V6(_) => Passage::Follows,
         }
     }
 
-    /// See [`Table4::follows`].
-    pub(super) fn follows(&self, key: &FrontendKey, old: u32, new: u32) -> bool {
+    /// How far a place is from where lookups of the key begin.
+    pub(super) fn distance(&self, key: &FrontendKey, place: u32) -> u32 {
         match frontend_key(key) {
-            KernelKey::V4(key) => self.table4.follows(key.word(), old, new),
-            KernelKey::V6(_) => true,
+            KernelKey::V4(key) => self.table4.distance(key.word(), place),
+            KernelKey::V6(_) => 0,
         }
     }
 

@@ -6,8 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use keelson_ebpf_common::{key::Frontend4, limits::REACH_MAX};
 
 /// A frontend that changes moves away from its own line up to so far, then back: a lookup that is on its way meets the new
-/// line after the old one (see [`Table4::follows`]).
+/// line after the old one (see [`Passage`]). Further only where all lines so near are taken.
 const DRIFT_MAX: u32 = 4;
+
+/// How lookups come from a line to the one that replaces it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Passage {
+    /// Every lookup that is on its way finds the new one if it comes too late for the old one, which can go at once.
+    Follows,
+    /// The new one is nearer: those that begin find it, those on their way may have gone past, and need the old one.
+    Nearer,
+    /// The new one is further, and those on their way may have read how far to go before that was raised. As long as they need
+    /// the old one, those that begin find that.
+    Hidden,
+}
 
 /// Lines by their place: the number of the shard, times the lines of a shard, and the line in it.
 #[derive(Debug)]
@@ -17,7 +29,7 @@ pub(super) struct Table4 {
     used: Vec<bool>,
     /// As in each line's head.
     reach: Vec<u8>,
-    /// What was raised since it was last asked for.
+    /// What was raised since it was last asked for, but for lines that are about to be written.
     raised: BTreeMap<u32, u8>,
     /// Places whose reach a lookup that is on its way may have read before it was raised.
     raised_lately: BTreeSet<u32>,
@@ -43,34 +55,39 @@ impl Table4 {
     pub(super) fn take(&mut self, word: u64) -> Option<u32> {
         let (home, distance) = (self.home(word), self.reach_max());
         let distance = (0..=distance).find(|&d| !self.used[self.further(home, d) as usize])?;
-        Some(self.occupy(home, distance, distance))
-    }
-
-    /// The place of a free line for a key that has one at `old`: one that follows it and is near the key's own.
-    pub(super) fn take_next(&mut self, word: u64, old: u32) -> Option<u32> {
-        let (home, distance) = (self.home(word), self.distance(word, old));
-        let near = DRIFT_MAX.min(self.reach_max());
-        let free = |&d: &u32| !self.used[self.further(home, d) as usize];
-        let distance = (distance + 1..=near).find(free)?;
         // Its reach is at once as far as it will go, so that later moves need not raise it.
-        Some(self.occupy(home, distance, near))
+        Some(self.occupy(home, distance, (distance + DRIFT_MAX).min(self.reach_max())))
     }
 
-    /// Whether a line near the key's own is free.
-    pub(super) fn near(&self, word: u64) -> bool {
-        let home = self.home(word);
-        (0..=DRIFT_MAX.min(self.reach_max())).any(|d| !self.used[self.further(home, d) as usize])
-    }
-
-    /// Whether every lookup of the key that is on its way finds the line `new` if it comes too late for `old`.
+    /// The place of a free line for a key that has one at `old`, and others at `outgoing`, which lookups are to find after it.
     ///
-    /// Not if `new` is nearer: it may have gone past. Nor if it has read how far to go before that was raised: it did in the
-    /// key's own line, so if that is `old`, it has found it, or reads both anew.
-    pub(super) fn follows(&self, word: u64, old: u32, new: u32) -> bool {
+    /// Away from the key's own line, near to it; else back; else away as far as lookups go already; else, from the key's own
+    /// line, where lookups that are on their way find out, further than that.
+    pub(super) fn take_other(&mut self, word: u64, old: u32, outgoing: &[u32]) -> Option<u32> {
+        let (home, distance) = (self.home(word), self.distance(word, old));
+        let outgoing = outgoing.iter().map(|&place| self.distance(word, place)).min();
+        let far = outgoing.map_or(self.reach_max(), |outgoing| outgoing.saturating_sub(1));
+        let (near, known) = (DRIFT_MAX.min(far), u32::from(self.reach[home as usize]).min(far));
+        let furthest = if distance == 0 { far } else { known };
+        let free = |&d: &u32| !self.used[self.further(home, d) as usize];
+        let mut ways = (distance + 1..=near).chain(0..distance).chain(distance.max(near) + 1..=furthest);
+        let distance = ways.find(free)?;
+        // A table of an earlier daemon may not say yet how far lookups go.
+        Some(self.occupy(home, distance, distance.max(DRIFT_MAX.min(self.reach_max()))))
+    }
+
+    /// How lookups of the key come from `old` to `new`. How far to go is read in the key's own line: whoever did, and found
+    /// that `old` is not there, may know too little.
+    pub(super) fn passage(&self, word: u64, old: u32, new: u32) -> Passage {
         let distance = self.distance(word, old);
         let lately = |home| self.raised_lately.contains(&home) || self.raised_before.contains(&home);
-        let knows_reach = distance == 0 || !lately(self.home(word));
-        self.distance(word, new) > distance && knows_reach
+        if self.distance(word, new) < distance {
+            Passage::Nearer
+        } else if distance > 0 && lately(self.home(word)) {
+            Passage::Hidden
+        } else {
+            Passage::Follows
+        }
     }
 
     /// To be called when all lookups that were on their way have ended.
@@ -99,7 +116,10 @@ impl Table4 {
         self.used[place as usize] = true;
         if reach > u32::from(self.reach[home as usize]) {
             self.reach[home as usize] = reach as u8;
-            self.raised.insert(home, reach as u8);
+            if distance > 0 {
+                // In its own line a frontend says it with all else.
+                self.raised.insert(home, reach as u8);
+            }
             self.raised_lately.insert(home);
         }
         place
@@ -132,7 +152,8 @@ impl Table4 {
         std::mem::take(&mut self.raised)
     }
 
-    fn distance(&self, word: u64, place: u32) -> u32 {
+    /// How far a place is from the key's own line.
+    pub(super) fn distance(&self, word: u64, place: u32) -> u32 {
         (place + self.shard_lines - self.home(word)) % self.shard_lines
     }
 
@@ -171,6 +192,25 @@ mod tests {
         assert_eq!(table.take_raised(), [(home, REACH_MAX as u8)].into());
         table.give(taken[9]);
         assert_eq!((table.take(1), table.take_raised()), (Some(taken[9]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_line_is_followed_by_one_that_lookups_find_in_time() {
+        let mut table = Table4::new(1, 100);
+        let mut at = table.take(1).unwrap();
+        table.settle();
+        let mut ways = Vec::new();
+        for _ in 0..5 {
+            let next = table.take_other(1, at, &[]).unwrap();
+            ways.push((table.distance(1, next), table.passage(1, at, next)));
+            table.give(at);
+            at = next;
+        }
+        let follows = |distance| (distance, Passage::Follows);
+        assert_eq!(ways, [follows(1), follows(2), follows(3), follows(4), (0, Passage::Nearer)]);
+        let (one, two) = (table.further(at, 1), table.further(at, 2));
+        assert_eq!(table.take_other(1, at, &[two]), Some(one));
+        assert_eq!(table.take_other(1, one, &[two]), None, "it would be found too late");
     }
 
     #[test]

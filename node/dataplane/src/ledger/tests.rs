@@ -99,7 +99,8 @@ impl World {
     fn end_wait(&mut self) {
         if let Some(number) = self.waits.pop_front() {
             self.kernel.end_wait(number);
-            self.ledger.settle(number);
+            let steps = self.ledger.settle(number);
+            self.kernel.take(&steps, &self.wanted, usize::MAX);
         }
     }
 
@@ -163,6 +164,13 @@ proptest! {
             let all: Vec<_> = world.wanted.values().cloned().collect();
             prop_assert!(world.ledger.replace(&all).is_empty(), "nothing to do when all is as wanted");
         }
+        world.begin_wait();
+        while !world.waits.is_empty() {
+            world.end_wait();
+            world.begin_wait();
+        }
+        world.kernel.holds(&world.wanted);
+        prop_assert!(world.kernel.is_settled(), "what goes out is gone in the end");
     }
 }
 
@@ -178,8 +186,90 @@ fn a_changed_ipv4_frontend_gets_a_second_line_before_it_loses_the_first() {
     assert_eq!(round.gone_lines, [first]);
 }
 
+/// Places of the lines that steps publish.
+fn published(steps: &Steps) -> Vec<u32> {
+    steps.rounds.iter().flat_map(|round| &round.lines).map(|line| line.place).collect()
+}
+
 #[test]
-fn a_grace_period_lies_between_two_lines_that_a_lookup_could_both_miss() {
+fn a_nearer_line_is_found_before_the_first_one_which_goes_when_nobody_needs_it() {
+    let mut ledger = Ledger::new(Capacity { shard_lines: 100, ..SMALL });
+    let change = |ledger: &mut Ledger, backend: u8| {
+        let steps = ledger.change(&[], &[frontend(1, &[backend].into(), 0)]);
+        let [round] = &steps.rounds[..] else { panic!("nothing is waited for: {steps:?}") };
+        (round.lines[0].place, round.gone_lines.clone())
+    };
+    let settle = |ledger: &mut Ledger, number| {
+        assert!(ledger.begin_settling(number));
+        ledger.settle(number).rounds.into_iter().flat_map(|round| round.gone_lines).collect::<Vec<_>>()
+    };
+    let mut places = vec![change(&mut ledger, 0).0];
+    assert!(settle(&mut ledger, 0).is_empty(), "how far lookups go was raised");
+    places.extend((1..5).map(|backend| change(&mut ledger, backend).0));
+    assert!(settle(&mut ledger, 1).is_empty());
+    let (place, gone) = change(&mut ledger, 5);
+    assert_eq!((place, &gone[..]), (places[0], &[][..]), "it comes back, and the other one stays for now");
+    // Between the two there is room for three more changes.
+    places.rotate_left(1);
+    (0..3).for_each(|n| assert_eq!(change(&mut ledger, 6 + n).0, places[usize::from(n)]));
+    assert_eq!(settle(&mut ledger, 2), [places[3]]);
+    let steps = ledger.change(&[key(1)], &[]);
+    assert_eq!(steps.rounds[0].gone_lines, [places[2]]);
+}
+
+#[test]
+fn a_frontend_that_goes_takes_all_its_lines_along_the_old_ones_first() {
+    let mut ledger = Ledger::new(Capacity { shard_lines: 100, ..SMALL });
+    let change = |ledger: &mut Ledger, b: u8| published(&ledger.change(&[], &[frontend(1, &[b].into(), 0)]));
+    let mut lines = change(&mut ledger, 0);
+    assert!(ledger.begin_settling(0) && ledger.settle(0).is_empty());
+    lines.extend((1..5).flat_map(|b| change(&mut ledger, b)));
+    assert!(ledger.begin_settling(1) && ledger.settle(1).is_empty());
+    assert_eq!(change(&mut ledger, 5), lines[..1]);
+    assert!(ledger.begin_settling(2), "a wait for it is going on");
+    assert_eq!(ledger.change(&[key(1)], &[]).rounds[0].gone_lines, [lines[4], lines[0]]);
+    assert!(ledger.settle(2).is_empty());
+}
+
+/// What `bench sync` measures on a cluster, without a clock: nobody waits for a grace period.
+#[test]
+fn of_ten_thousand_frontends_one_after_another_changes_at_once() {
+    let key = |n: u32| FrontendKey {
+        address: (0x0a60_0000 + n).to_be_bytes().into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    };
+    let of = |n: u32, b: u8| Frontend {
+        key: key(n),
+        backends: vec![Backend::new([10, 244, 0, b].into(), 80)],
+        affinity_s: 0,
+    };
+    let all: Vec<_> = (0..10_000).map(|n| of(n, 0)).collect();
+    let scale = Capacity::scale_for(&all, 0);
+    let mut ledger = Ledger::new(Capacity::at(scale));
+    assert!(ledger.replace(&all).full.is_empty());
+    let mut settlings = 0_u64;
+    let mut settle = |ledger: &mut Ledger| {
+        while ledger.begin_settling(settlings) {
+            ledger.settle(settlings);
+            settlings += 1;
+        }
+    };
+    settle(&mut ledger);
+    let mut waited = 0;
+    for turn in 1..=8 {
+        for n in 0..10_000 {
+            waited += usize::from(ledger.change(&[], &[of(n, turn)]).rounds.len() > 1);
+            if n % 4 == 3 {
+                settle(&mut ledger);
+            }
+        }
+    }
+    assert!(waited < 160, "{waited} of 80,000, where no line near is free");
+}
+
+#[test]
+fn a_change_waits_where_no_line_near_it_is_free_or_lookups_could_miss_both_lines() {
     let mut ledger = Ledger::new(Capacity { shard_lines: 100, ..SMALL });
     let mut change = |backend: u8| {
         let steps = ledger.change(&[], &[frontend(1, &[backend].into(), 0)]);
@@ -189,16 +279,10 @@ fn a_grace_period_lies_between_two_lines_that_a_lookup_could_both_miss() {
     let (_, own) = change(0);
     let distance = |place: u32| (place + 100 - own) % 100;
     let moves: Vec<_> = (1..=100).map(&mut change).map(|(rounds, place)| (rounds, distance(place))).collect();
-    // Away without a wait, but for once after it was said how far to look; back with one, or two where all lines rest.
-    assert_eq!(moves[..5], [(1, 1), (2, 2), (1, 3), (1, 4), (2, 0)]);
-    let (one, next) = (&moves[5..], &moves[6..]);
-    assert!(one.iter().zip(next).all(|(one, next)| if next.0 == 1 {
-        next.1 > one.1
-    } else {
-        next.1 < one.1
-    }));
+    // Once after it was said how far to look, and where all lines near it rest.
+    assert_eq!(moves[..5], [(1, 1), (2, 2), (1, 3), (1, 4), (1, 0)]);
     assert!(moves.iter().all(|&(_, distance)| distance <= 4), "it never goes far: {moves:?}");
-    assert!(moves.iter().filter(|&&(rounds, _)| rounds > 1).count() < 30, "most do not wait: {moves:?}");
+    assert!(moves.iter().filter(|&&(rounds, _)| rounds > 1).count() <= 33, "most do not wait: {moves:?}");
 }
 
 #[test]

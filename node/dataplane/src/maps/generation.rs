@@ -75,9 +75,16 @@ impl Generation {
         !self.torn && self.ledger.begin_settling(number)
     }
 
-    /// See [`Ledger::settle`].
-    pub(super) fn settle(&mut self, number: u64) {
-        self.ledger.settle(number);
+    /// See [`Ledger::settle`]. After an error the next change reads back what is there.
+    pub(super) fn settle(&mut self, number: u64) -> Result<(), Error> {
+        if self.torn {
+            return Ok(());
+        }
+        let steps = self.ledger.settle(number);
+        self.torn = true;
+        steps.rounds.iter().try_for_each(|round| self.tables.take(round))?;
+        self.torn = false;
+        Ok(())
     }
 
     /// Loads the programs and puts them at their hooks, in the place of those that are there, and drops every other generation.

@@ -4,7 +4,6 @@
 //! they are written or read, as a descriptor each would be hundreds. Does not know which line is whose: that is `ledger`.
 
 use std::{
-    collections::BTreeMap,
     os::fd::{AsFd, AsRawFd},
     path::Path,
 };
@@ -65,13 +64,13 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Writes lines by their places.
-    pub(super) fn write(&self, lines: &BTreeMap<u32, Line4>) -> Result<(), Error> {
-        let all: Vec<_> = lines.iter().collect();
-        for lines in all.chunk_by(|(a, _), (b, _)| *a / SHARD_LINES == *b / SHARD_LINES) {
-            let keys: Vec<u32> = lines.iter().map(|(place, _)| *place % SHARD_LINES).collect();
+    /// Writes lines by their places, in their order; those of a shard follow each other.
+    pub(super) fn write<'a>(&self, lines: impl Iterator<Item = (u32, &'a Line4)>) -> Result<(), Error> {
+        let all: Vec<_> = lines.collect();
+        for lines in all.chunk_by(|(a, _), (b, _)| a / SHARD_LINES == b / SHARD_LINES) {
+            let keys: Vec<u32> = lines.iter().map(|(place, _)| place % SHARD_LINES).collect();
             let values: Vec<Line4> = lines.iter().map(|(_, line)| **line).collect();
-            self.shard((*lines[0].0 / SHARD_LINES) as usize)?
+            self.shard((lines[0].0 / SHARD_LINES) as usize)?
                 .update_batch(keys.as_bytes(), values.as_bytes())
                 .map_err(|source| Error::Batch { name: layout::FRONTENDS4.name, source })?;
         }

@@ -153,9 +153,9 @@ impl Dataplane {
         })
     }
 
-    /// To be called after [`Settling::wait`].
-    pub fn settle(&mut self, settled: Settling) {
-        self.generation.settle(settled.number);
+    /// To be called after [`Settling::wait`]. After an error the next change reads back what is there.
+    pub fn settle(&mut self, settled: Settling) -> Result<(), Error> {
+        self.generation.settle(settled.number)
     }
 
     /// Loads and attaches the programs, or puts them in the place of those that are attached; from then on the maps of other

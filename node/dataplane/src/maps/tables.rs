@@ -119,10 +119,13 @@ impl Tables {
                 }
             }
         }
-        self.frontends4.write(&lines)?;
-        self.frontends4.write(&others)?;
+        let write = |lines: &BTreeMap<u32, Line4>| {
+            self.frontends4.write(lines.iter().map(|(&place, line)| (place, line)))
+        };
+        write(&lines)?;
+        write(&others)?;
         lines.values_mut().for_each(|line| line.head.published = 1);
-        self.frontends4.write(&lines)
+        write(&lines)
     }
 
     fn add_prefix(&mut self, address: IpAddr) -> Result<(), Error> {
@@ -136,15 +139,16 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes lines back; what is in them stays.
+    /// Takes lines back, those of a shard in the order given; what is in them stays.
     fn remove_lines(&self, places: &[u32]) -> Result<(), Error> {
-        let mut lines = BTreeMap::new();
+        let mut lines = Vec::with_capacity(places.len());
         for &place in places {
             let mut line = self.frontends4.read(place)?;
             line.head.published = 0;
-            lines.insert(place, line);
+            lines.push((place, line));
         }
-        self.frontends4.write(&lines)
+        lines.sort_by_key(|(place, _)| place / limits::SHARD_LINES);
+        self.frontends4.write(lines.iter().map(|(place, line)| (*place, line)))
     }
 
     fn add_frontends(&self, frontends: &[(FrontendKey, u32)]) -> Result<(), Error> {

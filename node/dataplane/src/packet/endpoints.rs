@@ -54,9 +54,9 @@ enum Enforcing {
 /// The map, what it holds of pods, and what is known of those.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    map: Map,
+    pub(super) map: Map,
     enforcing: Enforcing,
-    pods: BTreeMap<IpAddr, (PodEndpoint, u32)>,
+    pub(super) pods: BTreeMap<IpAddr, (PodEndpoint, u32)>,
     policies: BTreeMap<PodKey, PodPolicy>,
     /// Whether there is any policy: a pod that nobody knows yet is closed then.
     any: bool,

@@ -11,6 +11,7 @@
 //!   it lies, [`maglev`] how flows are spread (pure).
 //! - [`tunnel`]: the device that leads to nodes that are not adjacent.
 //! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
+//! - [`path`]: what becomes of a connection between two pods, for people.
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
 //! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
@@ -24,6 +25,7 @@ mod external;
 mod judged;
 mod load;
 mod maglev;
+mod path;
 mod places;
 mod policies;
 mod settings;
@@ -33,6 +35,7 @@ mod wire;
 pub use attach::{Method, Side};
 pub use collect::FlowCount;
 pub use endpoints::PodEndpoint;
+pub use path::{End, Entry, Judgement, Number, Path, With};
 pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 
 pub use wire::{Translation, WireOptions, WireStatus};

@@ -24,8 +24,8 @@ use crate::{
 /// The maps of policies, but for the pods' groups, which are with their endpoints.
 #[derive(Debug)]
 pub(super) struct Policies {
-    peers: Map,
-    verdicts: Map,
+    pub(super) peers: Map,
+    pub(super) verdicts: Map,
     control: SharedArray,
 }
 

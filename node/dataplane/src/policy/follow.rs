@@ -12,9 +12,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use kube::{Client, runtime::watcher};
+use tokio::sync::mpsc;
 
 use super::{
-    Changes, Index, Planner, PolicySeen, Shortage,
+    Changes, Index, Planner, PolicySeen, Question, Shortage,
     objects::{NamespaceObject, PodObject, PolicyObject},
 };
 use crate::{
@@ -73,11 +74,20 @@ impl Follower {
         }
     }
 
-    pub(crate) async fn follow(mut self, mut events: impl Stream<Item = PolicySeen> + Unpin) {
+    pub(crate) async fn follow(
+        mut self,
+        mut events: impl Stream<Item = PolicySeen> + Unpin,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
         let mut failed = false;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
+                Some((connection, direction, answer)) = questions.recv() => {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.index.explain(&connection, direction));
+                    continue;
+                }
                 () = tokio::time::sleep(self.pause), if failed => {
                     self.pause = (self.pause * 2).min(PAUSE_LONGEST);
                     failed = !self.bring_up_to_date().await;

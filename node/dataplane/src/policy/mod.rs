@@ -22,6 +22,7 @@
 //! Does not own the maps (`packet`), nor how packets are judged (`ebpf/programs`).
 
 mod compile;
+mod explain;
 mod follow;
 mod ids;
 mod index;
@@ -36,6 +37,8 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Connection, Selecting};
+pub(crate) use explain::{Question, Questions};
 pub(crate) use follow::{Follower, events};
 use index::{Index, PolicySeen};
 use planner::{Planner, Shortage};

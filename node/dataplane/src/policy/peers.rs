@@ -134,7 +134,7 @@ impl Peers {
 }
 
 /// A namespace of which no object is known belongs to none by its labels, not even by their absence.
-fn reaches(wanted: &Namespaces, name: &str, namespace: &Namespace) -> bool {
+pub(super) fn reaches(wanted: &Namespaces, name: &str, namespace: &Namespace) -> bool {
     match wanted {
         Namespaces::Named(wanted) => **wanted == *name,
         Namespaces::Labelled(selector) => {

@@ -223,41 +223,46 @@ impl Kernel {
     }
 
     pub(super) fn read_back(&self) -> FoundAll {
-        let found = |(key, at): (FrontendKey, At)| {
-            let backends = self.leads(key, at).into_iter().flatten().collect();
-            let (service, span, affinity_s) = match at {
-                At::Line(place) => match self.lines[&place].leads {
-                    Leads::Slots { span, affinity_s } => (place, span, affinity_s),
-                    Leads::Here(_) => (place, Span::default(), 0),
-                },
-                At::Record(record) => (record, self.records[&record].0, self.records[&record].1),
-                At::Slots(_) => unreachable!("nothing is present by its slots"),
-            };
-            Found { key, service, span, affinity_s, backends }
-        };
         FoundAll {
-            frontends: self.present().into_iter().map(found).collect(),
+            frontends: self.present().into_iter().map(|(key, at)| self.found(key, at)).collect(),
             reaches: self.reaches.iter().map(|(&place, &reach)| (place, reach)).collect(),
             members: self.members.clone(),
         }
     }
 
+    fn found(&self, key: FrontendKey, at: At) -> Found {
+        let backends = self.leads(key, at).into_iter().flatten().collect();
+        let (service, span, affinity_s) = match at {
+            At::Line(place) => match self.lines[&place].leads {
+                Leads::Slots { span, affinity_s } => (place, span, affinity_s),
+                Leads::Here(_) => (place, Span::default(), 0),
+            },
+            At::Record(record) => (record, self.records[&record].0, self.records[&record].1),
+            At::Slots(_) => unreachable!("nothing is present by its slots"),
+        };
+        Found { key, service, span, affinity_s, backends }
+    }
+
+    /// What lookups that begin now find is what is wanted, whatever else goes out.
     pub(super) fn holds(&self, wanted: &BTreeMap<FrontendKey, Frontend>) {
         let mut members = BTreeSet::new();
-        let all = self.read_back().frontends;
-        assert_eq!(all.len(), wanted.len(), "no frontend is there twice");
-        let found: BTreeMap<_, _> = all
-            .into_iter()
-            .map(|f| {
-                if f.affinity_s > 0 {
-                    members.extend(f.backends.iter().map(|&b| (f.key, b)));
-                }
-                (f.key, Frontend { key: f.key, backends: f.backends, affinity_s: f.affinity_s })
-            })
-            .collect();
-        assert_eq!(&found, wanted);
+        let there: BTreeSet<_> = self.present().into_iter().map(|(key, _)| key).collect();
+        assert!(there.iter().eq(wanted.keys()), "{there:?} are there, {:?} wanted", wanted.keys());
+        for (&key, wanted) in wanted {
+            let at = self.find(key).expect("a lookup finds what is there");
+            let Found { backends, affinity_s, .. } = self.found(key, at);
+            if affinity_s > 0 {
+                members.extend(backends.iter().map(|&b| (key, b)));
+            }
+            assert_eq!(&Frontend { key, backends, affinity_s }, wanted);
+        }
         assert_eq!(self.members, members);
-        assert!(wanted.keys().all(|&key| self.find(key).is_some()));
+    }
+
+    /// No frontend is there twice.
+    pub(super) fn is_settled(&self) -> bool {
+        let there = self.present();
+        there.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() == there.len()
     }
 }
 
@@ -286,8 +291,8 @@ fn effects(round: &Round) -> Vec<Effect<'_>> {
         let content = Content { key: line.key, leads: line.leads.clone(), published: false };
         all.push(Box::new(|k| {
             let known = k.reaches.get(&line.place).copied().unwrap_or_default();
-            let raised = round.reaches.get(&line.place).is_some_and(|&r| r >= line.reach);
-            assert!(line.reach == known || raised, "what is written with a line is the reach that it has");
+            assert!(line.reach >= known, "a reach never shrinks");
+            k.reaches.insert(line.place, line.reach);
             let old = k.lines.insert(line.place, content);
             assert!(old.is_none_or(|old| !old.published), "a line never changes while it is published");
         }));

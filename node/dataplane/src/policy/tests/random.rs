@@ -14,6 +14,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{HERE, World, ip, model::Connection, namespace, pod, policy, with_ports};
+use crate::policy::Selecting;
 
 /// The objects by kind and name, as an API server has them.
 type Objects = BTreeMap<String, Value>;
@@ -259,8 +260,20 @@ fn change(world: &mut World, before: &Objects, after: &Objects) {
         }
     }
     for connection in &connections {
-        assert_eq!(world.maps.passes(connection), may(after, connection), "{connection:?}");
+        let passes = world.maps.passes(connection);
+        assert_eq!(passes, may(after, connection), "{connection:?}");
+        let explained = explain(world, connection);
+        assert_eq!(explained.policies.is_empty() || !explained.letting.is_empty(), passes, "{explained:?}");
     }
+}
+
+/// The policies by name that have a say.
+fn explain(world: &World, connection: &Connection) -> Selecting {
+    let Connection { direction, other, protocol, port, .. } = *connection;
+    let own = world.index.pod_named(&connection.pod).unwrap().addresses[0];
+    let (from, to) = if direction == Direction::Egress { (own, other) } else { (other, own) };
+    let asked = crate::policy::Connection { from, to, protocol, port };
+    world.index.explain(&asked, direction).unwrap()
 }
 
 fn take(world: &mut World, changes: &super::Changes, steady: &[(&Connection, bool)]) {
