@@ -102,7 +102,7 @@ fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason
             let ours = ADDRESSES.get_ptr(&from.destination).is_some() && from.source_port.0 != 0;
             return Ok(if ours { Step::Echo } else { Step::Send });
         }
-        Kind::Tcp | Kind::Udp => {}
+        Kind::Tcp | Kind::Udp | Kind::Sctp => {}
     }
     match service::choose(from) {
         Choice::NotService => return Ok(Step::Send),

@@ -111,7 +111,7 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         flows::find(&between, *flags, to);
         return Step::Translated;
     }
-    if !matches!(kind, Kind::Tcp | Kind::Udp) {
+    if !matches!(kind, Kind::Tcp | Kind::Udp | Kind::Sctp) {
         return Step::Plain;
     }
     match external::choose(from) {

@@ -65,7 +65,7 @@ fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Rea
     }
     // The fragments of a datagram follow its first, and an answer to an echo is nobody's first packet.
     let starts = match kind {
-        Kind::Tcp | Kind::Udp => true,
+        Kind::Tcp | Kind::Udp | Kind::Sctp => true,
         Kind::Echo => from.source_port.0 != 0,
         Kind::AddressesOnly => false,
     };
