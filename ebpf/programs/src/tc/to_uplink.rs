@@ -53,7 +53,10 @@ fn leaves(packet: &Tuple) -> bool {
 #[inline(always)]
 fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Reason> {
     if !passage.read(skb, ip) {
-        return icmp::translate(skb, ip, passage);
+        return match icmp::translate(skb, ip, passage) {
+            icmp::UNWRITABLE => Err(Reason::Unwritable),
+            outcome => Ok(outcome == icmp::TRANSLATED),
+        };
     }
     let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
