@@ -27,6 +27,7 @@ mod segments;
 mod separate;
 mod services;
 mod services_choice;
+mod services_endpoints;
 mod services_only;
 mod services_outside;
 mod services_udp;

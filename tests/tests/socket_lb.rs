@@ -106,6 +106,18 @@ fn udp(netns: &str, service: SocketAddr) -> Result<SocketAddr> {
     })
 }
 
+/// A datagram longer than any link takes at once is answered by the Service.
+fn in_pieces(netns: &str, service: SocketAddr) -> Result<()> {
+    within(netns, move || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.send_to(&[7; 4000], service)?;
+        let (_, from) = socket.recv_from(&mut [0; 64])?;
+        ensure!(from == service, "asked {service}, {from} answers");
+        Ok(())
+    })
+}
+
 /// Links of a node's pods whose sockets are left alone.
 fn bypassing(node: &str) -> Result<Vec<String>> {
     let pin =
@@ -171,6 +183,8 @@ fn sockets_of_a_pod_that_says_so_are_left_alone_and_served_by_packet() -> Result
         }
         eventually(PROGRAMMED_MAX, &format!("{name} reaches {of_udp}"), || udp(&netns, of_udp))?;
         (0..6).try_for_each(|_| check(of_udp, udp(&netns, of_udp)?))?;
+        // In pieces: only the first one has ports.
+        (0..10).try_for_each(|_| in_pieces(&netns, of_udp).with_context(|| format!("of {name}")))?;
     }
     // Its own processes: names, echo, and a node port of its own node.
     let change = json!({ "spec": { "type": "NodePort" } });
@@ -180,9 +194,30 @@ fn sockets_of_a_pod_that_says_so_are_left_alone_and_served_by_packet() -> Result
     let node = cluster.node_address("n1")?;
     eventually(PROGRAMMED_MAX, "all ways are open", || {
         namespace.shell("off", "timeout 5 wget -q -O - http://web/")?;
-        namespace.shell("off", &format!("ping -c 1 -W 2 {}", services[0].ip()))?;
+        for service in &services {
+            namespace.shell("off", &format!("ping -c 1 -W 2 {}", service.ip()))?;
+        }
         namespace.shell("off", &format!("timeout 5 wget -q -O - http://{node}:{port}/"))
     })?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_reaches_itself_packet_by_packet_in_both_families() -> Result<()> {
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("socketlb")?);
+    let mut pod = client("web", "n1", Some("off"));
+    pod["spec"]["containers"] = json!([manifest::answering("$HOSTNAME")]);
+    let mut service = manifest::service("web", "web");
+    service["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
+    namespace.apply_all(&[service, pod])?;
+    let netns = netns_of(&cluster, &namespace.ready("web")?)?;
+    let _inside = Inside::enter(&cluster, "n1")?;
+    for service in addresses(&namespace.get("services/web")?, 80)? {
+        let remote = eventually(PROGRAMMED_MAX, &format!("the pod is answered by {service}"), || {
+            tcp(&netns, service)
+        })?;
+        ensure!(remote == service, "it is connected to {remote}");
+    }
     Ok(())
 }
 
