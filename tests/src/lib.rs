@@ -18,6 +18,7 @@ pub mod oci;
 pub mod outside;
 pub mod process;
 pub mod registry;
+pub mod sctp;
 pub mod stream;
 pub mod wait;
 pub mod wires;

@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_millis(1500);
 pub struct Outside {
     nodes: Vec<String>,
     routes: Vec<IpAddr>,
+    /// A node, and an address to which it sends by way of the host.
+    detours: Vec<(String, String)>,
 }
 
 /// The host's address.
@@ -38,9 +40,9 @@ impl Outside {
     /// Plugs the host in.
     pub fn new(cluster: &Cluster) -> Result<Self> {
         // What a killed run left.
-        drop(Self { nodes: cluster.nodes(), routes: Vec::new() });
+        drop(Self { nodes: cluster.nodes(), routes: Vec::new(), detours: Vec::new() });
         ip(&format!("netns add {NETNS}"))?;
-        let outside = Self { nodes: cluster.nodes(), routes: Vec::new() };
+        let outside = Self { nodes: cluster.nodes(), routes: Vec::new(), detours: Vec::new() };
         ip(&format!("-n {NETNS} link set lo up"))?;
         // The same hardware address every time: nodes remember it longer than a test lasts.
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
@@ -67,6 +69,32 @@ impl Outside {
         ip(&format!("-n {NETNS} route replace {address} via {via}"))?;
         self.routes.push(address.parse()?);
         Ok(())
+    }
+
+    /// Has a node send packets for an address of another node by way of the host, which lets no larger ones through; those who
+    /// sent them, from an address of the first node, are told.
+    pub fn detour(&mut self, from: (&str, &str), by: &str, to: (&str, &str), mtu: u16) -> Result<()> {
+        self.within(|| {
+            for (file, value) in
+                [("ip_forward", "1"), ("conf/all/send_redirects", "0"), ("conf/eth0/send_redirects", "0")]
+            {
+                std::fs::write(format!("/proc/sys/net/ipv4/{file}"), value)?;
+            }
+            Ok(())
+        })?;
+        let ((sender, sender_node), (receiver, receiver_node)) = (from, to);
+        ip(&format!("-n {NETNS} route replace {sender} via {sender_node} dev eth0"))?;
+        ip(&format!("-n {NETNS} route replace {receiver} via {receiver_node} dev eth0 mtu lock {mtu}"))?;
+        ip(&format!("-n keelson-{by} route replace {receiver}/32 via {OUTSIDE_IP} dev eth0 onlink"))?;
+        self.detours.push((by.into(), receiver.into()));
+        Ok(())
+    }
+
+    /// Ends all detours.
+    pub fn straighten(&mut self) {
+        for (node, address) in self.detours.drain(..) {
+            let _ = ip(&format!("-n keelson-{node} route delete {address}/32"));
+        }
     }
 
     /// The node whose hardware address the host knows for an address; asked by a connection before.
@@ -125,10 +153,15 @@ impl Outside {
 
     /// What a UDP server answers to one datagram of the host, which has to come from the address that was asked.
     pub fn ask_udp(&self, server: SocketAddr) -> Result<String> {
+        self.ask_udp_with(server, b"who")
+    }
+
+    /// The same of a datagram of any length.
+    pub fn ask_udp_with(&self, server: SocketAddr, question: &[u8]) -> Result<String> {
         let socket = self.within(|| Ok(UdpSocket::bind((OUTSIDE_IP, 0))?))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(SILENCE))?;
-        socket.send(b"who")?;
+        socket.send(question)?;
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).with_context(|| format!("{server} over UDP"))?;
         Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_string())
@@ -144,6 +177,7 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
+        self.straighten();
         // The namespace takes its end of the wire along; the nodes' routes name no link of it.
         for node in &self.nodes {
             let _ = ip(&format!("-n keelson-{node} route delete {OUTSIDE_IP}"));

@@ -2,15 +2,20 @@
 
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
-    Cluster, Namespace, api, eventually,
+    Cluster, Namespace, api,
+    cluster::Inside,
+    eventually,
     load::{NodeLoad, PodLoad, from_node, from_pod},
     manifest,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
+
+use crate::{packets::netns_of, socket_lb};
 
 /// The promise: from the daemon's start until its node's Services are as the API has them.
 const RIGHT_AFTER_MAX: Duration = Duration::from_secs(2);
@@ -102,7 +107,8 @@ fn pods_made_and_deleted_while_the_daemon_was_dead_are_seen_to_on_its_return() -
     let (cluster, namespace) = (Cluster::require()?, Namespace::create("daemon")?);
     namespace.apply_all(&[
         manifest::on_node(manifest::shell("goes"), NODE),
-        manifest::on_node(manifest::shell("stays"), NODE),
+        // One whose sockets are left alone: that stays so, too.
+        socket_lb::client("stays", NODE, Some("off")),
     ])?;
     let uid =
         namespace.ready("goes")?["metadata"]["uid"].as_str().context("every pod has a uid")?.to_string();
@@ -125,6 +131,12 @@ fn pods_made_and_deleted_while_the_daemon_was_dead_are_seen_to_on_its_return() -
         containers(&namespace, NODE)?.remove("stays") == stays,
         "the pod that nobody touched was restarted"
     );
+    let api: SocketAddr = "10.96.0.1:443".parse()?;
+    let netns = netns_of(&cluster, &namespace.get("pods/stays")?)?;
+    {
+        let _inside = Inside::enter(&cluster, NODE)?;
+        ensure!(socket_lb::connected(&netns, api)? == api, "the pod's sockets are translated");
+    }
     // What is written into a container's log while nobody looks is not lost, and exec works again.
     ensure!(namespace.shell("stays", "echo here")?.trim() == "here");
     Ok(())

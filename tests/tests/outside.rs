@@ -1,5 +1,7 @@
 //! Services for those who are not of the cluster, and the cluster's pods for the world: whose address is seen, who is let in.
 
+mod mtu;
+
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
     Cluster, Namespace, PATIENCE, api, eventually,
@@ -277,6 +279,10 @@ fn datagrams_from_outside_are_answered_by_the_address_that_was_asked() -> Result
             ensure!(who.len() == 2, "{who:?}");
             Ok(())
         })?;
+        // Those that come in pieces: only the first one has ports.
+        let long =
+            (0..20).map(|_| outside.ask_udp_with(server, &[7; 4000])).collect::<Result<BTreeSet<_>>>()?;
+        ensure!(long.len() == 2, "{long:?}");
     }
     Ok(())
 }

@@ -157,6 +157,9 @@ pub const AFFINITY: Shape = shape::<key::Affinity, value::Affinity>(
     0,
     Keeping::State(2),
 );
+/// Cookie of a pod's network namespace, host order, to [`value::Bypass`].
+pub const BYPASS: Shape =
+    shape::<u64, value::Bypass>("BYPASS", MapType::Hash, limits::BYPASS_MAX, NO_PREALLOC, Keeping::State(1));
 
 /// [`node::port_bit`]: ports of the node that no process of it may bind.
 pub const NODE_PORTS: Shape =
@@ -178,7 +181,7 @@ pub const FLOWS: Shape =
     shape::<(), ()>("FLOWS", MapType::RingBuf, limits::FLOWS_BYTES, 0, Keeping::State(1));
 
 /// All maps of the socket programs that have a pin.
-pub const MAPS: [Shape; 16] = [
+pub const MAPS: [Shape; 17] = [
     FRONTENDS4,
     PREFIXES4,
     FRONTENDS6,
@@ -191,6 +194,7 @@ pub const MAPS: [Shape; 16] = [
     CONNECTIONS_SPILLED,
     DATAGRAMS,
     AFFINITY,
+    BYPASS,
     TOTALS,
     CONTROL,
     FLOWS,

@@ -66,6 +66,8 @@ pub const AFFINITY_MAX: u32 = 8_192;
 /// Entries for backends of Services with session affinity, over all such Services. Half of them are granted: in a change the
 /// new ones come before the old ones go.
 pub const AFFINITY_MEMBERS_MAX: u32 = 32_768;
+/// Pods of this node whose sockets are not translated; elements are allocated when used.
+pub const BYPASS_MAX: u32 = 4_096;
 /// Rows of totals (frontend, backend, epoch) in use at the same time, 1 KiB each; elements are allocated when used (8 MiB at most).
 pub const TOTALS_MAX: u32 = 8_192;
 /// Bytes of the flow stream's ring. A power of two, and a multiple of the largest page (64 KiB).

@@ -160,8 +160,10 @@ pub struct Control {
     pub epoch: u32,
     /// 0 when nobody listens; else one socket in so many is told of, a power of two.
     pub sample: u32,
+    /// Not 0 while [`crate::layout::BYPASS`] may hold anything. Here, as a connection to a Service reads this line anyway.
+    pub bypass: u32,
     /// Fills it to a cache line.
-    pub pad: [u32; 14],
+    pub pad: [u32; 13],
 }
 
 /// What happened to a connection.

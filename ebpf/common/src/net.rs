@@ -114,7 +114,7 @@ impl Port {
     }
 }
 
-/// Transport protocols that the socket hooks translate, by their IANA number.
+/// Transport protocols of Services, by their IANA number.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Protocol {
@@ -122,6 +122,9 @@ pub enum Protocol {
     Tcp = 6,
     /// `IPPROTO_UDP`.
     Udp = 17,
+    /// `IPPROTO_SCTP`. No socket hook sees it: its packets are translated, their addresses alone, as a changed port would break
+    /// a checksum (CRC32c, RFC 9260, 6.8) over the whole packet.
+    Sctp = 132,
 }
 
 #[cfg(test)]

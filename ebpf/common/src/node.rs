@@ -39,7 +39,7 @@ const PROTOCOL_WORDS: u32 = (1 << 16) / WORD_BITS;
 /// Words of [`crate::layout::NODE_PORTS`]: TCP's, then UDP's (16 KiB).
 pub const PORT_WORDS: u32 = 2 * PROTOCOL_WORDS;
 
-/// Where the bit of a port is: index of the word, and the bit in it. `None` for protocols without node ports.
+/// Where the bit of a port is: index of the word, and the bit in it. `None` for protocols whose sockets no bind() hook sees.
 #[inline(always)]
 pub const fn port_bit(port: Port, protocol: u8) -> Option<(u32, u64)> {
     const TCP: u8 = Protocol::Tcp as u8;

@@ -21,7 +21,7 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// ICMPv6.
     pub const ICMP6: u8 = 58;
-    /// SCTP; never translated, only judged.
+    /// SCTP; its ports never change.
     pub const SCTP: u8 = 132;
 }
 
@@ -35,6 +35,12 @@ pub mod tcp {
     pub const RST: u8 = 4;
     /// It acknowledges.
     pub const ACK: u8 = 16;
+}
+
+/// Whether a protocol says how its connections begin and end.
+#[inline(always)]
+pub const fn has_handshake(protocol: u8) -> bool {
+    protocol == protocol::TCP || protocol == protocol::SCTP
 }
 
 /// One direction of a flow, as a packet states it. IPv4 in mapped form.
@@ -118,7 +124,7 @@ pub mod mark {
     pub const ANSWERED: u32 = 1 << 1;
     /// This direction has sent FIN.
     pub const FIN: u32 = 1 << 2;
-    /// This direction has sent RST.
+    /// This direction has sent RST, or of SCTP an ABORT or SHUTDOWN COMPLETE.
     pub const RESET: u32 = 1 << 3;
     /// Both directions: another node sends the client's packets here as they are ([`crate::wire`]), so that only the answers
     /// are translated. What the client sends is seen here under another key.
@@ -154,6 +160,9 @@ impl Flow {
             (protocol::TCP, Finished::One) => 3_600,
             (protocol::TCP, Finished::Neither) => 86_400,
             (protocol::UDP, _) => 180,
+            (protocol::SCTP, _) if marks & mark::RESET != 0 => 10,
+            // Both ends send heartbeats, every 30 s by default; the figure is that of Linux' connection tracking.
+            (protocol::SCTP, _) => 210,
             _ => HALF_OPEN_MAX_S,
         }
     }

@@ -240,6 +240,14 @@ pub struct Datagram {
     pub pad: [u16; 3],
 }
 
+/// State: whose sockets are not translated. Keyed by the cookie of the pod's network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Bypass {
+    /// Name of the host's end of the pod's link, zeros behind it: by it the daemon knows the pod when its namespace is gone.
+    pub link: [u8; 16],
+}
+
 /// State: the backend that a client is held to, and since when it was last asked for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -88,7 +88,8 @@ impl Endpoints for DataplaneEndpoints {
             self.0.add_endpoint(endpoint).await?;
         }
         self.0.policed(&pod.namespace, &pod.name, &pod.uid).await;
-        Ok(())
+        let of = (&*pod.namespace, &*pod.name, &*pod.uid);
+        Ok(self.0.settle_socket_lb(of, &pod.link, &pod.netns).await?)
     }
 
     async fn remove(&self, pod: PodEnd) -> Result<(), EndpointError> {

@@ -59,6 +59,8 @@ pub struct PodEnd {
     pub namespace: String,
     /// Name of the pod.
     pub name: String,
+    /// Its network namespace; empty as the uid.
+    pub netns: PathBuf,
     /// Its uid; empty where the journal of addresses is all that is known of it.
     pub uid: String,
 }
@@ -75,6 +77,7 @@ impl PodEnd {
             shaped: lease.shaped,
             namespace: namespace.into(),
             name: name.into(),
+            netns: PathBuf::new(),
             uid: String::new(),
         }
     }
@@ -89,6 +92,7 @@ impl PodEnd {
             shaped: is_shaped(attachment),
             namespace: attachment.pod_namespace.clone(),
             name: attachment.pod_name.clone(),
+            netns: attachment.netns.clone().into(),
             uid: attachment.pod_uid.clone(),
         }
     }

@@ -33,7 +33,8 @@ pub(crate) fn frontend_key(key: &FrontendKey) -> KernelKey {
 
 /// A key read back; `None` for one that [`frontend_key`] never makes, which no socket asks for either.
 pub(crate) fn user_key(address: IpAddr, port: Port, protocol: u8) -> Option<FrontendKey> {
-    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|&p| p as u8 == protocol)?;
+    let protocol =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|&p| p as u8 == protocol)?;
     Some(FrontendKey { address, port: port.number(), protocol })
 }
 

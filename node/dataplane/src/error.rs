@@ -91,6 +91,14 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A pod's network namespace.
+    #[error("asking for the cookie of the network namespace {path}")]
+    PodNamespace {
+        /// Where it is.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The addresses of the node's links.
     #[error("reading the addresses of the node's links")]
     Addresses {

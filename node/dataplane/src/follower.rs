@@ -261,6 +261,8 @@ impl Follower {
             let transport = match protocol {
                 Protocol::Tcp => Transport::Tcp,
                 Protocol::Udp => Transport::Udp,
+                // Its bind() passes no hook: such a port is never among these.
+                Protocol::Sctp => continue,
             };
             if bound.contains(&(number, transport)) {
                 taken.entry(service).or_default().push(format!("{number}/{protocol:?}"));

@@ -18,6 +18,7 @@ use crate::{
     packet::{Packets, Path, PodEndpoint},
     plan::{Frontend, FrontendKey},
     policy::{Connection, PodKey, Questions, Selecting},
+    socket_lb::Wishes,
 };
 
 /// How long a new pod's network waits for network policies to be applied to it.
@@ -117,6 +118,8 @@ pub(crate) struct Progress {
     pub(crate) policed_pods: HashMap<PodKey, Box<str>>,
     /// Those that went.
     pub(crate) departed_pods: Departed,
+    /// Whose sockets are to be left alone; never older than `policed_pods`.
+    pub(crate) wishes: Wishes,
 }
 
 /// Uids of the pods of this node that were deleted last, the oldest first.
@@ -133,7 +136,7 @@ impl Departed {
 
 impl Progress {
     /// Nothing more is to come for a new pod: its policies are applied, or it is gone before it began.
-    fn settled(&self, key: &PodKey, uid: &str) -> bool {
+    pub(crate) fn settled(&self, key: &PodKey, uid: &str) -> bool {
         self.policed_pods.get(key).is_some_and(|policed| &**policed == uid)
             || self.departed_pods.0.iter().any(|departed| &**departed == uid)
     }
@@ -248,14 +251,14 @@ impl Handle {
         self.packets(move |packets| packets.set_tunnel(addresses.as_deref())).await
     }
 
-    async fn packets(
+    pub(crate) async fn packets(
         &self,
         act: impl FnOnce(&mut Packets) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
         self.shared.clone().blocking(|dataplane| dataplane.packets().map_or(Ok(()), act)).await
     }
 
-    async fn wait(&self, reached: impl FnMut(&Progress) -> bool) {
+    pub(crate) async fn wait(&self, reached: impl FnMut(&Progress) -> bool) {
         // The sender lives in `shared`, which we hold: the channel cannot close.
         let _ = self.shared.progress.subscribe().wait_for(reached).await;
     }

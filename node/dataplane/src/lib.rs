@@ -11,6 +11,7 @@
 //! - [`flows`]: what the programs measure, with names.
 //! - [`packet`]: the programs that see packets: what socket hooks missed, the way in from outside, the pods' own way.
 //! - [`policy`]: network policies, from the API's objects to what those programs are to know.
+//! - `socket_lb`: pods whose sockets are left alone.
 //! - [`run`]: the watches around it, for the node daemon, which also answers health checks, ends UDP sockets whose backend
 //!   is gone, and tells users what they do not get.
 //!
@@ -36,6 +37,7 @@ pub mod policy;
 mod port_addresses;
 mod resets;
 mod run;
+mod socket_lb;
 
 pub use error::Error;
 pub use handle::{Handle, PolicyStatus, ServiceFigures, Status, Trace};
@@ -43,3 +45,4 @@ pub use maps::{Dataplane, MapStatus, Object, Options, Settling, remove_all};
 pub use packet::{PacketOptions, PodEndpoint, Translation, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};
+pub use socket_lb::SOCKET_LB;

@@ -146,7 +146,8 @@ async fn follow_policies(
     if config.packets.is_none() {
         let (key, uid) =
             ((Box::default(), config.node_name.as_str().into()), config.node_name.as_str().into());
-        let note = "network policies are not enforced on this node: it runs --without packets".to_owned();
+        let note = "network policies are not enforced on this node, nor is the annotation keelson.dev/socket-lb heeded: it runs --without packets"
+            .to_owned();
         tracing::warn!("{note}");
         let about = Subject { kind: "Node", key, uid };
         notices.tell(Notice { about, reason: "NetworkPolicyNotEnforced", note });

@@ -9,6 +9,7 @@ use keelson_ebpf_common::net::{Address6, Port};
 use crate::{
     context::{ALLOW, Hook},
     frontend::may_be4,
+    local::bypasses,
     measure,
     record::Slot,
     select::{Choice, Entropy, choose4, choose6},
@@ -18,7 +19,7 @@ use crate::{
 pub fn connect4(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address4(), hook.port());
-    if !may_be4(address) {
+    if !may_be4(address) || bypasses(&hook) {
         return ALLOW;
     }
     let slot = Slot::of(hook.cookie());
@@ -39,7 +40,7 @@ pub fn connect6(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address6(), hook.port());
     let (slot, backend, backend_port) = match address.mapped() {
-        Some(v4) if !may_be4(v4) => return ALLOW,
+        Some(v4) if !may_be4(v4) || bypasses(&hook) => return ALLOW,
         Some(v4) => {
             let slot = Slot::of(hook.cookie());
             match choose4(&hook, v4, Entropy::Random) {
@@ -48,6 +49,7 @@ pub fn connect6(context: SockAddrContext) -> i32 {
                 Choice::Backend(to) => (slot, to.address.to_mapped(), to.port),
             }
         }
+        None if bypasses(&hook) => return ALLOW,
         None => match choose6(&hook, address, Entropy::Random) {
             Choice::NotService => return ALLOW,
             Choice::Refuse => return hook.refuse(),

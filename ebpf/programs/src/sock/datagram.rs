@@ -15,6 +15,7 @@ use keelson_ebpf_common::{
 use crate::{
     context::{ALLOW, Hook},
     frontend::may_be4,
+    local::bypasses,
     maps::{self, DATAGRAMS},
     record,
     select::{Choice, Entropy, choose4, choose6},
@@ -24,7 +25,7 @@ use crate::{
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address4(), hook.port());
-    if !may_be4(address) {
+    if !may_be4(address) || bypasses(&hook) {
         return ALLOW;
     }
     let cookie = hook.cookie();
@@ -45,6 +46,9 @@ pub fn sendmsg4(context: SockAddrContext) -> i32 {
 pub fn sendmsg6(context: SockAddrContext) -> i32 {
     let hook = Hook::new(&context);
     let (address, port) = (hook.address6(), hook.port());
+    if bypasses(&hook) {
+        return ALLOW;
+    }
     let cookie = hook.cookie();
     let [a, b, c, d] = address.0;
     match choose6(&hook, address, Entropy::Flow(flow(cookie, a ^ b ^ c ^ d, port))) {

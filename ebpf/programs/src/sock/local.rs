@@ -1,4 +1,4 @@
-//! Sockets of the node itself, and the loopback addresses that are theirs alone.
+//! Whose a socket is: the node's own, to which the loopback addresses belong alone; a pod's that wants no translation.
 
 use aya_ebpf::helpers::bpf_get_netns_cookie;
 use keelson_ebpf_common::{
@@ -6,7 +6,10 @@ use keelson_ebpf_common::{
     node::{LOOPBACK6, folded4, is_loopback4},
 };
 
-use crate::context::Hook;
+use crate::{
+    context::Hook,
+    maps::{BYPASS, CONTROL},
+};
 
 /// The node's own network namespace; written by whoever loads the programs, a constant to the verifier.
 #[unsafe(no_mangle)]
@@ -18,6 +21,23 @@ pub fn is_node(hook: &Hook) -> bool {
     // SAFETY: a static of this program, volatile because the loader writes it; the helper takes this context and is
     // allowed in every sock_addr hook.
     unsafe { bpf_get_netns_cookie(hook.raw().cast()) == (&raw const NODE_NETNS).read_volatile() }
+}
+
+/// Whether the socket is a pod's that wants to see Services' addresses: its packets are translated instead, at its link.
+///
+/// One word is read, of a line that a connection to a Service reads anyway, unless there is such a pod.
+#[inline(always)]
+pub fn bypasses(hook: &Hook) -> bool {
+    // SAFETY: a pointer from the map; one load of an aligned word.
+    let any = CONTROL.get_ptr(0).is_some_and(|control| unsafe { (&raw const (*control).bypass).read_volatile() != 0 });
+    any && is_bypassing(hook)
+}
+
+#[inline(never)]
+fn is_bypassing(hook: &Hook) -> bool {
+    // SAFETY: as in `is_node`.
+    let netns = unsafe { bpf_get_netns_cookie(hook.raw().cast()) };
+    BYPASS.get_ptr(&netns).is_some()
 }
 
 /// The address that a frontend has: every loopback address is one to the node. `None` for a pod's own loopback, where

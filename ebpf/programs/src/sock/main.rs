@@ -11,6 +11,7 @@
 //! | measure (sockops) | established, ended | how long connect() took; add the connection to its totals |
 //!
 //! An IPv4 address on an AF_INET6 socket passes the v6 hooks in mapped form, except sendto(), which passes sendmsg4.
+//! A pod that says so is left alone by connect() and sendto(): see `local`.
 //! Kernel 6.1 and newer: no CO-RE, no kfuncs. Does not fill the tables: that is `node/dataplane`.
 #![no_std]
 #![no_main]

@@ -53,6 +53,10 @@ pub static AFFINITY: LruHashMap<key::Affinity, value::Affinity> =
     LruHashMap::with_max_entries(layout::AFFINITY.max_entries, layout::AFFINITY.flags);
 
 #[map]
+pub static BYPASS: HashMap<u64, value::Bypass> =
+    HashMap::with_max_entries(layout::BYPASS.max_entries, layout::BYPASS.flags);
+
+#[map]
 pub static TOTALS: HashMap<metrics::Row, metrics::Totals> =
     HashMap::with_max_entries(layout::TOTALS.max_entries, layout::TOTALS.flags);
 

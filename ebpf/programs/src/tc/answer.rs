@@ -65,7 +65,9 @@ pub fn echo<I: Ip>(skb: Skb, ip: &mut I, way: Way) -> i32 {
 pub fn refuse<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
     let made = match (passage.kind, ip.part()) {
         (Kind::Tcp, Part::Whole) => reset(skb, ip, passage.flags),
-        (Kind::Udp, Part::Whole | Part::First(_)) => error(skb, ip, I::PORT_UNREACHABLE, 0),
+        (Kind::Udp | Kind::Sctp, Part::Whole | Part::First(_)) => {
+            error(skb, ip, I::PORT_UNREACHABLE, 0)
+        }
         _ => Err(Reason::Unanswered),
     };
     match made {

@@ -1,7 +1,7 @@
 //! The table of flows: found, made, established. The same for the programs at tc and on the uplink's wire, which share it.
 //!
 //! ```text
-//!            first packet          TCP: answered, then acknowledged · else: answered
+//!            first packet     TCP, SCTP: answered, then acknowledged · else: answered
 //!  (nothing) ───────────▶ half-open ───────────────────────────────────────────────▶ established
 //!                         CONNTRACK_NEW (the least recently used goes)                    CONNTRACK (stays until it is idle)
 //! ```
@@ -20,7 +20,7 @@ use keelson_ebpf_common::{
     drop::Reason,
     layout,
     net::{Address6, Port},
-    packet::{Flow, HALF_OPEN_MAX_S, Tuple, mark, protocol, tcp},
+    packet::{Flow, HALF_OPEN_MAX_S, Tuple, has_handshake, mark, protocol, tcp},
 };
 
 use crate::{
@@ -60,7 +60,8 @@ const NANOSECONDS: u64 = 1_000_000_000;
 pub enum Source {
     /// Their own, and their own port unless the answers could not be told from another flow's.
     Own,
-    /// The node's address, and a port of the range that is nobody else's.
+    /// The node's address, and a port of the range that is nobody else's; of SCTP, whose ports are part of its checksum, its own
+    /// port, and no flow at all where that is somebody else's.
     Node,
     /// The same, but the address that it has in the tunnel, through which the answers come back.
     Tunnel,
@@ -129,7 +130,7 @@ fn find_half_open(tuple: &Tuple, tcp_flags: u8, to: &mut Tuple) -> u32 {
         (*flow).marks
     };
     let is_answer = marks & mark::REVERSE != 0;
-    let settled = if tuple.protocol != protocol::TCP {
+    let settled = if !has_handshake(tuple.protocol) {
         is_answer
     } else if is_answer && marks & mark::DIRECT != 0 {
         tcp_flags & (tcp::ACK | tcp::SYN | tcp::RST) == tcp::ACK
@@ -231,11 +232,12 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
     (flow.becomes, flow.seen_s, flow.marks) = (tuple.reversed(), seen_s, mark::REVERSE | direct);
     *back = becomes.reversed();
     let mut free = false;
+    let keeps_port = direct != 0 || tuple.protocol == protocol::SCTP;
     for attempt in 0..ATTEMPTS {
-        if attempt > 0 && direct != 0 {
+        if attempt > 0 && keeps_port {
             break;
         }
-        if attempt > 0 || matches!(source, Source::Node | Source::Tunnel) {
+        if !keeps_port && (attempt > 0 || matches!(source, Source::Node | Source::Tunnel)) {
             let Some(port) = any_port() else { return false };
             (becomes.source_port, back.destination_port) = (port, port);
         }
@@ -316,7 +318,7 @@ unsafe fn touch(flow: *mut Flow, tuple: &Tuple, tcp_flags: u8) {
         if (*flow).seen_s != now_s {
             (*flow).seen_s = now_s;
         }
-        if tuple.protocol == protocol::TCP && tcp_flags & (tcp::FIN | tcp::RST) != 0 {
+        if has_handshake(tuple.protocol) && tcp_flags & (tcp::FIN | tcp::RST) != 0 {
             let fin = if tcp_flags & tcp::FIN != 0 { mark::FIN } else { 0 };
             let reset = if tcp_flags & tcp::RST != 0 { mark::RESET } else { 0 };
             (*flow).marks |= fin | reset;
@@ -327,7 +329,7 @@ unsafe fn touch(flow: *mut Flow, tuple: &Tuple, tcp_flags: u8) {
 /// Whether a packet asks for a new connection.
 #[inline(always)]
 fn opens(tuple: &Tuple, marks: u32, tcp_flags: u8) -> bool {
-    tuple.protocol == protocol::TCP
+    has_handshake(tuple.protocol)
         && marks & mark::REVERSE == 0
         && tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }

@@ -88,21 +88,27 @@ fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason
         if policy::enforced() {
             icmp::about(skb, ip, &mut passage.about);
         }
-        icmp::translate(skb, ip, passage)?;
-        return Ok(Step::Send);
+        let outcome = icmp::translate(skb, ip, passage);
+        return if outcome == icmp::UNWRITABLE { Err(Reason::Unwritable) } else { Ok(Step::Send) };
     }
     let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
-    if flows::find(from, *flags, to) || endpoint(&from.destination).is_some() {
+    if flows::find(from, *flags, to) {
+        return Ok(Step::Send);
+    }
+    // A pod's address is no Service's; the node's own has its node ports.
+    let at = endpoint(&from.destination);
+    if at.is_some_and(|at| at.ifindex != Endpoint::NODE) {
         return Ok(Step::Send);
     }
     match kind {
         Kind::AddressesOnly => return Ok(Step::Send),
+        Kind::Echo if at.is_some() => return Ok(Step::Send),
         Kind::Echo => {
             let ours = ADDRESSES.get_ptr(&from.destination).is_some() && from.source_port.0 != 0;
             return Ok(if ours { Step::Echo } else { Step::Send });
         }
-        Kind::Tcp | Kind::Udp => {}
+        Kind::Tcp | Kind::Udp | Kind::Sctp => {}
     }
     match service::choose(from) {
         Choice::NotService => return Ok(Step::Send),

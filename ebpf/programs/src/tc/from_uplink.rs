@@ -91,11 +91,11 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         if policy::enforced() {
             icmp::about(skb, ip, &mut passage.about);
         }
-        let translated = match icmp::translate(skb, ip, passage) {
-            Ok(translated) => translated,
-            Err(reason) => return dropped(reason),
+        return match icmp::translate(skb, ip, passage) {
+            icmp::UNWRITABLE => dropped(Reason::Unwritable),
+            icmp::TRANSLATED => Step::Translated,
+            _ => Step::Plain,
         };
-        return if translated { Step::Translated } else { Step::Plain };
     }
     match direct::take(skb, ip, passage) {
         Ok(true) => return Step::Plain,
@@ -111,7 +111,7 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         flows::find(&between, *flags, to);
         return Step::Translated;
     }
-    if !matches!(kind, Kind::Tcp | Kind::Udp) {
+    if !matches!(kind, Kind::Tcp | Kind::Udp | Kind::Sctp) {
         return Step::Plain;
     }
     match external::choose(from) {

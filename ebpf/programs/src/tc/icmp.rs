@@ -1,11 +1,10 @@
 //! ICMP errors about a translated packet: what the sender is told is about the packet that it sent.
 //!
-//! IPv4 alone; an ICMPv6 error about a translated packet goes on unchanged. Accepted flaw: the checksum of a UDP packet
-//! inside the error stays that of the translated one; nobody looks at it.
+//! Accepted flaw: the checksum of the transport inside the error stays that of the translated packet, but for ICMP of IPv4;
+//! nobody looks at it.
 
 use aya_ebpf::helpers::bpf_csum_diff;
 use keelson_ebpf_common::{
-    drop::Reason,
     net::{Address4, Address6, Port},
     packet::{Tuple, protocol},
 };
@@ -14,7 +13,7 @@ use crate::{
     flows,
     ip::{Ip, V4, V6, fold},
     skb::{Plain, Skb},
-    transport::{Passage, replace},
+    transport::{Passage, replace, sum_addresses},
 };
 
 /// Types of RFC 792: unreachable, source quench, time exceeded, parameter problem.
@@ -42,44 +41,138 @@ const _: () = assert!(size_of::<Inner>() == 28);
 // SAFETY: integers without gaps (asserted).
 unsafe impl Plain for Inner {}
 
-/// Translates what is inside, and tells the addresses of the error itself. Whether it is an error about a flow of ours.
+/// What has become of a packet. A number, not a `Result`: see [`Passage`] for what the verifier thinks of those.
+pub type Outcome = u32;
+/// It is no error about a flow of ours.
+pub const NOT_OURS: Outcome = 0;
+/// What is inside is translated.
+pub const TRANSLATED: Outcome = 1;
+/// It is to be dropped, as it could not be written.
+pub const UNWRITABLE: Outcome = 2;
+
+/// Translates what is inside, and tells the addresses of the error itself.
 #[inline(always)]
-pub fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Reason> {
-    if I::FAMILY != V4::FAMILY || ip.protocol() != I::ICMP || !flows::any() {
-        return Ok(false);
+pub fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Outcome {
+    if ip.protocol() != I::ICMP || !flows::any() {
+        return NOT_OURS;
     }
-    translate4(skb, ip.transport(), &passage.from, &mut passage.to)
+    let Passage { from, to, .. } = passage;
+    if I::FAMILY == V4::FAMILY {
+        translate4(skb, ip.transport(), from, to)
+    } else {
+        translate6(skb, ip.transport(), from, to)
+    }
+}
+
+/// What became of the packet inside, whose answers are `back`; as for answers, a pod's to a Service whose backend is outside was
+/// translated twice.
+#[inline(always)]
+fn find(back: &Tuple, to: &mut Tuple) -> bool {
+    if !flows::peek(back, to) {
+        return false;
+    }
+    let between = *to;
+    flows::peek(&between, to);
+    true
+}
+
+/// The addresses of the error itself: who sent it is a router, or the backend itself, which nobody knows.
+#[inline(always)]
+fn address(from: &Tuple, back: &Tuple, to: &mut Tuple) {
+    if from.source != back.source {
+        to.source = from.source;
+    }
+    (to.source_port, to.destination_port, to.protocol) = (Port(0), Port(0), from.protocol);
 }
 
 #[inline(never)]
-fn translate4(skb: Skb, at: u32, from: &Tuple, to: &mut Tuple) -> Result<bool, Reason> {
-    let Some(icmp_type) = skb.load::<u8>(at) else { return Ok(false) };
+fn translate4(skb: Skb, at: u32, from: &Tuple, to: &mut Tuple) -> Outcome {
+    let Some(icmp_type) = skb.load::<u8>(at) else { return NOT_OURS };
     if !ERRORS.contains(&icmp_type) {
-        return Ok(false);
+        return NOT_OURS;
     }
-    let Some(mut old) = skb.load::<Inner>(at + 8) else { return Ok(false) };
+    let Some(mut old) = skb.load::<Inner>(at + 8) else { return NOT_OURS };
     // The error goes the way of the answers.
     let mut back = Tuple::of_addresses(Address6([0; 4]), Address6([0; 4]), old.protocol);
-    if !read_reversed(&old, &mut back) || !flows::peek(&back, to) {
-        return Ok(false);
+    if !read_reversed(&old, &mut back) || !find(&back, to) {
+        return NOT_OURS;
     }
     let mut new = old;
     put_reversed(&mut new, to);
     let size = size_of::<Inner>() as u32;
     // SAFETY: both are memory of the size stated.
     let difference = unsafe { bpf_csum_diff((&raw mut old).cast(), size, (&raw mut new).cast(), size, 0) };
-    replace(skb, at + 2, 0, difference as u64 & 0xffff_ffff, 0)?;
-    skb.store(at + 8, &new)?;
-    // Who sent it is a router, or the backend itself, which nobody knows.
-    if from.source != back.source {
-        to.source = from.source;
-    }
-    (to.source_port, to.destination_port, to.protocol) = (Port(0), Port(0), from.protocol);
-    Ok(true)
+    address(from, &back, to);
+    let written =
+        replace(skb, at + 2, 0, difference as u64 & 0xffff_ffff, 0).and_then(|()| skb.store(at + 8, &new));
+    if written.is_ok() { TRANSLATED } else { UNWRITABLE }
 }
 
 /// Types of RFC 4443: unreachable, too big, time exceeded, parameter problem.
 const ERRORS6: core::ops::RangeInclusive<u8> = 1..=4;
+
+/// As [`Inner`], of IPv6 without extension headers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Inner6 {
+    version_class_label: u32,
+    payload_length: u16,
+    next_header: u8,
+    hops: u8,
+    source: [u32; 4],
+    destination: [u32; 4],
+    first: [u16; 2],
+    second: [u16; 2],
+}
+
+const _: () = assert!(size_of::<Inner6>() == 48);
+// SAFETY: integers without gaps (asserted).
+unsafe impl Plain for Inner6 {}
+
+#[inline(never)]
+fn translate6(skb: Skb, at: u32, from: &Tuple, to: &mut Tuple) -> Outcome {
+    let Some(icmp_type) = skb.load::<u8>(at) else { return NOT_OURS };
+    if !ERRORS6.contains(&icmp_type) {
+        return NOT_OURS;
+    }
+    let Some(mut old) = skb.load::<Inner6>(at + 8) else { return NOT_OURS };
+    let mut back = Tuple::of_addresses(Address6([0; 4]), Address6([0; 4]), old.next_header);
+    if !read_reversed6(&old, &mut back) || !find(&back, to) {
+        return NOT_OURS;
+    }
+    let mut new = old;
+    (new.source, new.destination) = (to.destination.0, to.source.0);
+    if old.next_header == protocol::ICMP6 {
+        new.second[0] = to.source_port.0 | to.destination_port.0;
+    } else {
+        new.first = [to.destination_port.0, to.source_port.0];
+    }
+    let size = size_of::<Inner6>() as u32;
+    // SAFETY: both are memory of the size stated.
+    let difference = unsafe { bpf_csum_diff((&raw mut old).cast(), size, (&raw mut new).cast(), size, 0) };
+    address(from, &back, to);
+    // Its own addresses count, too.
+    let written = replace(skb, at + 2, 0, difference as u64 & 0xffff_ffff, 0)
+        .and_then(|()| skb.store(at + 8, &new))
+        .and_then(|()| sum_addresses(skb, at + 2, from, to, 0));
+    if written.is_ok() { TRANSLATED } else { UNWRITABLE }
+}
+
+/// As [`read_reversed`].
+#[inline(always)]
+fn read_reversed6(inner: &Inner6, back: &mut Tuple) -> bool {
+    (back.source, back.destination) = (Address6(inner.destination), Address6(inner.source));
+    let icmp_type = (u16::from_be(inner.first[0]) >> 8) as u8;
+    match inner.next_header {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            (back.destination_port, back.source_port) = (Port(inner.first[0]), Port(inner.first[1]));
+        }
+        protocol::ICMP6 if icmp_type == V6::ECHO.0 => back.destination_port = Port(inner.second[0]),
+        protocol::ICMP6 if icmp_type == V6::ECHO.1 => back.source_port = Port(inner.second[0]),
+        _ => return false,
+    }
+    true
+}
 
 /// The connection that an ICMP error is about, as policies know it: from the end that the error comes from to the one that
 /// it is delivered to. Its protocol stays as it is if it is none. To be asked before the error is translated.
@@ -106,33 +199,30 @@ fn about4(skb: Skb, at: u32, connection: &mut Tuple) {
         return;
     }
     connection.protocol = inner.protocol;
-    // Who is told knows the packet as he sent it.
-    let mut to = *connection;
-    if flows::any() && flows::peek(connection, &mut to) {
-        (connection.destination, connection.destination_port) = (to.destination, to.destination_port);
-    }
+    known_as(connection);
 }
 
 #[inline(never)]
 fn about6(skb: Skb, at: u32, connection: &mut Tuple) {
     let Some(icmp_type) = skb.load::<u8>(at) else { return };
-    let Some(next_header) = skb.load::<u8>(at + 8 + 6) else { return };
-    let Some([a, b, c, d, e, f, g, h]) = skb.load::<[u32; 8]>(at + 8 + 8) else { return };
-    let Some(first) = skb.load::<[u16; 3]>(at + 8 + 40) else { return };
     if !ERRORS6.contains(&icmp_type) {
         return;
     }
-    (connection.source, connection.destination) = (Address6([e, f, g, h]), Address6([a, b, c, d]));
-    let inner_type = (u16::from_be(first[0]) >> 8) as u8;
-    match next_header {
-        protocol::TCP | protocol::UDP | protocol::SCTP => {
-            (connection.destination_port, connection.source_port) = (Port(first[0]), Port(first[1]));
-        }
-        protocol::ICMP6 if inner_type == V6::ECHO.0 => connection.destination_port = Port(first[2]),
-        protocol::ICMP6 if inner_type == V6::ECHO.1 => connection.source_port = Port(first[2]),
-        _ => return,
+    let Some(inner) = skb.load::<Inner6>(at + 8) else { return };
+    if !read_reversed6(&inner, connection) {
+        return;
     }
-    connection.protocol = next_header;
+    connection.protocol = inner.next_header;
+    known_as(connection);
+}
+
+/// Who is told knows the packet as he sent it.
+#[inline(always)]
+fn known_as(connection: &mut Tuple) {
+    let mut to = *connection;
+    if flows::any() && flows::peek(connection, &mut to) {
+        (connection.destination, connection.destination_port) = (to.destination, to.destination_port);
+    }
 }
 
 /// The flow of the packet inside, the other way round.

@@ -41,8 +41,8 @@ fn run<I: Ip>(skb: Skb) -> i32 {
             icmp::about(skb, ip, &mut passage.about);
         }
         match icmp::translate(skb, ip, passage) {
-            Ok(translated) => translated,
-            Err(reason) => return skb::drop(reason),
+            icmp::UNWRITABLE => return skb::drop(Reason::Unwritable),
+            outcome => outcome == icmp::TRANSLATED,
         }
     };
     // A node and its own pods always reach each other.

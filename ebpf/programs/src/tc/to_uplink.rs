@@ -53,7 +53,10 @@ fn leaves(packet: &Tuple) -> bool {
 #[inline(always)]
 fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Reason> {
     if !passage.read(skb, ip) {
-        return icmp::translate(skb, ip, passage);
+        return match icmp::translate(skb, ip, passage) {
+            icmp::UNWRITABLE => Err(Reason::Unwritable),
+            outcome => Ok(outcome == icmp::TRANSLATED),
+        };
     }
     let Passage { from, to, kind, flags, .. } = passage;
     *to = *from;
@@ -65,7 +68,7 @@ fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Rea
     }
     // The fragments of a datagram follow its first, and an answer to an echo is nobody's first packet.
     let starts = match kind {
-        Kind::Tcp | Kind::Udp => true,
+        Kind::Tcp | Kind::Udp | Kind::Sctp => true,
         Kind::Echo => from.source_port.0 != 0,
         Kind::AddressesOnly => false,
     };

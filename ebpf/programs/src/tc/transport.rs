@@ -18,6 +18,27 @@ use crate::{
     state::{FRAGMENTS, PASSAGE},
 };
 
+/// Types of the chunk that an SCTP packet begins with (RFC 9260, 3.2), and what they say in the bits of TCP: how an association
+/// begins and ends is told as a connection's is. INIT, INIT ACK, ABORT and SHUTDOWN COMPLETE are never behind another chunk but
+/// ABORT, which may follow what is of no more use by then.
+mod sctp {
+    use super::tcp;
+
+    const INIT: u8 = 1;
+    const INIT_ACK: u8 = 2;
+    const ABORT: u8 = 6;
+    const SHUTDOWN_COMPLETE: u8 = 14;
+
+    pub const fn flags(chunk: u8) -> u8 {
+        match chunk {
+            INIT => tcp::SYN,
+            INIT_ACK => tcp::SYN | tcp::ACK,
+            ABORT | SHUTDOWN_COMPLETE => tcp::RST,
+            _ => tcp::ACK,
+        }
+    }
+}
+
 /// What of the packet states its flow, and so has to be rewritten.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[repr(u8)]
@@ -26,6 +47,8 @@ pub enum Kind {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
     /// ICMP echo or an answer to it.
     Echo,
     /// Nothing beyond the addresses: a later fragment, or an ICMP error whose inner packet is rewritten already.
@@ -44,7 +67,7 @@ pub struct Passage {
     /// The connection that an ICMP error is about, see `icmp::about`; of protocol 0 for anything else.
     pub about: Tuple,
     pub kind: Kind,
-    /// Of TCP, else none.
+    /// Of TCP; of SCTP what means the same; else none.
     pub flags: u8,
 }
 
@@ -80,9 +103,12 @@ impl Passage {
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
             self.kind = Kind::Udp;
         } else if protocol == protocol::SCTP {
-            // Never translated, but judged by its ports (RFC 9260, 3.1).
-            let Some([source, destination]) = skb.load::<[u16; 2]>(ip.transport()) else { return false };
+            // Ports, verification tag, checksum, and the first chunk's type and flags.
+            let Some([source, destination, .., chunk]) = skb.load::<[u16; 7]>(ip.transport()) else {
+                return false;
+            };
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
+            (self.kind, self.flags) = (Kind::Sctp, sctp::flags((u16::from_be(chunk) >> 8) as u8));
         } else if protocol == I::ICMP {
             let Some([type_and_code, _, id]) = skb.load::<[u16; 3]>(ip.transport()) else { return false };
             let icmp_type = (u16::from_be(type_and_code) >> 8) as u8;
@@ -136,6 +162,9 @@ pub fn write<I: Ip>(skb: Skb, ip: &I, kind: Kind, from: &Tuple, to: &Tuple) -> R
     let at = ip.transport();
     match kind {
         Kind::AddressesOnly => Ok(()),
+        // Its checksum counts no address, and no other port can be made right; nobody plans one.
+        Kind::Sctp if ports(from) != ports(to) => Err(Reason::Unwritable),
+        Kind::Sctp => Ok(()),
         Kind::Tcp => {
             sum_addresses(skb, at + 16, from, to, 0)?;
             write_ports(skb, at, at + 16, from, to, 0)
@@ -168,7 +197,7 @@ fn write_ports(skb: Skb, at: u32, sum_at: u32, from: &Tuple, to: &Tuple, flags: 
 
 /// The difference of the addresses, which the checksum counts as a pseudo-header.
 #[inline(always)]
-fn sum_addresses(skb: Skb, sum_at: u32, from: &Tuple, to: &Tuple, flags: u64) -> Result<(), Reason> {
+pub fn sum_addresses(skb: Skb, sum_at: u32, from: &Tuple, to: &Tuple, flags: u64) -> Result<(), Reason> {
     const BYTES: u32 = 2 * size_of::<Address6>() as u32;
     let (old, new) = (core::ptr::from_ref(from).cast_mut(), core::ptr::from_ref(to).cast_mut());
     // SAFETY: a tuple begins with its two addresses; they are only read.

@@ -36,7 +36,7 @@ use crate::{
     Error,
     flows::{Meter, Snapshot},
     ledger::{Capacity, Full},
-    packet::{PacketOptions, Packets, WireStatus},
+    packet::{PacketOptions, Packets, WireStatus, ignore_bypass},
     plan::{ExternalFrontend, Frontend, FrontendKey},
 };
 
@@ -118,6 +118,9 @@ impl Dataplane {
         let object = options.object.read(Part::Sockets)?;
         let generation = Generation::open(&object, pins, options.measure, &grace)?;
         let packets = options.packets.as_ref().map(|packets| Packets::open(packets, generation.pins()));
+        if packets.is_none() {
+            ignore_bypass(generation.pins())?;
+        }
         Ok(Self {
             options: options.clone(),
             grace,

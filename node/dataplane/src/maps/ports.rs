@@ -49,7 +49,7 @@ impl Dataplane {
 }
 
 fn bit(number: u16, protocol: Protocol) -> (usize, u64) {
-    let (word, bit) =
-        node::port_bit(Port::new(number), protocol as u8).expect("both protocols of plans have bits");
+    let (word, bit) = node::port_bit(Port::new(number), protocol as u8)
+        .expect("plans name node ports of protocols that have bits");
     (word as usize, bit)
 }

@@ -27,7 +27,8 @@ fn services_without_cluster_address_have_none() {
 fn a_service_is_projected_with_its_defaults() {
     let view = service(json!({
         "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00:96::7"], "type": "LoadBalancer",
-        "ports": [{ "port": 80, "nodePort": 30080 }, { "name": "s", "port": 9, "protocol": "SCTP" }],
+        "ports": [{ "port": 80, "nodePort": 30080 }, { "name": "s", "port": 9, "protocol": "SCTP" },
+                  { "name": "d", "port": 9, "protocol": "DCCP" }],
         "sessionAffinity": "ClientIP", "internalTrafficPolicy": "Local", "externalIPs": ["192.0.2.9"],
         "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000,
         "loadBalancerSourceRanges": ["198.18.0.0/15", " 2001:db8::/32"],
@@ -35,7 +36,7 @@ fn a_service_is_projected_with_its_defaults() {
     assert_eq!(view.cluster_ips.len(), 2);
     assert_eq!((view.ports[0].number, view.ports[0].protocol), (80, Some(Protocol::Tcp)));
     assert_eq!((view.ports[0].node_port, view.ports[1].node_port), (Some(30_080), None));
-    assert_eq!(view.ports[1].protocol, None);
+    assert_eq!((view.ports[1].protocol, view.ports[2].protocol), (Some(Protocol::Sctp), None));
     assert_eq!((view.internal_local, view.affinity_s), (true, AFFINITY_DEFAULT_S));
     assert_eq!((view.external_local, view.health_check_port), (true, Some(31_000)));
     assert_eq!(view.external_ips, ["192.0.2.9".parse::<IpAddr>().unwrap()]);

@@ -12,6 +12,7 @@
 //! - [`tunnel`]: the device that leads to nodes that are not adjacent.
 //! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
 //! - [`path`]: what becomes of a connection between two pods, for people.
+//! - [`bypass`]: pods whose sockets are not translated.
 //! - [`collect`]: idle flows out of the table, a slice at a time.
 //!
 //! Does not own Services inside the cluster (the socket programs' tables) or pods' links (`node/cni`).
@@ -19,6 +20,7 @@
 mod addresses;
 mod announce;
 mod attach;
+mod bypass;
 mod collect;
 mod endpoints;
 mod external;
@@ -41,6 +43,7 @@ pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
 pub use wire::{Translation, WireOptions, WireStatus};
 
 pub(crate) use attach::detach_all;
+pub(crate) use bypass::ignore as ignore_bypass;
 pub(crate) use wire::detach_wire;
 
 use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
@@ -48,6 +51,7 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 use addresses::Addresses;
 use announce::Announcements;
 use attach::{Devices, Present};
+use bypass::Bypass;
 use collect::Collector;
 use endpoints::Endpoints;
 use external::Externals;
@@ -84,6 +88,7 @@ pub struct Packets {
     wire: Option<Wire>,
     devices: Devices,
     endpoints: Endpoints,
+    bypass: Bypass,
     addresses: Addresses,
     externals: Externals,
     announcements: Announcements,
@@ -127,6 +132,7 @@ impl Packets {
             wire,
             devices: Devices::new(folder, options.without_tcx),
             endpoints,
+            bypass: Bypass::open(pins)?,
             addresses: Addresses::open(pins)?,
             externals,
             announcements: Announcements::open(pins, options.uplink.as_deref())?,
@@ -204,8 +210,14 @@ impl Packets {
         self.endpoints.put(pod, ifindex)
     }
 
+    /// Sockets of the pod that has this link and lives in this namespace are not translated from now on, as long as it has it.
+    pub fn bypass_sockets(&mut self, link: &str, netns: u64) -> Result<(), Error> {
+        self.bypass.add(netns, link)
+    }
+
     /// A pod's link is about to go.
     pub fn remove_endpoint(&mut self, pod: &PodEndpoint) -> Result<(), Error> {
+        self.bypass.remove(&pod.link)?;
         self.endpoints.remove(pod.address)?;
         self.devices.forget(&pod.link, Side::Pod)
     }
@@ -222,6 +234,7 @@ impl Packets {
                 Err(error) => return Err(error),
             }
         }
+        self.bypass.keep_only(pods.iter().map(|pod| &*pod.link))?;
         let node = self.options.node_addresses.iter().chain(self.tunnel.addresses()).copied();
         self.endpoints.keep_only(there.into_iter().chain(node))
     }

@@ -15,7 +15,7 @@ use keelson_ebpf_common::{
 };
 
 use super::maglev;
-use crate::plan::{Backend, ExternalFrontend, Forwarding, FrontendKey};
+use crate::plan::{Backend, ExternalFrontend, Forwarding, FrontendKey, Protocol};
 
 /// A frontend and where it lies.
 #[derive(Clone, Debug)]
@@ -62,11 +62,12 @@ pub(super) struct DirectRule {
 }
 
 impl DirectRule {
-    /// IPv4 without session affinity, and backends that are not all of this node by policy.
+    /// IPv4 without session affinity, TCP or UDP, and backends that are not all of this node by policy.
     fn admits(&self, frontend: &ExternalFrontend) -> bool {
         let inside = |backend: &Backend| self.cluster.iter().any(|range| range.contains(&backend.ip()));
         frontend.forwarding.unwrap_or(self.default) == Forwarding::Dsr
             && frontend.key.address.is_ipv4()
+            && frontend.key.protocol != Protocol::Sctp
             && frontend.affinity_s == 0
             && !frontend.local_backends_only
             && frontend.backends.iter().all(inside)
@@ -204,7 +205,6 @@ pub(super) fn frontend_key(key: &FrontendKey) -> Frontend6 {
 
 #[cfg(test)]
 mod tests {
-    use keelson_ebpf_common::net::Protocol;
 
     use super::*;
 
@@ -295,6 +295,7 @@ mod tests {
             (dsr(|f| f.affinity_s = 1), false),
             (dsr(|f| f.local_backends_only = true), false),
             (dsr(|f| f.backends.push("203.0.113.1:1".parse().unwrap())), false),
+            (dsr(|f| f.key.protocol = Protocol::Sctp), false),
             (dsr(|f| f.key.address = "2001:db8::1".parse().unwrap()), false),
             (dsr(|f| f.backends.clear()), true),
         ] {

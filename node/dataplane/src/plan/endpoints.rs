@@ -55,6 +55,11 @@ impl<'a> Endpoints<'a> {
         self.ready_else_draining(|e| e.local, |e| e.local)
     }
 
+    /// A port that endpoints have and that is not this one.
+    pub(super) fn other_port(&self, port: u16) -> Option<u16> {
+        self.0.iter().map(|(backend, _)| backend.port()).find(|&other| other != port)
+    }
+
     /// Those that have not stopped serving, whether they get new connections or not.
     pub(super) fn serving(&self) -> Vec<Backend> {
         self.backends(|e| e.ready || e.serving)

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     ExternalFrontend, Family, Frontend, FrontendKey, FrontendKind, HostPort, Node, Plan, PlannedFrontend,
-    PodView, Unprogrammed,
+    PodView, Protocol, Unprogrammed,
 };
 
 /// What a pod's host ports ask of the kernel of its node.
@@ -19,6 +19,10 @@ pub fn plan_pod(node: &Node, pod: &PodView) -> Plan {
             plan.unprogrammed.push(Unprogrammed::Protocol(port.number));
             continue;
         };
+        if protocol == Protocol::Sctp && port.number != port.target {
+            plan.unprogrammed.push(Unprogrammed::SctpPort { port: port.number, target: port.target });
+            continue;
+        }
         for address in addresses(node, port) {
             // The pod's address of the family, or nothing to lead to.
             let family = Family::of(address);
@@ -55,7 +59,6 @@ fn addresses(node: &Node, port: &HostPort) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Protocol;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -90,8 +93,16 @@ mod tests {
     }
 
     #[test]
-    fn what_sockets_do_not_see_is_told() {
+    fn what_cannot_be_is_told() {
         let pod = PodView { ips: vec![ip("10.244.0.5")], ports: vec![port(None, None)] };
         assert_eq!(plan_pod(&Node::default(), &pod).unprogrammed, [Unprogrammed::Protocol(8080)]);
+        let node = Node { addresses: vec![ip("192.0.2.1")], ..Node::default() };
+        let mut port = port(None, Some(Protocol::Sctp));
+        let differs = plan_pod(&node, &PodView { ports: vec![port.clone()], ..pod.clone() });
+        assert_eq!(differs.unprogrammed, [Unprogrammed::SctpPort { port: 8080, target: 80 }]);
+        assert!(differs.frontends.is_empty() && differs.external.is_empty());
+        port.target = port.number;
+        let same = plan_pod(&node, &PodView { ports: vec![port], ..pod });
+        assert_eq!((same.unprogrammed.len(), same.frontends.len(), same.external.len()), (0, 1, 1));
     }
 }

@@ -78,15 +78,30 @@ impl Planner<'_> {
             let key = |address, port| FrontendKey { address, port, protocol };
             let local = service.internal_local;
             let internal = if local { endpoints.local() } else { endpoints.cluster(self.zone()) };
-            self.add(FrontendKind::ClusterIp, key(cluster_ip, port.number), internal, &endpoints);
+            if self.keeps_port(protocol, port.number, &endpoints) {
+                self.add(FrontendKind::ClusterIp, key(cluster_ip, port.number), internal, &endpoints);
+            }
             for (kind, address, number) in externals(self.node, service, port) {
-                if Family::of(address) == family {
+                if Family::of(address) == family && self.keeps_port(protocol, number, &endpoints) {
                     self.add_external(kind, key(address, number), &endpoints);
                 }
             }
         }
-        // Nobody's to bind, in either family.
-        self.plan.node_ports.extend(port.node_port.map(|number| (number, protocol)));
+        // Nobody's to bind, in either family; SCTP's bind() passes no hook.
+        let node_port = port.node_port.filter(|_| protocol != Protocol::Sctp);
+        self.plan.node_ports.extend(node_port.map(|number| (number, protocol)));
+    }
+
+    /// Whether packets to a port reach all endpoints as they are, where they have to; else users are told. Not some of the
+    /// endpoints: one of them would get all the traffic of others.
+    fn keeps_port(&mut self, protocol: Protocol, port: u16, endpoints: &Endpoints<'_>) -> bool {
+        let other = endpoints.other_port(port).filter(|_| protocol == Protocol::Sctp);
+        let Some(target) = other else { return true };
+        let told = Unprogrammed::SctpPort { port, target };
+        if !self.plan.unprogrammed.contains(&told) {
+            self.plan.unprogrammed.push(told);
+        }
+        false
     }
 
     fn add(&mut self, kind: FrontendKind, key: FrontendKey, backends: Vec<Backend>, of: &Endpoints<'_>) {

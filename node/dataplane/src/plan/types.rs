@@ -78,7 +78,7 @@ pub struct ServicePort {
     pub number: u16,
     /// Number on the nodes' addresses.
     pub node_port: Option<u16>,
-    /// `None` for a protocol that socket hooks do not see (SCTP).
+    /// `None` for a protocol that is none of the API's.
     pub protocol: Option<Protocol>,
 }
 
@@ -100,7 +100,7 @@ pub struct HostPort {
     pub host_ip: Option<IpAddr>,
     /// `containerPort`.
     pub target: u16,
-    /// `None` for a protocol that socket hooks do not see (SCTP).
+    /// `None` for a protocol that is none of the API's.
     pub protocol: Option<Protocol>,
 }
 
@@ -138,7 +138,7 @@ pub struct SlicePort {
     pub name: Box<str>,
     /// Number that pods listen on.
     pub number: u16,
-    /// `None` for a protocol that socket hooks do not see.
+    /// `None` for a protocol that is none of the API's.
     pub protocol: Option<Protocol>,
 }
 
@@ -284,8 +284,15 @@ pub struct Plan {
 /// Something that a Service asks for and does not get.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unprogrammed {
-    /// A port whose protocol socket hooks do not see.
+    /// A port whose protocol is none of the API's.
     Protocol(u16),
+    /// A port of SCTP, and that of an endpoint, which is another.
+    SctpPort {
+        /// The Service's: the port, or the node port.
+        port: u16,
+        /// The endpoint's.
+        target: u16,
+    },
     /// `loadBalancerSourceRanges` leave out clients of this node: a socket has no source address before it is
     /// connected, so nobody is translated here rather than everybody.
     SourceRanges(IpAddr),
@@ -298,7 +305,11 @@ pub enum Unprogrammed {
 impl fmt::Display for Unprogrammed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Protocol(port) => write!(f, "port {port} is neither TCP nor UDP: not programmed yet"),
+            Self::Protocol(port) => write!(f, "port {port} is none of TCP, UDP and SCTP: not programmed"),
+            Self::SctpPort { port, target } => write!(
+                f,
+                "SCTP: port {port} differs from targetPort {target}, and its packets' checksum counts the ports: not programmed"
+            ),
             Self::SourceRanges(address) => write!(
                 f,
                 "load balancer address {address} is not programmed for the clients of this node: \

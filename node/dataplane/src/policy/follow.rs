@@ -34,6 +34,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 /// Reason of the events about pods that may do less than policies allow.
 const NOT_PROGRAMMED: &str = "NetworkPolicyNotProgrammed";
+/// Reason of the events about annotations that say what is no value.
+const UNKNOWN_ANNOTATION: &str = "UnknownAnnotationValue";
 
 /// All pods of the cluster, as any may be a peer; those that have ended are none.
 pub(crate) fn events(client: &Client) -> impl Stream<Item = PolicySeen> + Send + Unpin + use<> {
@@ -56,6 +58,8 @@ pub(crate) struct Follower {
     own_sources: Option<bool>,
     /// Pods whose users know that they may do less than policies allow.
     told: BTreeSet<Box<str>>,
+    /// Pods whose users know that an annotation says what is no value.
+    told_unknown: BTreeSet<Box<str>>,
     /// Before the next try, when the last failed.
     pause: Duration,
 }
@@ -70,6 +74,7 @@ impl Follower {
             whole: false,
             own_sources: None,
             told: BTreeSet::new(),
+            told_unknown: BTreeSet::new(),
             pause: PAUSE_FIRST,
         }
     }
@@ -108,6 +113,11 @@ impl Follower {
 
     /// Whether it succeeded.
     async fn bring_up_to_date(&mut self) -> bool {
+        // Before anybody hears that a pod is known.
+        if let Some(wishes) = self.index.take_wishes() {
+            self.shared.progress.send_modify(|progress| progress.wishes = wishes);
+        }
+        self.tell_unknown();
         let done = self.apply_all().await;
         let error = done.as_ref().err().map(|e| chain(e));
         match &error {
@@ -194,6 +204,19 @@ impl Follower {
             progress.departed_pods.add(departed);
             changed
         });
+    }
+
+    fn tell_unknown(&mut self) {
+        let mut told = BTreeSet::new();
+        for (key, uid, note) in self.index.unknown_wishes() {
+            if !self.told_unknown.contains(&uid) {
+                tracing::warn!(namespace = %key.0, pod = %key.1, "{note}");
+                let about = Subject { kind: "Pod", key, uid: uid.clone() };
+                self.notices.tell(Notice { about, reason: UNKNOWN_ANNOTATION, note });
+            }
+            told.insert(uid);
+        }
+        self.told_unknown = told;
     }
 
     fn tell_pods(&mut self, shortages: &[Shortage]) {

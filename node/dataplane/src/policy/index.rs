@@ -15,7 +15,7 @@ use super::{
     profiles::{PodId, ProfileId, Profiles},
     types::{PodKey, Policy},
 };
-use crate::index::Listing;
+use crate::{index::Listing, socket_lb::Wishes};
 
 /// What one of the watches delivered.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(crate) struct Index {
     dirty: Dirty,
     /// Uids of this node's pods that went since this was asked for.
     departed: Vec<Box<str>>,
+    /// What annotations say of sockets, and whether that has changed since it was asked for.
+    wishes: (Wishes, bool),
     pods_list: Listing,
     namespaces_list: Listing,
     policies_list: Listing,
@@ -94,6 +96,7 @@ impl Index {
             seen: 0,
             dirty: Dirty::default(),
             departed: Vec::new(),
+            wishes: (Wishes::default(), true),
             pods_list: Listing::default(),
             namespaces_list: Listing::default(),
             policies_list: Listing::default(),
@@ -122,6 +125,18 @@ impl Index {
     /// Uids of this node's pods that went since this was asked for.
     pub(crate) fn take_departed(&mut self) -> Vec<Box<str>> {
         std::mem::take(&mut self.departed)
+    }
+
+    /// What annotations say of sockets, if that has changed since this was asked for.
+    pub(crate) fn take_wishes(&mut self) -> Option<Wishes> {
+        std::mem::take(&mut self.wishes.1).then(|| self.wishes.0.clone())
+    }
+
+    /// Pods of this node about which they say what is no value, and what that is in words.
+    pub(crate) fn unknown_wishes(&self) -> Vec<(PodKey, Box<str>, String)> {
+        let (wishes, _) = &self.wishes;
+        let local = self.pods.iter().flatten().filter(|pod| wishes.any_unknown() && pod.local);
+        local.filter_map(|pod| Some((pod.key.clone(), pod.uid.clone(), wishes.unknown(&pod.key)?))).collect()
     }
 
     /// How many policies there are.
@@ -184,10 +199,10 @@ impl Index {
                 let labelled = self.namespaces.iter().filter(|(_, known)| known.labels.is_some());
                 let known: Vec<PodKey> = labelled.map(|(name, _)| (Box::default(), name.clone())).collect();
                 let gone = self.namespaces_list.finish(known.iter());
-                gone.iter().for_each(|key| self.set_labels(&key.1, None));
+                gone.iter().for_each(|key| self.lose_namespace(&key.1));
             }
             watcher::Event::Apply(object) => self.apply_namespace(&object),
-            watcher::Event::Delete(object) => self.set_labels(&key(&object).1, None),
+            watcher::Event::Delete(object) => self.lose_namespace(&key(&object).1),
         }
     }
 
@@ -214,6 +229,7 @@ impl Index {
     fn apply_pod(&mut self, object: &PodObject) {
         let key = key(object);
         let Some(view) = object.project(&self.node) else { return self.delete_pod(&key) };
+        self.wishes.1 |= self.wishes.0.set_pod(&key, object.socket_lb(&self.node));
         if let Some(pod) = self.pod_named(&key) {
             let profile = self.profiles.get(pod.profile).map(|shared| &*shared.profile);
             if profile == Some(&view.profile)
@@ -251,6 +267,7 @@ impl Index {
             let uid = pod.uid.clone();
             self.departed.push(uid);
         }
+        self.wishes.1 |= self.wishes.0.set_pod(key, None);
         self.delete_pod(key);
     }
 
@@ -268,7 +285,14 @@ impl Index {
     }
 
     fn apply_namespace(&mut self, object: &NamespaceObject) {
-        self.set_labels(&key(object).1, Some(object.project()));
+        let (_, name) = key(object);
+        self.wishes.1 |= self.wishes.0.set_namespace(&name, object.socket_lb());
+        self.set_labels(&name, Some(object.project()));
+    }
+
+    fn lose_namespace(&mut self, name: &str) {
+        self.wishes.1 |= self.wishes.0.set_namespace(name, None);
+        self.set_labels(name, None);
     }
 
     fn set_labels(&mut self, name: &str, labels: Option<LabelSet>) {

@@ -11,7 +11,7 @@ use super::{
     labels::LabelSet,
     types::{NamedPort, Profile},
 };
-use crate::objects::resource;
+use crate::{objects::resource, socket_lb::SOCKET_LB};
 
 /// `v1.Pod`.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,6 +90,11 @@ impl PodObject {
         })
     }
 
+    /// What a pod of this node says of its sockets.
+    pub(super) fn socket_lb(&self, node: &str) -> Option<&str> {
+        said(&self.metadata).filter(|_| self.spec.node_name.as_deref() == Some(node))
+    }
+
     /// Of containers that run as long as the pod does.
     fn named_ports(&self) -> Box<[NamedPort]> {
         let sidecars = self.spec.init_containers.iter().flatten();
@@ -105,6 +110,11 @@ impl PodObject {
         named.dedup();
         named.into_boxed_slice()
     }
+}
+
+/// What an object says of sockets.
+fn said(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(SOCKET_LB).map(String::as_str)
 }
 
 fn labels(metadata: &ObjectMeta) -> LabelSet {
@@ -130,6 +140,11 @@ pub(crate) struct NamespaceObject {
 impl NamespaceObject {
     pub(super) fn project(&self) -> LabelSet {
         labels(&self.metadata)
+    }
+
+    /// What it says of its pods' sockets.
+    pub(super) fn socket_lb(&self) -> Option<&str> {
+        said(&self.metadata)
     }
 }
 

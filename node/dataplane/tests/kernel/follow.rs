@@ -106,7 +106,7 @@ fn service() -> Value {
 fn slice(name: &str, port: u16, uid: &str, ready: bool) -> Value {
     json!({ "metadata": { "namespace": "n", "name": name, "resourceVersion": "3",
                           "labels": { "kubernetes.io/service-name": "web" } },
-            "addressType": "IPv4", "ports": [{ "port": port, "protocol": "TCP" }],
+            "addressType": "IPv4", "ports": [{ "port": port, "protocol": "TCP" }, { "port": 10, "protocol": "SCTP" }],
             "endpoints": [{ "addresses": ["127.0.0.1"], "nodeName": "here", "targetRef": { "kind": "Pod", "uid": uid },
                             "conditions": { "ready": ready, "serving": true, "terminating": !ready } }] })
 }
@@ -191,10 +191,15 @@ async fn follow(lab: &Lab) {
     let status = handle.status().await.unwrap();
     // The cluster address, and the node port on the node's address and on loopback.
     assert_eq!((status.maps.frontends, status.maps.backends, status.error), (3, 3, None));
-    assert_eq!(status.unprogrammed[0].2, ["port 9 is neither TCP nor UDP: not programmed yet"]);
+    assert_eq!(
+        status.unprogrammed[0].2,
+        [
+            "SCTP: port 9 differs from targetPort 10, and its packets' checksum counts the ports: not programmed"
+        ]
+    );
     assert_eq!(ask("127.0.0.1:30080".parse().unwrap()).unwrap(), 0, "not who bound it first");
     assert_eq!(TcpListener::bind("0.0.0.0:30080").unwrap_err().kind(), ErrorKind::AddrInUse);
-    api.event("NotProgrammed", "neither TCP nor UDP").await;
+    api.event("NotProgrammed", "SCTP: port 9 differs from targetPort 10").await;
     api.event("NodePortInUse", "30080/Tcp").await;
     assert!(get("127.0.0.1:31080", "/").starts_with("HTTP/1.1 503"), "no pod of this node");
     awaited(|| TcpStream::connect("127.0.0.1:10256").ok()).await;

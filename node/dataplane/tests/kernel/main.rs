@@ -4,6 +4,7 @@
 //! Backends are on loopback addresses of the namespace; nothing leaves it.
 
 mod adopt;
+mod bypass;
 mod change;
 mod connect;
 mod datagram;

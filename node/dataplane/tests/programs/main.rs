@@ -14,6 +14,7 @@ mod masquerade;
 mod ndp;
 mod packet;
 mod policies;
+mod sctp;
 mod services;
 mod translate;
 mod tunnel;

@@ -42,10 +42,42 @@ pub(crate) fn udp(from: &str, to: &str, data: &[u8]) -> Vec<u8> {
     datagram(from.ip(), to.ip(), 17, Some(6), udp_bytes(from, to, data))
 }
 
-/// SCTP, of which only the ports matter here.
-pub(crate) fn sctp(from: &str, to: &str) -> Vec<u8> {
+/// Types of SCTP's chunks, in their order.
+const CHUNKS: [&str; 15] = [
+    "DATA",
+    "INIT",
+    "INIT-ACK",
+    "SACK",
+    "HEARTBEAT",
+    "HEARTBEAT-ACK",
+    "ABORT",
+    "SHUTDOWN",
+    "SHUTDOWN-ACK",
+    "ERROR",
+    "COOKIE-ECHO",
+    "COOKIE-ACK",
+    "ECNE",
+    "CWR",
+    "SHUTDOWN-COMPLETE",
+];
+
+/// SCTP of one chunk.
+pub(crate) fn sctp(from: &str, to: &str, chunk: &str) -> Vec<u8> {
     let (from, to) = (socket(from), socket(to));
-    datagram(from.ip(), to.ip(), 132, None, udp_bytes(from, to, &[0; 8]))
+    let kind = CHUNKS.iter().position(|name| *name == chunk).unwrap_or_else(|| panic!("{chunk}?"));
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&from.port().to_be_bytes());
+    bytes.extend_from_slice(&to.port().to_be_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 0, kind as u8, 0, 0, 8, 1, 2, 3, 4]);
+    let sum = crc32c(&bytes);
+    bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+    datagram(from.ip(), to.ip(), 132, None, bytes)
+}
+
+/// RFC 9260, appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 0 { 0 } else { 0x82f6_3b78 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 /// An ICMPv6 error about a packet.
@@ -242,7 +274,10 @@ fn tell_ip(packet: &[u8], whole: bool) -> String {
         format!("{text} {} > {}", socket(from, 0), socket(to, 2))
     };
     let unsummed = protocol == 17 && word(transport, 6) == 0;
-    if whole && later == 0 && !unsummed {
+    if protocol == 132 && whole && later == 0 {
+        let zeroed = [&transport[..8], &[0; 4], &transport[12..]].concat();
+        assert_eq!(crc32c(&zeroed).to_le_bytes(), transport[8..12], "the checksum of SCTP");
+    } else if whole && later == 0 && !unsummed {
         let summed = [pseudo(from, to, protocol, transport.len()), transport.to_vec()].concat();
         assert_eq!(sum(&summed), 0xffff, "the transport's checksum");
     }
@@ -251,6 +286,8 @@ fn tell_ip(packet: &[u8], whole: bool) -> String {
         6 if !whole => ports("tcp"),
         6 => format!("{} {}", ports("tcp"), flags(transport[13])),
         17 => ports("udp"),
+        132 if !whole => ports("sctp"),
+        132 => format!("{} {}", ports("sctp"), CHUNKS[usize::from(transport[12])]),
         1 | 58 => match (protocol, transport[0]) {
             (1, 8) | (58, 128) => format!("echo {from} > {to} id {}", word(transport, 4)),
             (1, 0) | (58, 129) => format!("answer {from} > {to} id {}", word(transport, 4)),

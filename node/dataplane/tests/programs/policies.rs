@@ -253,9 +253,9 @@ fn without_ports_only_rules_without_ports_count() {
             (echo("10.244.2.9", "10.244.1.2", 7, false), all),
             (echo("fd00:2::9", "fd00:1::2", 7, false), all),
             (bare("10.244.2.9", "10.244.1.2", 47), all),
-            (sctp("10.244.2.9:1", "10.244.1.2:7"), true),
-            (sctp("10.244.2.9:1", "10.244.1.2:8"), all),
-            (sctp("[fd00:2::9]:1", "[fd00:1::2]:7"), true),
+            (sctp("10.244.2.9:1", "10.244.1.2:7", "INIT"), true),
+            (sctp("10.244.2.9:1", "10.244.1.2:8", "INIT"), all),
+            (sctp("[fd00:2::9]:1", "[fd00:1::2]:7", "INIT"), true),
         ]
     };
     for all in [false, true] {

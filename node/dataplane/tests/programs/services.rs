@@ -274,6 +274,30 @@ fn the_address_of_a_service_answers_to_echo() {
 }
 
 #[test]
+fn a_node_port_of_the_pods_own_node_is_a_service_and_the_node_itself_is_not() {
+    let Some(mut lab) = Lab::new("own-node") else { return };
+    lab.frontends(&[
+        frontend(Tcp, "172.30.0.11:30080", &["10.244.1.3:8080"]),
+        frontend(Tcp, "[fd00:30::11]:30080", &["[fd00:1::3]:8080"]),
+    ]);
+    for (pod, node, backend) in [
+        ("10.244.1.2:4000", "172.30.0.11", "10.244.1.3:8080"),
+        ("[fd00:1::2]:4000", "[fd00:30::11]", "[fd00:1::3]:8080"),
+    ] {
+        let asked = format!("{node}:30080");
+        let fate = redirect(&format!("tcp {pod} > {backend} S hops 63"));
+        assert_eq!(lab.run("from_pod", "pod1", &tcp(pod, &asked, SYN)), fate);
+        let fate = redirect(&format!("tcp {asked} > {pod} SA hops 63"));
+        assert_eq!(lab.run("from_pod", "pod2", &tcp(backend, pod, SYN | ACK)), fate);
+        let own = format!("{node}:10250");
+        assert_eq!(lab.run("from_pod", "pod1", &tcp(pod, &own, SYN)), pass(&format!("tcp {pod} > {own} S")));
+    }
+    // The node answers for itself.
+    let ask = echo("10.244.1.2", "172.30.0.11", 9, false);
+    assert_eq!(lab.run("from_pod", "pod1", &ask), pass("echo 10.244.1.2 > 172.30.0.11 id 9"));
+}
+
+#[test]
 fn later_fragments_follow_the_first() {
     let Some(mut lab) = Lab::new("fragments") else { return };
     lab.frontends(&[frontend(Udp, "10.96.0.7:53", &["10.244.1.3:5353"])]);

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
 
 pub use diag::SocketsError;
 use diag::{Diag, Kind};
-pub use namespaces::own_cookie;
+pub use namespaces::{cookie_of, own_cookie};
 
 /// A socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -41,6 +41,11 @@ pub fn own_cookie() -> io::Result<u64> {
     if answer == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The same of the namespace that a file stands for.
+pub fn cookie_of(namespace: &Path) -> io::Result<u64> {
+    within(File::open(namespace)?, own_cookie)?
+}
+
 /// The namespaces of all processes below a cgroup, and the caller's, each once.
 pub(super) fn below(cgroup: &Path) -> io::Result<Vec<File>> {
     let own = File::open(OWN)?;

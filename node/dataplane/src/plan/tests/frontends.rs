@@ -70,6 +70,31 @@ fn what_is_not_programmed_is_named() {
 }
 
 #[test]
+fn sctp_is_programmed_where_its_port_stays() {
+    let mut service = service();
+    service.ports = vec![ServicePort { node_port: Some(30_009), ..port("", 9, Protocol::Sctp) }];
+    let of = |ports: &[u16]| {
+        let ports: Vec<_> = ports.iter().map(|&number| ("", number, Protocol::Sctp)).collect();
+        slice(&ports, &[endpoint("10.244.0.1", "rs")])
+    };
+    let differs = |port, target| Unprogrammed::SctpPort { port, target };
+    // Endpoints' ports; whether the cluster address is programmed, the node port is; what is told.
+    let rows: [(&[u16], bool, bool, &[Unprogrammed]); 4] = [
+        (&[], true, true, &[]),
+        (&[9], true, false, &[differs(30_009, 9)]),
+        (&[30_009], false, true, &[differs(9, 30_009)]),
+        (&[9, 10], false, false, &[differs(9, 10), differs(30_009, 9)]),
+    ];
+    for (ports, inside, outside, told) in rows {
+        let plan = planned(&service, &[of(ports)]);
+        let has = |port| plan.frontends.iter().any(|p| p.frontend.key.port == port);
+        assert_eq!((has(9), has(30_009)), (inside, outside), "{ports:?}");
+        assert_eq!(plan.external.len(), usize::from(outside), "{ports:?}");
+        assert_eq!((plan.unprogrammed.as_slice(), plan.node_ports.len()), (told, 0), "{ports:?}");
+    }
+}
+
+#[test]
 fn what_the_node_answers_itself_is_left_alone_until_somebody_else_does() {
     let mut service = service();
     let ready = slice(&[("", 8080, Protocol::Tcp)], &[endpoint("10.244.0.1", "rs")]);
