@@ -1,7 +1,7 @@
 //! A pod from its manifest to its end: started, restarted, replaced, gone.
 
 use anyhow::{Context, Result, ensure};
-use keelson_tests::{Cluster, Namespace, PATIENCE, eventually, load, manifest};
+use keelson_tests::{Cluster, Namespace, PATIENCE, api, eventually, load, manifest, namespace::is_ready};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn a_killed_container_is_restarted_in_its_pod() -> Result<()> {
     let after = eventually(PATIENCE, "the container runs again", || {
         let pod = namespace.get("pods/nginx")?;
         ensure!(container(&pod)["restartCount"] == 1, "{}", container(&pod));
-        ensure!(keelson_tests::namespace::is_ready(&pod), "{}", pod["status"]["conditions"]);
+        ensure!(is_ready(&pod), "{}", pod["status"]["conditions"]);
         Ok(pod)
     })?;
     ensure!(container(&after)["lastState"]["terminated"]["exitCode"] == 137, "{}", container(&after));
@@ -196,4 +196,17 @@ fn a_container_over_its_memory_limit_is_oom_killed() -> Result<()> {
         ensure!(ended["exitCode"] == 137 && ended["reason"] == "OOMKilled", "{}", pod["status"]);
         Ok(())
     })
+}
+
+/// As the controllers do to the pods of a node that is silent for a while.
+#[test]
+fn a_pod_that_is_called_not_ready_is_called_ready_again() -> Result<()> {
+    let namespace = Namespace::create("pods")?;
+    namespace.apply_all(&[manifest::shell("web")])?;
+    namespace.ready("web")?;
+    let condition = r#"{"status": {"conditions": [{"type": "Ready", "status": "False"}]}}"#;
+    let path = namespace.path("pods/web/status");
+    let answer = api::send("PATCH", &path, "application/strategic-merge-patch+json", condition)?;
+    ensure!(answer.code == 200 && !is_ready(&answer.body), "{}", answer.body);
+    namespace.ready("web").map(drop)
 }

@@ -21,6 +21,9 @@ use crate::host;
 /// A sandbox whose network was set up is one within this, or never.
 const SANDBOX_MADE_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long the API server may take to tell of the nodes before this one is called not ready.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// Starts it. Pods can have addresses once the answer says so: the node's ranges may be yet to come.
 pub(crate) async fn start(
     args: &RunArgs,
@@ -55,7 +58,14 @@ pub(crate) async fn start(
     }
     tokio::spawn(serve(server, shutdown.clone()));
     let told = Told { ranges: tell_ranges, mtu: tell_mtu };
+    let unheard = own.at_start();
     tokio::spawn(nodes::run(client.clone(), own, network, endpoints, told, shutdown.clone()));
+    if matches!(unheard, PodRanges::Unknown { .. }) {
+        let mut ranges = ranges.clone();
+        // Else a node that comes back would be called not ready for a moment, and its pods with it.
+        let heard = ranges.wait_for(|now| *now != unheard);
+        let _ = tokio::time::timeout(HEARD_WITHIN, heard).await;
+    }
     Ok(states(ranges))
 }
 

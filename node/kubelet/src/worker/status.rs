@@ -54,8 +54,15 @@ impl Writer {
         }
     }
 
-    /// Takes over conditions that others wrote.
+    /// Takes over conditions that others wrote. Where somebody called a pod not ready that is (the controllers do while its node is
+    /// silent), the status is due again.
     pub(crate) fn observe(&mut self, stored: &Stored) {
+        let is = |conditions: &[PodCondition], status: &str| {
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == status)
+        };
+        if is(&self.conditions, "True") && is(&stored.conditions, "False") {
+            self.written = None;
+        }
         let others = stored.conditions.iter().filter(|c| !is_ours(&c.type_)).cloned();
         self.conditions.retain(|condition| is_ours(&condition.type_));
         self.conditions.extend(others);
