@@ -9,12 +9,7 @@
 //! for beside, before it comes. What follows from a change once the maps
 //! have it (health checks, sockets of dead backends, word to users) is done here too, and never makes a change fail.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt};
 use keelson_sys::sockets::{self, SocketsError, Transport};
@@ -181,7 +176,7 @@ impl Follower {
             self.parts.shared.index.lock().take_ready_deltas().into_iter().partition(|(_, delta)| *delta > 0);
         self.losses.extend(losses);
         self.parts.shared.progress.send_if_modified(|progress| {
-            count(&mut progress.ready_pods, gains);
+            progress.gain(gains);
             false
         });
     }
@@ -202,7 +197,7 @@ impl Follower {
             if let Some(unprogrammed) = unprogrammed {
                 progress.unprogrammed = unprogrammed;
             }
-            count(&mut progress.ready_pods, losses);
+            progress.lose(losses);
         });
     }
 
@@ -310,13 +305,6 @@ fn settle(shared: &Shared, first: Settling) {
 pub(crate) async fn off_workers<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let done = tokio::task::spawn_blocking(act).await;
     done.inspect_err(|error| tracing::error!(%error, "a task that asked about sockets ended")).ok()
-}
-
-fn count(ready_pods: &mut HashMap<Box<str>, i32>, deltas: Vec<(Box<str>, i32)>) {
-    for (uid, delta) in deltas {
-        *ready_pods.entry(uid).or_default() += delta;
-    }
-    ready_pods.retain(|_, slices| *slices > 0);
 }
 
 /// An error with its causes, one line.

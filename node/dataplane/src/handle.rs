@@ -9,7 +9,7 @@ use std::{
 
 use keelson_ebpf_common::policy::Direction;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Dataplane, Error, MapStatus,
@@ -25,6 +25,9 @@ use crate::{
 const POLICED_WITHIN: Duration = Duration::from_secs(5);
 /// Pods of this node that are remembered after they went, so that nobody waits for them: more than start at a time.
 const DEPARTED_MAX: usize = 512;
+/// Other nodes get an event when this one does, but nobody tells when their maps have followed: a busy node's daemon waits for its
+/// turn so long at most.
+const OTHERS_FOLLOW_WITHIN: Duration = Duration::from_millis(100);
 
 /// The running data plane. Cheap to clone; dropping it stops nothing.
 #[derive(Clone, Debug)]
@@ -112,6 +115,8 @@ pub(crate) struct Progress {
     pub(crate) unprogrammed: Vec<(String, String, Vec<String>)>,
     /// In how many slices each pod of this node is ready, or was when the maps last followed.
     pub(crate) ready_pods: HashMap<Box<str>, i32>,
+    /// When pods left those, as long as it matters.
+    left: HashMap<Box<str>, Instant>,
     /// Network policies; `None` where they are not enforced.
     pub(crate) policies: Option<PolicyStatus>,
     /// Pods of this node to which policies apply as they are to, by uid.
@@ -135,6 +140,20 @@ impl Departed {
 }
 
 impl Progress {
+    /// These pods are each in one slice more.
+    pub(crate) fn gain(&mut self, gains: Vec<(Box<str>, i32)>) {
+        count(&mut self.ready_pods, gains);
+    }
+
+    /// These pods are each in one slice less, and the maps have followed.
+    pub(crate) fn lose(&mut self, losses: Vec<(Box<str>, i32)>) {
+        self.left.retain(|_, left| left.elapsed() < OTHERS_FOLLOW_WITHIN);
+        let uids: Vec<Box<str>> = losses.iter().map(|(uid, _)| uid.clone()).collect();
+        count(&mut self.ready_pods, losses);
+        let gone = uids.into_iter().filter(|uid| !self.ready_pods.contains_key(uid));
+        self.left.extend(gone.map(|uid| (uid, Instant::now())));
+    }
+
     /// Nothing more is to come for a new pod: its policies are applied, or it is gone before it began.
     pub(crate) fn settled(&self, key: &PodKey, uid: &str) -> bool {
         self.policed_pods.get(key).is_some_and(|policed| &**policed == uid)
@@ -148,10 +167,18 @@ impl Handle {
         self.wait(|progress| progress.ready).await;
     }
 
-    /// Resolves when no slice gives this pod of this node as ready any more and the maps follow: new connections go
-    /// elsewhere (or there is nowhere else). At once for a pod in no slice. The caller bounds the time.
+    /// Resolves when no slice gives this pod of this node as ready any more and the maps follow, those of other nodes, too, as
+    /// far as time tells: new connections go elsewhere (or there is nowhere else). At once for a pod in no slice. The caller bounds the time.
     pub async fn endpoint_terminating(&self, pod_uid: &str) {
-        self.wait(|progress| progress.ready && !progress.ready_pods.contains_key(pod_uid)).await;
+        let mut left = None;
+        self.wait(|progress| {
+            left = progress.left.get(pod_uid).copied();
+            progress.ready && !progress.ready_pods.contains_key(pod_uid)
+        })
+        .await;
+        if let Some(left) = left {
+            tokio::time::sleep_until(left + OTHERS_FOLLOW_WITHIN).await;
+        }
     }
 
     /// Reads the status, sizes and counters from the kernel.
@@ -328,4 +355,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(act).await;
     done.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))
+}
+
+fn count(ready_pods: &mut HashMap<Box<str>, i32>, deltas: Vec<(Box<str>, i32)>) {
+    for (uid, delta) in deltas {
+        *ready_pods.entry(uid).or_default() += delta;
+    }
+    ready_pods.retain(|_, slices| *slices > 0);
 }
