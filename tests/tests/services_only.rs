@@ -7,17 +7,25 @@ use keelson_tests::{
     count::Count,
     eventually,
     kubectl::{Answer, kubectl, run},
+    outside::{OUTSIDE_IP, Outside, within},
     stream::Stream,
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
+    io::{Read, Write},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
-use crate::services::{PROGRAMMED_MAX, web};
+use crate::{
+    outside::{at, node_port},
+    services::{PROGRAMMED_MAX, web},
+};
 
 /// A host on the nodes' wire with a network namespace and a cgroup of its own; gone with the value.
 struct Host {
@@ -47,6 +55,37 @@ impl Host {
         Ok(host)
     }
 
+    /// A pod of the host's own, by a network that is none of ours; gone with the value. It answers whose connection it is.
+    fn plug_in_pod(&self) -> Result<Pod> {
+        // What a killed run left.
+        drop(Pod);
+        ip(&format!("netns add {POD_NAME}"))?;
+        let pod = Pod;
+        ip(&format!("-n {NAME} link add pod type veth peer name eth0 netns {POD_NAME}"))?;
+        ip(&format!("-n {NAME} address add 10.99.0.1/24 dev pod"))?;
+        ip(&format!("-n {NAME} link set pod up"))?;
+        ip(&format!("-n {POD_NAME} address add {POD_ADDRESS}/24 dev eth0"))?;
+        ip(&format!("-n {POD_NAME} link set eth0 up"))?;
+        ip(&format!("-n {POD_NAME} route add default via 10.99.0.1"))?;
+        let at = (POD_ADDRESS, POD_PORT);
+        let listener = within(&format!("/run/netns/{POD_NAME}"), move || Ok(TcpListener::bind(at)?))?;
+        thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let who = client.peer_addr().map_or_else(|e| e.to_string(), |peer| peer.ip().to_string());
+                // What is not read makes the end a reset. A client that is gone hears nothing.
+                let _ = client.read(&mut [0; 1024]);
+                let _ = client.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{who}\n").as_bytes());
+            }
+        });
+        Ok(pod)
+    }
+
+    /// The world finds the host, and it sends on what is not for itself, as hosts of pods do.
+    fn meet_outside(&self) -> Result<()> {
+        ip(&format!("-n {NAME} route add {OUTSIDE_IP} dev eth0"))?;
+        within(&format!("/run/netns/{NAME}"), || Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?))
+    }
+
     /// A command that counts as the host's.
     fn command(&self, program: &Path, words: &[&str]) -> Command {
         let mut command = Command::new("sh");
@@ -69,6 +108,18 @@ impl Host {
         let _ = ip("-n keelson-net link delete alone");
         let _ = ip(&format!("netns delete {NAME}"));
         let _ = fs::remove_dir(&self.cgroup);
+    }
+}
+
+struct Pod;
+
+const POD_NAME: &str = "keelson-alone-pod";
+const POD_ADDRESS: &str = "10.99.0.5";
+const POD_PORT: u16 = 8080;
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = ip(&format!("netns delete {POD_NAME}"));
     }
 }
 
@@ -153,5 +204,51 @@ fn the_data_plane_alone_takes_kube_proxys_place() -> Result<()> {
         ensure!(count.failures.is_empty() && count.answers.len() == 1, "{count:?}");
         Ok(())
     })?;
+    Ok(())
+}
+
+#[test]
+fn by_its_uplink_it_answers_the_world_for_its_own_pods_and_those_of_others() -> Result<()> {
+    let (cluster, namespace) = (Cluster::require()?, Namespace::create("alone")?);
+    let (outside, folder) = (Outside::new(&cluster)?, tempfile::tempdir()?);
+    let host = Host::new(&cluster)?;
+    host.meet_outside()?;
+    let _pod = host.plug_in_pod()?;
+    web(&cluster, &namespace, 3)?;
+    namespace.kubectl(&["patch", "service", "web", "-p", r#"{"spec": {"type": "NodePort"}}"#])?;
+    namespace.apply_all(&[
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "own" },
+            "spec": { "type": "NodePort", "ports": [{ "port": 80 }] },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": "own-1", "labels": { "kubernetes.io/service-name": "own" } },
+            "ports": [{ "name": "", "port": POD_PORT }],
+            "endpoints": [{ "addresses": [POD_ADDRESS], "nodeName": NAME, "conditions": { "ready": true } }],
+        }),
+    ])?;
+    let at_port = |service: &str| at(ADDRESS, node_port(&namespace.get(&format!("services/{service}"))?)?);
+    let (others, own) = (at_port("web")?, at_port("own")?);
+    ensure!(outside.get(others).is_err() && outside.get(own).is_err(), "nobody translates here yet");
+
+    let (_rights, credentials) = Rights::grant(&namespace, folder.path())?;
+    let node = sibling("keelson-node", "keelson-node")?;
+    let credentials = credentials.to_str().context("a path in UTF-8")?;
+    let cgroup = host.cgroup.to_str().context("a path in UTF-8")?;
+    let flags = ["--services-only", "--name", NAME, "--kubeconfig", credentials, "--node-ip", ADDRESS];
+    let more = ["--pod-cidr", "10.99.0.0/24", "--cgroup-root", cgroup, "--uplink", "eth0"];
+    let mut daemon = Stream::start(host.command(&node, &[&flags[..], &more[..]].concat()))?;
+    daemon.line(Duration::from_secs(20), |line| line.contains("Services are in the kernel"))?;
+    eventually(PROGRAMMED_MAX, "pods of all nodes answer", || {
+        let names: BTreeSet<_> = (0..30).map(|_| outside.get(others)).collect::<Result<_>>()?;
+        ensure!(names.len() == 3, "{names:?}");
+        Ok(())
+    })?;
+    ensure!(outside.get(own)? == OUTSIDE_IP, "a pod of the host itself sees the client");
+    // What is in the kernel outlives the daemon.
+    drop(daemon);
+    outside.get(others)?;
+    ensure!(outside.get(own)? == OUTSIDE_IP);
     Ok(())
 }

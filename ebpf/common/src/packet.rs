@@ -387,6 +387,8 @@ pub mod global {
     pub const PORTS_COUNT: &str = "PORTS_COUNT";
     /// Whether packets of pods that leave the cluster get the node's address: 0 or 1.
     pub const MASQUERADE: &str = "MASQUERADE";
+    /// Whether the pods' links are another network's: 0 or 1.
+    pub const FOREIGN_PODS: &str = "FOREIGN_PODS";
 }
 
 const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);

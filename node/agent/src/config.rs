@@ -208,7 +208,7 @@ fn known_flow_lines(text: &str) -> Result<u32, String> {
 }
 
 /// Two ports with a dash between them.
-fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     match ends {
         Some((first, last)) if first <= last => Ok(first..=last),
@@ -232,6 +232,7 @@ impl RunArgs {
             masquerade: !self.cluster_cidr.is_empty(),
             never_masqueraded,
             node_ports: self.service_node_port_range.clone(),
+            foreign_pods: false,
             announce: self.announce,
             without_tcx: !self.has("tcx"),
             wire: self.has("xdp").then(|| WireOptions {

@@ -1,10 +1,11 @@
 //! `keelson-node --services-only`: the Service data plane alone, in kube-proxy's place, on a node whose kubelet and network are
 //! another's. Asks for the rights of the cluster role `system:node-proxier` and no others.
 //!
-//! Sockets of the node and its pods are translated. Packets are not: they go through another's network, which the per-packet
-//! programs do not know, so node ports and load balancer addresses are not answered to clients outside of the cluster.
+//! Sockets of the node and its pods are translated; with `--uplink`, so are packets from outside of the cluster. The pods'
+//! network is another's, which the node's stack knows: packets to pods of this node go that way, those to pods of others by the uplink.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,13 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use clap::Args;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
+use keelson_dataplane::PacketOptions;
 use keelson_sys::cgroups::Hierarchies;
 use kube::Api;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ProxyArgs;
+use crate::config::{ProxyArgs, port_range};
 use crate::observe::{Observer, prometheus::Exporter};
 use crate::run;
 
@@ -29,7 +31,7 @@ const NODE_PAUSE: Duration = Duration::from_secs(1);
 /// Settings of the data plane alone.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  keelson-node --services-only --kubeconfig /var/lib/kube-proxy/kubeconfig.conf\n  keelson-node --services-only --name \"$NODE_NAME\"        in a pod, with its service account\n  keelson-node --services-only --cleanup\nRemove kube-proxy and its rules (`kube-proxy --cleanup`) first, or they translate what is left to them."
+    after_help = "Examples:\n  keelson-node --services-only --kubeconfig /var/lib/kube-proxy/kubeconfig.conf\n  keelson-node --services-only --name \"$NODE_NAME\" --uplink eth0        in a pod, with its service account\n  keelson-node --services-only --cleanup\nRemove kube-proxy and its rules (`kube-proxy --cleanup`) first, or they translate what is left to them."
 )]
 pub(crate) struct ServicesArgs {
     /// Name of the Node object [default: the host's name]
@@ -47,6 +49,13 @@ pub(crate) struct ServicesArgs {
     /// cgroup v2 folder whose processes' connections to Services are translated [default: all of the host's]
     #[arg(long)]
     cgroup_root: Option<PathBuf>,
+    /// Device by which clients outside of the cluster, and pods of other nodes, are reached; without it, node ports, external
+    /// and load balancer addresses are not answered to them
+    #[arg(long)]
+    uplink: Option<String>,
+    /// Ports of Services on nodes, as the API server hands them out
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    service_node_port_range: RangeInclusive<u16>,
     /// Where /metrics, /readyz and what is measured (/keelson/) are served, unencrypted; `none` for nowhere
     #[arg(long, default_value = "127.0.0.1:10249")]
     metrics_bind_address: String,
@@ -85,7 +94,7 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
         cgroup_root: args.cgroup_root.clone().map_or_else(whole_host, Ok)?,
         bpffs: args.proxy.bpffs.clone(),
         object: args.proxy.object(),
-        packets: None,
+        packets: args.packets(&node.addresses),
         measure: !args.without_metrics,
         host_ports: false,
         policies: false,
@@ -107,6 +116,22 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
     tracing::info!("stopping; Services go on");
     shutdown.cancel();
     Ok(())
+}
+
+impl ServicesArgs {
+    /// What the per-packet programs are told, if there is something for them to do.
+    fn packets(&self, node_addresses: &[IpAddr]) -> Option<PacketOptions> {
+        let uplink = self.uplink.clone()?;
+        Some(PacketOptions {
+            object: self.proxy.object(),
+            uplink: Some(uplink),
+            node_addresses: node_addresses.to_vec(),
+            foreign_pods: true,
+            node_ports: self.service_node_port_range.clone(),
+            wire: None,
+            ..PacketOptions::default()
+        })
+    }
 }
 
 /// What the data plane has to know of its node.

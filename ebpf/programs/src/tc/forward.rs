@@ -181,6 +181,13 @@ pub fn is_tunnelled(skb: Skb, family: u8, to: &Tuple) -> bool {
     leads_to_tunnel(answer, route.ifindex)
 }
 
+/// Whether the way to an address is the uplink.
+#[inline(never)]
+pub fn is_by_uplink(skb: Skb, family: u8, to: &Tuple) -> bool {
+    let mut route = route(family, to);
+    ROUTED.contains(&look_up(skb, &mut route)) && route.ifindex == uplink()
+}
+
 /// Whether a packet, or each of those that it is to be cut into, is short enough for a device. Routes do not tell of the
 /// latter.
 #[inline(always)]

@@ -15,7 +15,7 @@ use crate::{
     ip::{Ip, V4, V6},
     maps, ndp, policy,
     skb::{self, PASS, SHOT, Skb},
-    state::endpoint,
+    state::{endpoint, foreign_pods},
     transport::{Kind, Passage, tcp},
 };
 
@@ -44,14 +44,18 @@ fn run<I: Ip>(skb: Skb) -> i32 {
     }
     let Some(passage) = Passage::begin(ip) else { return PASS };
     let step = decide(skb, ip, passage);
-    let otherwise = match step {
+    let (plain, otherwise) = match step {
         Step::Drop => return SHOT,
         Step::Refuse => return answer::refuse(skb, ip, passage, Way::Wire),
-        Step::Translated => Otherwise::Nowhere,
-        Step::Plain => Otherwise::Stack,
+        Step::Plain => (true, Otherwise::Stack),
+        // With its own source it is like any other to the stack, which knows the way to a pod of another's network.
+        Step::Translated if foreign_pods() != 0 && passage.from.source == passage.to.source => {
+            (false, Otherwise::Stack)
+        }
+        Step::Translated => (false, Otherwise::Nowhere),
     };
     let to = endpoint(&passage.to.destination);
-    if otherwise == Otherwise::Stack {
+    if plain {
         // Straight to its pod, if it is one of this node's; all else is for the stack.
         if to.is_none_or(|to| to.ifindex == Endpoint::NODE) {
             return PASS;
@@ -127,6 +131,9 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         Source::Own
     } else if forward::is_tunnelled(skb, I::FAMILY, to) {
         Source::Tunnel
+    } else if foreign_pods() != 0 && !forward::is_by_uplink(skb, I::FAMILY, to) {
+        // A pod of this node: its answers leave by the uplink, too.
+        Source::Own
     } else {
         Source::Node
     };

@@ -104,3 +104,6 @@ global!(
 global!(
     /// Whether what leaves the cluster gets the node's address.
     MASQUERADE: u32 = 0, masquerade);
+global!(
+    /// Whether the pods' links are another network's, to which the node's stack knows the way.
+    FOREIGN_PODS: u32 = 0, foreign_pods);

@@ -40,6 +40,7 @@ impl Loaded {
         loader.override_global(global::PORTS_FIRST, &constants.ports_first, true);
         loader.override_global(global::PORTS_COUNT, &constants.ports_count, true);
         loader.override_global(global::MASQUERADE, &constants.masquerade, true);
+        loader.override_global(global::FOREIGN_PODS, &constants.foreign_pods, true);
         for shape in pins.shapes().chain(layout::PACKET_MAPS) {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);

@@ -34,6 +34,9 @@ pub struct PacketOptions {
     pub never_masqueraded: Vec<IpNet>,
     /// Ports of Services on nodes, which no translated source gets.
     pub node_ports: RangeInclusive<u16>,
+    /// The pods' links are another network's: those of this node are reached by its stack, with the client's address, those of
+    /// others by the uplink.
+    pub foreign_pods: bool,
     /// Answer on the uplink for load balancers' addresses, shared out among the cluster's nodes.
     pub announce: bool,
     /// Attach by clsact even where the kernel has tcx.
@@ -53,6 +56,7 @@ impl Default for PacketOptions {
             masquerade: false,
             never_masqueraded: Vec::new(),
             node_ports: 30_000..=32_767,
+            foreign_pods: false,
             announce: false,
             without_tcx: false,
             wire: Some(WireOptions::default()),
@@ -70,6 +74,7 @@ pub(super) struct Constants {
     pub(super) ports_first: u32,
     pub(super) ports_count: u32,
     pub(super) masquerade: u32,
+    pub(super) foreign_pods: u32,
 }
 
 impl Constants {
@@ -111,6 +116,7 @@ impl Constants {
             ports_first,
             ports_count,
             masquerade: u32::from(options.masquerade && uplink != 0),
+            foreign_pods: options.foreign_pods.into(),
         })
     }
 }

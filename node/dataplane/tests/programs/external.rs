@@ -1,10 +1,13 @@
 //! Services asked for from outside: by node port, external address, load balancer's address.
 
-use keelson_dataplane::plan::Protocol::{Tcp, Udp};
+use keelson_dataplane::{
+    PacketOptions,
+    plan::Protocol::{Tcp, Udp},
+};
 use keelson_ebpf_common::drop::Reason;
 
 use crate::{
-    lab::{Fate, Lab, external, pass, redirect},
+    lab::{Fate, Lab, external, ip, pass, redirect},
     packet::{ACK, SYN, icmp_error, port_of, tcp, tell, udp},
 };
 
@@ -72,6 +75,32 @@ fn a_backend_elsewhere_answers_to_the_node() {
         let fate = redirect(&format!("error 3.4 172.30.0.12 > 198.51.100.7 about {about} hops 63"));
         assert_eq!(lab.run("from_uplink", "uplink", &error), fate);
     }
+}
+
+#[test]
+fn where_the_pods_network_is_anothers_the_stack_delivers_to_those_of_the_node() {
+    let change = |options: &mut PacketOptions| (options.foreign_pods, options.masquerade) = (true, false);
+    let Some(mut lab) = Lab::with("foreign", change) else { return };
+    ip("route add 10.99.0.5 dev pod1");
+    let [own, other] = [("172.30.0.11:30080", "10.99.0.5:8080"), ("172.30.0.11:30081", "10.244.2.9:8080")]
+        .map(|(asked, backend)| external(Tcp, asked, &[backend]));
+    lab.external(&[own, other.clone()]);
+    let client = "198.51.100.7:5000";
+    let ask = |lab: &mut Lab, port: u16, flags| {
+        lab.bytes("from_uplink", "uplink", &tcp(client, &format!("172.30.0.11:{port}"), flags))
+    };
+    let told = |(verdict, bytes): (i32, Vec<u8>)| (verdict, tell(&bytes));
+    assert_eq!(told(ask(&mut lab, 30_080, SYN)), (-1, format!("tcp {client} > 10.99.0.5:8080 S")));
+    let back = tcp("10.99.0.5:8080", client, SYN | ACK);
+    assert_eq!(lab.run("to_uplink", "uplink", &back), pass(&format!("tcp 172.30.0.11:30080 > {client} SA")));
+    // Those of others get the node's address, as the answers have to come back this way.
+    let (verdict, there) = ask(&mut lab, 30_081, SYN);
+    let text = format!("tcp 172.30.0.11:{} > 10.244.2.9:8080 S hops 63", port_of(&there));
+    assert_eq!((verdict, tell(&there)), (7, text));
+    // A connection outlives its Service.
+    assert_eq!(told(ask(&mut lab, 30_080, ACK)), (-1, format!("tcp {client} > 10.99.0.5:8080 A")));
+    lab.external(&[other]);
+    assert_eq!(told(ask(&mut lab, 30_080, ACK)), (-1, format!("tcp {client} > 10.99.0.5:8080 A")));
 }
 
 #[test]
