@@ -21,8 +21,8 @@ use crate::{
     socket_lb::Wishes,
 };
 
-/// How long a new pod's network waits for network policies to be applied to it.
-const POLICED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a new pod's network waits until its annotations and the network policies about it are known and applied.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// Pods of this node that are remembered after they went, so that nobody waits for them: more than start at a time.
 const DEPARTED_MAX: usize = 512;
 /// Other nodes get an event when this one does, but nobody tells when their maps have followed: a busy node's daemon waits for its
@@ -168,7 +168,8 @@ impl Handle {
     }
 
     /// Resolves when no slice gives this pod of this node as ready any more and the maps follow, those of other nodes, too, as
-    /// far as time tells: new connections go elsewhere (or there is nowhere else). At once for a pod in no slice. The caller bounds the time.
+    /// far as time tells: new connections go elsewhere (or there is nowhere else). At once for a pod in no slice. The caller
+    /// bounds the time.
     pub async fn endpoint_terminating(&self, pod_uid: &str) {
         let mut left = None;
         self.wait(|progress| {
@@ -244,6 +245,12 @@ impl Handle {
         self.packets(move |packets| packets.add_endpoint(&pod)).await
     }
 
+    /// Waits until what the API says of a new pod is known and applied, or it is gone. Whether that was so in time.
+    pub(crate) async fn settled(&self, key: &PodKey, uid: &str) -> bool {
+        let settled = self.wait(|progress| progress.settled(key, uid));
+        tokio::time::timeout(SETTLED_WITHIN, settled).await.is_ok()
+    }
+
     /// Waits until network policies are applied to a new pod, or it is gone. When that takes too long it stays closed until
     /// then. At once while there is no policy, as nothing applies to it then.
     pub async fn policed(&self, namespace: &str, name: &str, uid: &str) {
@@ -252,8 +259,7 @@ impl Handle {
             return;
         }
         let key: PodKey = (namespace.into(), name.into());
-        let settled = self.wait(|progress| progress.settled(&key, uid));
-        if tokio::time::timeout(POLICED_WITHIN, settled).await.is_err() {
+        if !self.settled(&key, uid).await {
             tracing::warn!(
                 namespace,
                 pod = name,
@@ -285,7 +291,7 @@ impl Handle {
         self.shared.clone().blocking(|dataplane| dataplane.packets().map_or(Ok(()), act)).await
     }
 
-    pub(crate) async fn wait(&self, reached: impl FnMut(&Progress) -> bool) {
+    async fn wait(&self, reached: impl FnMut(&Progress) -> bool) {
         // The sender lives in `shared`, which we hold: the channel cannot close.
         let _ = self.shared.progress.subscribe().wait_for(reached).await;
     }

@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use keelson_sys::sockets::cookie_of;
@@ -16,8 +15,6 @@ use crate::{Error, Handle, policy::PodKey};
 
 /// The annotation of a pod or a namespace: `on` (as without it) or `off`. The pod's counts more.
 pub const SOCKET_LB: &str = "keelson.dev/socket-lb";
-/// How long a new pod's network waits for its annotations to be known.
-const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What an annotation may say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -101,8 +98,7 @@ impl Handle {
             return Ok(());
         }
         let key: PodKey = (namespace.into(), name.into());
-        let settled = self.wait(|progress| progress.settled(&key, uid));
-        if tokio::time::timeout(KNOWN_WITHIN, settled).await.is_err() {
+        if !self.settled(&key, uid).await {
             tracing::warn!(
                 namespace,
                 pod = name,
