@@ -47,6 +47,14 @@ pub(crate) fn binaries(profile: Profile, packages: &[&str]) -> Result<PathBuf> {
     Ok(paths::target().join(profile.folder()))
 }
 
+/// Builds what measures and what is measured, optimised: all crates at once, for the reason of [`workspace`]. Answers the folder
+/// that holds the binaries, and `examples/`.
+pub(crate) fn measuring() -> Result<PathBuf> {
+    let profile = Profile::Release;
+    run(cargo().args(["build", "--workspace", "--bins", "--examples", "--profile", profile.name()]))?;
+    Ok(paths::target().join(profile.folder()))
+}
+
 /// A test program that a build made.
 pub(crate) struct TestProgram {
     /// Of its crate, in the checkout: `control-plane/store`.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::IpNet;
 use keelson_cni::tunnel::Mode;
-use keelson_dataplane::{PacketOptions, PortAddresses, Translation, WireOptions, plan::Forwarding};
+use keelson_dataplane::{PacketOptions, PortAddresses, Talk, Translation, WireOptions, plan::Forwarding};
 
 /// Parts of the daemon that can be left out, by name.
 const PARTS: [&str; 7] = ["cni", "dataplane", "metrics", "native-xdp", "packets", "tcx", "xdp"];
@@ -32,6 +32,10 @@ pub(crate) struct ProxyArgs {
     /// The compiled programs of the data plane [default: those of this binary or its installation]
     #[arg(long)]
     pub(crate) ebpf_object: Option<PathBuf>,
+    /// Have the programs in the kernel say what they decide, into this log: each choice of a backend, each drop, each verdict of
+    /// the wire. Costs a microsecond a message, and nothing without the flag
+    #[arg(long)]
+    debug_programs: bool,
 }
 
 impl ProxyArgs {
@@ -43,6 +47,11 @@ impl ProxyArgs {
             Ipv4Addr::UNSPECIFIED.into()
         };
         self.proxy_healthz_address.unwrap_or(SocketAddr::new(any, PROXY_HEALTHZ_PORT))
+    }
+
+    /// Whether the programs say what they decide.
+    pub(crate) fn talk(&self) -> Talk {
+        if self.debug_programs { Talk::Everything } else { Talk::Silent }
     }
 
     /// The compiled programs.
@@ -234,6 +243,7 @@ impl RunArgs {
             node_ports: self.service_node_port_range.clone(),
             foreign_pods: false,
             announce: self.announce,
+            talk: self.proxy.talk(),
             without_tcx: !self.has("tcx"),
             wire: self.has("xdp").then(|| WireOptions {
                 without_native: !self.has("native-xdp"),

@@ -186,6 +186,7 @@ async fn start_dataplane(
         packets: args.packets(&object),
         object,
         measure: args.has("metrics"),
+        talk: args.proxy.talk(),
         host_ports: args.has("cni"),
         policies: args.has("cni"),
     };

@@ -96,6 +96,7 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
         object: args.proxy.object(),
         packets: args.packets(&node.addresses),
         measure: !args.without_metrics,
+        talk: args.proxy.talk(),
         host_ports: false,
         policies: false,
     };
@@ -127,6 +128,7 @@ impl ServicesArgs {
             uplink: Some(uplink),
             node_addresses: node_addresses.to_vec(),
             foreign_pods: true,
+            talk: self.proxy.talk(),
             node_ports: self.service_node_port_range.clone(),
             wire: None,
             ..PacketOptions::default()

@@ -63,6 +63,12 @@ pub enum Error {
         /// What was asked for.
         lines: u32,
     },
+    /// Nobody would hear what the programs say.
+    #[error("listening to what the programs say: {reason}")]
+    Talk {
+        /// Why not.
+        reason: String,
+    },
     /// No XDP at all.
     #[error("attaching XDP to {device}: neither its driver nor the kernel's generic path takes it")]
     NoWire {

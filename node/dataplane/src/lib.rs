@@ -41,7 +41,7 @@ mod socket_lb;
 
 pub use error::Error;
 pub use handle::{Handle, PolicyStatus, ServiceFigures, Status, Trace};
-pub use maps::{Dataplane, MapStatus, Object, Options, Settling, remove_all};
+pub use maps::{Dataplane, MapStatus, Object, Options, Settling, Talk, remove_all};
 pub use packet::{PacketOptions, PodEndpoint, Translation, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};

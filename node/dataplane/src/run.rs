@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Dataplane, Error, Handle, Object, Options, PortAddresses,
+    Dataplane, Error, Handle, Object, Options, PortAddresses, Talk,
     flows::Reader,
     follower::{Follower, Parts, chain},
     handle::{PolicyStatus, Progress, Shared},
@@ -68,6 +68,8 @@ pub struct Config {
     pub packets: Option<PacketOptions>,
     /// Whether connections are measured.
     pub measure: bool,
+    /// Whether the programs say what they decide.
+    pub talk: Talk,
     /// Whether host ports of the node's pods are served; asks for the right to list them.
     pub host_ports: bool,
     /// Whether network policies are this daemon's to enforce: not where the network of the pods is another's.
@@ -86,6 +88,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
         object: config.object.clone(),
         packets: config.packets.clone(),
         measure: config.measure,
+        talk: config.talk,
     };
     let opened = tokio::task::spawn_blocking(move || Dataplane::open(&options)).await;
     let dataplane = opened.unwrap_or_else(|e| Err(Error::Task { reason: e.to_string() }))?;

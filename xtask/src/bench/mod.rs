@@ -8,14 +8,17 @@ mod plots;
 pub(crate) use check::unquoted;
 
 use crate::{
-    build::{self, Profile, cargo},
+    build,
     cluster::{Spec, Store, Tunnel, up},
     doctor, paths,
     shell::{printed, run as run_command},
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 #[derive(clap::Args)]
 #[command(
@@ -50,21 +53,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     doctor::ensure(doctor::For::Bench)?;
     let wanted = |what: &str| args.what.as_deref().is_none_or(|one| one == what);
+    let folder = &build::measuring()?;
     let mut reports = Vec::new();
     if wanted("service") {
-        reports.extend(in_namespaces(args, "connect_latency", numbers(args))?);
+        reports.extend(in_namespaces(args, folder, "connect_latency", numbers(args))?);
     }
     if wanted("packet") && !args.plot {
-        reports.extend(in_namespaces(args, "packet_cost", &[])?);
+        reports.extend(in_namespaces(args, folder, "packet_cost", &[])?);
     }
     if wanted("path") && !args.plot {
-        reports.extend(in_namespaces(args, "path_latency", &[])?);
+        reports.extend(in_namespaces(args, folder, "path_latency", &[])?);
     }
     if wanted("sync") {
-        reports.extend(in_namespaces(args, "sync_time", numbers(args))?);
+        reports.extend(in_namespaces(args, folder, "sync_time", numbers(args))?);
     }
     if !matches!(args.what.as_deref(), Some("service" | "packet" | "path")) && !args.plot {
-        reports.extend(cluster(args)?);
+        reports.extend(cluster(args, folder)?);
     }
     conclude(args, &reports)
 }
@@ -86,28 +90,26 @@ fn numbers(args: &Args) -> &[usize] {
 }
 
 /// A measuring program of the data plane: asks for root, not for a cluster.
-fn in_namespaces(args: &Args, example: &str, services: &[usize]) -> Result<Vec<Value>> {
+fn in_namespaces(args: &Args, folder: &Path, example: &str, services: &[usize]) -> Result<Vec<Value>> {
     let object = build::ebpf()?;
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--release", "--package", "keelson-dataplane"]);
-    command.args(["--example", example, "--", "--output", output_of(args)]);
+    let mut command = Command::new(folder.join("examples").join(example));
+    command.args(["--output", output_of(args)]);
     command.args(services.iter().map(ToString::to_string));
     measure(args, command.env("KEELSON_EBPF_OBJ", object))
 }
 
 /// What a running cluster does, from outside. One that is not running is started, which is a figure, too.
-fn cluster(args: &Args) -> Result<Vec<Value>> {
+fn cluster(args: &Args, folder: &Path) -> Result<Vec<Value>> {
     let mut reports = Vec::new();
     if Spec::load()?.is_none() {
         // Given as a folder: the `up` by which a killed daemon comes back builds nothing then.
-        let folder = build::binaries(Profile::Release, &up::BINARIES)?;
         let seconds = up::run(&up::Args {
             nodes: 1,
             store: Store::Embedded,
             ip_family: None,
             separate: false,
             dev: false,
-            bin_dir: Some(folder),
+            bin_dir: Some(folder.to_owned()),
             segments: 1,
             tunnel: Tunnel::Auto,
             uplink: None,
@@ -117,9 +119,7 @@ fn cluster(args: &Args) -> Result<Vec<Value>> {
         reports.push(json!({"figures": [{"name": "up after the build", "value": seconds, "unit": "s"}]}));
     }
     // `sync` calls xtask, which lies beside it.
-    build::binaries(Profile::Release, &["keelson-bench", "xtask"])?;
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--release", "--package", "keelson-bench", "--"]);
+    let mut command = Command::new(folder.join("keelson-bench"));
     command.args(["--output", output_of(args)]).args(&args.what);
     if !args.services.is_empty() {
         let services: Vec<_> = args.services.iter().map(ToString::to_string).collect();
@@ -136,7 +136,7 @@ fn output_of(args: &Args) -> &str {
 }
 
 /// Runs a measuring program: its reports for a check or a plot, else its output is the user's.
-fn measure(args: &Args, command: &mut std::process::Command) -> Result<Vec<Value>> {
+fn measure(args: &Args, command: &mut Command) -> Result<Vec<Value>> {
     if args.check || args.plot {
         documents(&printed(command)?)
     } else {

@@ -12,6 +12,7 @@ use crate::{
     local::bypasses,
     measure,
     record::Slot,
+    say,
     select::{Choice, Entropy, choose4, choose6},
 };
 
@@ -64,6 +65,7 @@ pub fn connect6(context: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn remember(hook: &Hook, slot: Option<Slot>, frontend: (Address6, Port), backend: (Address6, Port)) {
+    say::chosen(frontend, backend);
     // There is a slot for every cookie: only the verifier does not know.
     if let Some(slot) = slot {
         slot.put(measure::begin(hook.protocol()), frontend, backend);

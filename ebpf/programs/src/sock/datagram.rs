@@ -18,6 +18,7 @@ use crate::{
     local::bypasses,
     maps::{self, DATAGRAMS},
     record,
+    say,
     select::{Choice, Entropy, choose4, choose6},
 };
 
@@ -104,6 +105,7 @@ fn source(hook: &Hook, backend: Address6, backend_port: Port) -> Option<(Address
 /// Writes the flow's record unless it is there: then the lookup alone keeps it young.
 #[inline(always)]
 fn remember(cookie: u64, frontend: (Address6, Port), backend: (Address6, Port)) {
+    say::chosen(frontend, backend);
     let key = key::Datagram { cookie, backend: backend.0, backend_port: backend.1, pad: [0; 3] };
     // SAFETY: as in `source`; a torn value differs and is written again.
     if let Some(known) = unsafe { DATAGRAMS.get(&key) }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use keelson_ebpf_common::{drop::Reason, key, layout, metrics, value};
 
-use crate::frontend::Shard4;
+use crate::{frontend::Shard4, say};
 
 #[btf_map]
 pub static FRONTENDS4: ArrayOfMaps<Shard4, { layout::FRONTENDS4.max_entries as usize }> = ArrayOfMaps::new();
@@ -78,6 +78,7 @@ static DROPS: PerCpuArray<u64> =
 /// Counts one decision on this CPU.
 #[inline(always)]
 pub fn count(reason: Reason) {
+    say::counted(reason);
     if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
         // SAFETY: a non-null pointer from the map, of this CPU alone. A program may be preempted by another on the
         // same CPU between load and store, which loses a count: accepted, an atomic would cost the hot CPU more.

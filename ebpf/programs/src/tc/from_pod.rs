@@ -12,6 +12,7 @@ use crate::{
     icmp,
     ip::{Ip, V4, V6},
     policy,
+    say,
     service::{self, Choice},
     skb::{self, PASS, Skb},
     state::{ADDRESSES, endpoint},
@@ -115,6 +116,7 @@ fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason
         Choice::Refuse => return Ok(Step::Refuse),
         Choice::BadRecord => return Err(Reason::BadRecord),
         Choice::Backend(backend) => {
+            say::chosen((from.destination, from.destination_port), (backend.address, backend.port));
             (to.destination, to.destination_port) = (backend.address, backend.port);
         }
     }

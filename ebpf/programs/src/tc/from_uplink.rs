@@ -14,6 +14,7 @@ use crate::{
     icmp,
     ip::{Ip, V4, V6},
     maps, ndp, policy,
+    say,
     skb::{self, PASS, SHOT, Skb},
     state::{endpoint, foreign_pods},
     transport::{Kind, Passage, tcp},
@@ -123,6 +124,7 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         Choice::Refuse => return Step::Refuse,
         Choice::Drop => return Step::Drop,
         Choice::Backend(backend) => {
+            say::chosen((from.destination, from.destination_port), (backend.address, backend.port));
             (to.destination, to.destination_port) = (backend.address, backend.port);
         }
     }

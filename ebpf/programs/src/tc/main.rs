@@ -49,6 +49,9 @@ mod frontend;
 mod stream;
 #[path = "../sock/maps.rs"]
 mod maps;
+#[path = "../sock/say.rs"]
+#[expect(dead_code, reason = "verdicts are the wire's")]
+mod say;
 
 /// The helpers used ask for a GPL-compatible licence.
 #[unsafe(link_section = "license")]

@@ -34,6 +34,9 @@ mod translate;
 mod flows;
 #[path = "../tc/outside.rs"]
 mod outside;
+#[path = "../sock/say.rs"]
+#[expect(dead_code, reason = "it chooses elsewhere")]
+mod say;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 

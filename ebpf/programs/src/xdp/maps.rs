@@ -10,6 +10,7 @@ static DROPS: PerCpuArray<u64> =
 /// Counts one on this CPU.
 #[inline(always)]
 pub fn count(reason: Reason) {
+    crate::say::counted(reason);
     if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
         // SAFETY: as in `state::count`.
         unsafe { *counter += 1 }

@@ -12,6 +12,8 @@ use keelson_ebpf_common::{
     wire::{Hop, Line, Verdict},
 };
 
+use crate::say;
+
 #[map]
 pub static WIRE_FRONTENDS: HashMap<Frontend4, External> =
     HashMap::with_max_entries(layout::WIRE_FRONTENDS.max_entries, layout::WIRE_FRONTENDS.flags);
@@ -91,6 +93,7 @@ pub fn now_ns() -> u64 {
 /// Counts on this CPU.
 #[inline(always)]
 pub fn count(verdict: Verdict) {
+    say::decided(verdict);
     if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: a pointer from the map, of this CPU alone. A count that is lost to a preemption is accepted, as at
         // the other hooks.

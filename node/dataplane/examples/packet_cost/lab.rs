@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, Translation, WireOptions,
+    Dataplane, Object, Options, PacketOptions, Talk, Translation, WireOptions,
     plan::{ExternalFrontend, Forwarding, FrontendKey, Protocol},
     remove_all,
 };
@@ -66,6 +66,7 @@ impl Lab {
             object,
             packets: Some(packets),
             measure: false,
+            talk: Talk::Silent,
         };
         let opened = Dataplane::open(&options);
         let dataplane = opened.inspect_err(|_| clean(&options))?;

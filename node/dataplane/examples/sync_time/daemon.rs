@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use keelson_dataplane::{Config, Dataplane, PortAddresses, run};
+use keelson_dataplane::{Config, Dataplane, PortAddresses, Talk, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,6 +45,7 @@ async fn start(place: &Place, api: &Api) -> Result<f64> {
         object: place.options.object.clone(),
         packets: None,
         measure: true,
+        talk: Talk::Silent,
         host_ports: false,
         policies: false,
     };

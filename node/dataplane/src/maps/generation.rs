@@ -8,7 +8,7 @@ use std::path::Path;
 use keelson_sys::bpf::GracePeriod;
 
 use super::{
-    Applied, MapStatus,
+    Applied, MapStatus, Talk,
     attach::{self, Attached},
     pins::Pins,
     programs::Programs,
@@ -33,8 +33,13 @@ pub(super) struct Generation {
 
 impl Generation {
     /// Opens the programs' object, and makes or adopts the maps.
-    pub(super) fn open(object: &[u8], pins: Pins, measure: bool, grace: &GracePeriod) -> Result<Self, Error> {
-        let programs = Programs::open(object, &pins, measure)?;
+    pub(super) fn open(
+        object: &[u8],
+        pins: Pins,
+        (measure, talk): (bool, Talk),
+        grace: &GracePeriod,
+    ) -> Result<Self, Error> {
+        let programs = Programs::open(object, &pins, measure, talk)?;
         let tables = Tables::open(&pins)?;
         let ledger = Ledger::new(Capacity::at(pins.scale()));
         let torn = !pins.fresh();

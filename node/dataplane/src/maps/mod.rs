@@ -18,6 +18,7 @@ mod programs;
 mod records;
 mod remove;
 mod tables;
+mod talk;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -31,6 +32,8 @@ use object::Part;
 use pins::Pins;
 pub use records::{GoneTcp, ServingUdp, StaleTcp, StaleUdp};
 pub use remove::remove_all;
+pub(crate) use talk::Listener;
+pub use talk::Talk;
 
 use crate::{
     Error,
@@ -55,6 +58,8 @@ pub struct Options {
     pub packets: Option<PacketOptions>,
     /// Whether connections are measured.
     pub measure: bool,
+    /// Whether the programs at sockets say what they decide.
+    pub talk: Talk,
 }
 
 /// What a change did.
@@ -116,7 +121,7 @@ impl Dataplane {
         let pins = Pins::prepare(&options.bpffs, &options.node)?;
         let grace = Arc::new(GracePeriod::new()?);
         let object = options.object.read(Part::Sockets)?;
-        let generation = Generation::open(&object, pins, options.measure, &grace)?;
+        let generation = Generation::open(&object, pins, (options.measure, options.talk), &grace)?;
         let packets = options.packets.as_ref().map(|packets| Packets::open(packets, generation.pins()));
         if packets.is_none() {
             ignore_bypass(generation.pins())?;
@@ -237,7 +242,8 @@ impl Dataplane {
         let pins = self.generation.pins().at_scale(Capacity::scale_for(&all, scale + 1))?;
         tracing::info!(from = scale, to = pins.scale(), frontends = all.len(), "going over to larger tables");
         let object = self.options.object.read(Part::Sockets)?;
-        let mut next = Generation::open(&object, pins, self.options.measure, &self.grace)?;
+        let mut next =
+            Generation::open(&object, pins, (self.options.measure, self.options.talk), &self.grace)?;
         // What does not fit even there stays as it is here.
         next.replace(&held, &self.grace)?;
         let full = next.change(&[], wanted, &self.grace)?.full;

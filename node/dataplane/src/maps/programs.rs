@@ -18,7 +18,10 @@ use keelson_sys::{
     sockets,
 };
 
-use super::pins::{Pins, fits};
+use super::{
+    pins::{Pins, fits},
+    talk::{Listener, Talk},
+};
 use crate::Error;
 
 /// A program's name in the object, its hook, and how aya loads it.
@@ -53,6 +56,7 @@ pub(super) struct Programs {
     object: Option<Box<aya::Ebpf>>,
     wanted: Vec<&'static Hook>,
     loaded: Vec<(&'static Hook, OwnedFd)>,
+    _listener: Option<Listener>,
 }
 
 impl fmt::Debug for Programs {
@@ -63,18 +67,19 @@ impl fmt::Debug for Programs {
 
 impl Programs {
     /// Opens them onto the pinned maps, which are made if they are not there.
-    pub(super) fn open(object: &[u8], pins: &Pins, measure: bool) -> Result<Self, Error> {
+    pub(super) fn open(object: &[u8], pins: &Pins, measure: bool, talk: Talk) -> Result<Self, Error> {
         let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
         let measure_word = u32::from(measure);
         loader.override_global(layout::SCALE, &scale, true);
         let netns = sockets::own_cookie().map_err(|source| Error::Namespace { source })?;
         loader.override_global(node::NETNS, &netns, true);
         loader.override_global(layout::MEASURE, &measure_word, true);
+        talk.prepare(&mut loader);
         for shape in pins.shapes() {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);
         }
-        let object = loader.load(object).map_err(Box::new)?;
+        let mut object = loader.load(object).map_err(Box::new)?;
         for shape in pins.shapes() {
             let map = Map::open_pinned(&pins.map(&shape))?
                 .ok_or(Error::Missing { what: "map", name: shape.name })?;
@@ -85,7 +90,8 @@ impl Programs {
         }
         pins.migrate()?;
         let wanted = HOOKS.iter().filter(|hook| measure || hook.attach_type != AttachType::SockOps).collect();
-        Ok(Self { object: Some(Box::new(object)), wanted, loaded: Vec::new() })
+        let listener = talk.listen(&mut object)?;
+        Ok(Self { object: Some(Box::new(object)), wanted, loaded: Vec::new(), _listener: listener })
     }
 
     /// Has the kernel verify and compile them; those that it has not yet, where an earlier call failed half-way.

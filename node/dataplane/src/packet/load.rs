@@ -15,14 +15,20 @@ use keelson_sys::bpf::Map;
 use super::settings::Constants;
 use crate::{
     Error,
-    maps::pins::{Pins, fits},
+    maps::{
+        Listener, Talk,
+        pins::{Pins, fits},
+    },
 };
 
 /// Names in the object.
 pub(super) const PROGRAMS: [&str; 4] = ["from_pod", "to_pod", "from_uplink", "to_uplink"];
 
 /// Loaded programs. Kept whole, as clsact filters are attached through them.
-pub(super) struct Loaded(Ebpf);
+pub(super) struct Loaded {
+    ebpf: Ebpf,
+    _listener: Option<Listener>,
+}
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +37,7 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    pub(super) fn load(object: &[u8], pins: &Pins, constants: &Constants) -> Result<Self, Error> {
+    pub(super) fn load(object: &[u8], pins: &Pins, constants: &Constants, talk: Talk) -> Result<Self, Error> {
         let (mut loader, scale) = (EbpfLoader::new(), pins.scale());
         loader.override_global(layout::SCALE, &scale, true);
         loader.override_global(global::NODE4, &constants.node4, true);
@@ -41,6 +47,7 @@ impl Loaded {
         loader.override_global(global::PORTS_COUNT, &constants.ports_count, true);
         loader.override_global(global::MASQUERADE, &constants.masquerade, true);
         loader.override_global(global::FOREIGN_PODS, &constants.foreign_pods, true);
+        talk.prepare(&mut loader);
         for shape in pins.shapes().chain(layout::PACKET_MAPS) {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);
@@ -57,20 +64,20 @@ impl Loaded {
             let program = classifier(&mut ebpf, name)?;
             program.load().map_err(|source| Error::Program { name, source: Box::new(source) })?;
         }
-        Ok(Self(ebpf))
+        Ok(Self { _listener: talk.listen(&mut ebpf)?, ebpf })
     }
 
     /// A program's descriptor.
     pub(super) fn program(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
         let known = PROGRAMS.iter().find(|known| **known == name);
         let missing = Error::Missing { what: "program", name: known.copied().unwrap_or("of that name") };
-        let program = self.0.program(name).and_then(|program| program.fd().ok()).ok_or(missing)?;
+        let program = self.ebpf.program(name).and_then(|program| program.fd().ok()).ok_or(missing)?;
         Ok(program.as_fd())
     }
 
     /// A program as aya has it.
     pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
-        classifier(&mut self.0, name)
+        classifier(&mut self.ebpf, name)
     }
 }
 

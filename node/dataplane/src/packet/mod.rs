@@ -106,13 +106,13 @@ impl Packets {
     /// Attaches nothing yet.
     pub(crate) fn open(options: &PacketOptions, pins: &Pins) -> Result<Self, Error> {
         let constants = Constants::from(options)?;
-        let loaded = Loaded::load(&options.object.read(Part::Packets)?, pins, &constants)?;
+        let loaded = Loaded::load(&options.object.read(Part::Packets)?, pins, &constants, options.talk)?;
         let endpoints = Endpoints::open(pins)?;
         endpoints.put_node(&options.node_addresses)?;
         let wire = match (&options.uplink, options.wire) {
             (Some(uplink), Some(wire)) => {
                 let object = options.object.read(Part::Wire)?;
-                Some(Wire::open(&object, pins, uplink, &constants, wire)?)
+                Some(Wire::open(&object, pins, uplink, &constants, (wire, options.talk))?)
             }
             _ => None,
         };
@@ -148,7 +148,12 @@ impl Packets {
     /// Loads the programs anew onto the tables of another generation, and puts them in the place of the old ones at every
     /// device.
     pub(crate) fn follow(&mut self, pins: &Pins) -> Result<(), Error> {
-        self.loaded = Loaded::load(&self.options.object.read(Part::Packets)?, pins, &self.constants)?;
+        self.loaded = Loaded::load(
+            &self.options.object.read(Part::Packets)?,
+            pins,
+            &self.constants,
+            self.options.talk,
+        )?;
         self.devices.update_all(&mut self.loaded)
     }
 

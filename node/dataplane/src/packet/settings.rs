@@ -12,7 +12,7 @@ use keelson_ebpf_common::net::{Address4, Address6};
 use keelson_sys::net::link_index;
 
 use super::wire::WireOptions;
-use crate::{Error, Object, maps::pins::file, plan::Forwarding};
+use crate::{Error, Object, Talk, maps::pins::file, plan::Forwarding};
 
 /// Where the host's own sockets take their ports from.
 const LOCAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -43,6 +43,8 @@ pub struct PacketOptions {
     pub without_tcx: bool,
     /// What the program on the uplink's wire is told; without it, or without an uplink, it is not there.
     pub wire: Option<WireOptions>,
+    /// Whether the programs say what they decide.
+    pub talk: Talk,
     /// How packets from outside reach backends on other nodes, for Services that do not say.
     pub forwarding: Forwarding,
 }
@@ -60,6 +62,7 @@ impl Default for PacketOptions {
             announce: false,
             without_tcx: false,
             wire: Some(WireOptions::default()),
+            talk: Talk::default(),
             forwarding: Forwarding::default(),
         }
     }

@@ -28,7 +28,10 @@ use zerocopy::IntoBytes;
 use super::{load::open, settings::Constants};
 use crate::{
     Error,
-    maps::pins::{Pins, file, fits, subfolders},
+    maps::{
+        Listener, Talk,
+        pins::{Pins, file, fits, subfolders},
+    },
 };
 
 /// Names in the object: what is attached in a driver, what in the generic path, and what measures a run of nothing.
@@ -102,6 +105,7 @@ pub(super) struct Wire {
     uplink: String,
     mode: Option<XdpMode>,
     refused: bool,
+    _listener: Option<Listener>,
 }
 
 impl fmt::Debug for Wire {
@@ -117,7 +121,7 @@ impl Wire {
         pins: &Pins,
         uplink: &str,
         constants: &Constants,
-        options: WireOptions,
+        (options, talk): (WireOptions, Talk),
     ) -> Result<Self, Error> {
         let lines = options.known_lines;
         if !lines.is_power_of_two() || !(2..=KNOWN_LINES_MAX).contains(&lines) {
@@ -139,6 +143,7 @@ impl Wire {
         loader.override_global(global::PORTS_COUNT, &constants.ports_count, true);
         loader.override_global(wire::global::KNOWN_MASK, &mask, true);
         loader.override_global(wire::global::TRANSLATES, &translates_word, true);
+        talk.prepare(&mut loader);
         let own = layout::WIRE_MAPS.map(|shape| if shape == layout::KNOWN { known } else { shape });
         for shape in own.into_iter().chain(layout::PACKET_MAPS).chain([layout::DROPS]) {
             loader.map_pin_path(shape.name, pins.map(&shape));
@@ -158,9 +163,20 @@ impl Wire {
             let program: &mut Xdp = program.try_into().map_err(failed)?;
             program.load().map_err(failed)?;
         }
+        let listener = talk.listen(&mut ebpf)?;
         let (verdicts, folder) = (open(pins, &layout::VERDICTS)?, pins.wire());
         let uplink = uplink.to_owned();
-        Ok(Self { ebpf, verdicts, folder, options, translates, uplink, mode: None, refused: false })
+        Ok(Self {
+            ebpf,
+            verdicts,
+            folder,
+            options,
+            translates,
+            uplink,
+            mode: None,
+            refused: false,
+            _listener: listener,
+        })
     }
 
     /// Whether packets get the node's address here, too.

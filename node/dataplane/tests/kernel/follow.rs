@@ -12,7 +12,7 @@ use std::{
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame};
-use keelson_dataplane::{Config, Handle, PortAddresses, run};
+use keelson_dataplane::{Config, Handle, PortAddresses, Talk, run};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -173,6 +173,7 @@ async fn follow(lab: &Lab) {
         bpffs: lab.options.bpffs.clone(),
         object: lab.options.object.clone(),
         measure: true,
+        talk: Talk::Silent,
         host_ports: false,
         policies: false,
         packets: None,
@@ -283,6 +284,7 @@ async fn hand_over(lab: &Lab) {
         object: lab.options.object.clone(),
         packets: None,
         measure: true,
+        talk: Talk::Silent,
         host_ports: false,
         policies: false,
     };

@@ -14,3 +14,4 @@ mod measure;
 mod node_ports;
 mod stale;
 mod support;
+mod talk;

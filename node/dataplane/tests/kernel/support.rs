@@ -15,7 +15,7 @@ use std::{
 };
 
 use keelson_dataplane::{
-    Dataplane, Object, Options,
+    Dataplane, Object, Options, Talk,
     plan::{Frontend, FrontendKey, Protocol},
     remove_all,
 };
@@ -67,6 +67,7 @@ impl Lab {
             cgroup_root: cgroup,
             object: Object::File(object),
             measure: true,
+            talk: Talk::Silent,
             packets: None,
         };
         let lab = Self { options, home, _turn: turn };

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, process::Command};
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, PodEndpoint,
+    Dataplane, Object, Options, PacketOptions, PodEndpoint, Talk,
     plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
     policy::Changes,
     remove_all,
@@ -91,8 +91,15 @@ impl Lab {
         let node = format!("programs-{name}-{}", std::process::id());
         let cgroup_root = cgroup2().ok_or("no cgroup2 mount")?.join(&node);
         std::fs::create_dir(&cgroup_root).map_err(|e| format!("making a cgroup: {e}"))?;
-        let options =
-            Options { node, bpffs: BPFFS.into(), cgroup_root, object, packets: Some(packets), measure: true };
+        let options = Options {
+            node,
+            bpffs: BPFFS.into(),
+            cgroup_root,
+            object,
+            packets: Some(packets),
+            measure: true,
+            talk: Talk::Silent,
+        };
         let mut dataplane = Dataplane::open(&options).unwrap_or_else(|e| {
             let _ = remove_all(&options.bpffs, &options.node);
             let _ = std::fs::remove_dir(&options.cgroup_root);

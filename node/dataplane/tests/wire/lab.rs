@@ -14,7 +14,7 @@ use std::{
 };
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, PodEndpoint, WireStatus,
+    Dataplane, Object, Options, PacketOptions, PodEndpoint, Talk, WireStatus,
     plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
     remove_all,
 };
@@ -144,8 +144,15 @@ impl Lab {
         let node = format!("wire-{name}-{}", std::process::id());
         let cgroup_root = cgroup2().ok_or("no cgroup2 mount")?.join(&node);
         std::fs::create_dir(&cgroup_root).map_err(|e| e.to_string())?;
-        let options =
-            Options { node, bpffs: BPFFS.into(), cgroup_root, object, packets: Some(packets), measure: true };
+        let options = Options {
+            node,
+            bpffs: BPFFS.into(),
+            cgroup_root,
+            object,
+            packets: Some(packets),
+            measure: true,
+            talk: Talk::Silent,
+        };
         let opened = Dataplane::open(&options).and_then(|mut dataplane| {
             dataplane.attach()?;
             let packets = dataplane.packets().expect("asked for");
