@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mounts;
 
 pub mod net;
+pub mod ready;
 pub mod sockets;
 pub mod sysctl;
 

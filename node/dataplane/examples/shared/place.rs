@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use keelson_dataplane::{Object, Options, remove_all};
+use keelson_dataplane::{Object, Options, Talk, remove_all};
 
 use crate::Result;
 
@@ -30,6 +30,7 @@ impl Place {
             object: std::env::var_os("KEELSON_EBPF_OBJ")
                 .map_or(Object::File(object), |p| Object::File(p.into())),
             measure,
+            talk: Talk::Silent,
         };
         fs::create_dir(&options.cgroup_root)?;
         Ok(Self { options })

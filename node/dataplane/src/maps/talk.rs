@@ -3,12 +3,13 @@
 //! Where they are silent, which is the rule, the verifier removes what they would say, and the ring is a page. A ring that
 //! nobody reads fast enough loses what does not fit: to debug, not to count.
 
-use std::fmt;
+use std::{fmt, os::fd::AsFd};
 
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
+use keelson_sys::ready::Readiness;
 use log::{Log, Metadata, Record};
-use tokio::{io::unix::AsyncFd, runtime::Handle, task::AbortHandle};
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::Error;
 
@@ -52,8 +53,8 @@ impl Talk {
         let runtime = Handle::try_current().map_err(|e| refused(e.to_string()))?;
         let logger = EbpfLogger::init_with_logger(object, Events).map_err(|e| refused(e.to_string()))?;
         let _entered = runtime.enter();
-        let ring = AsyncFd::new(logger).map_err(|e| refused(e.to_string()))?;
-        Ok(Some(Listener(runtime.spawn(pass_on(ring)).abort_handle())))
+        let ring = Readiness::of(logger.as_fd()).map_err(|e| refused(e.to_string()))?;
+        Ok(Some(Listener(runtime.spawn(pass_on(ring, logger)).abort_handle())))
     }
 }
 
@@ -72,10 +73,9 @@ impl Drop for Listener {
     }
 }
 
-async fn pass_on(mut ring: AsyncFd<EbpfLogger<Events>>) {
-    while let Ok(mut ready) = ring.readable_mut().await {
-        ready.get_inner_mut().flush();
-        ready.clear_ready();
+async fn pass_on(ring: Readiness, mut logger: EbpfLogger<Events>) {
+    while ring.ready().await.is_ok() {
+        logger.flush();
     }
 }
 

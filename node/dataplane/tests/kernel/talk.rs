@@ -3,13 +3,13 @@
 use std::{
     io::{self, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
     sync::mpsc,
     time::{Duration, Instant},
 };
 
-use aya::{EbpfLoader, programs::CgroupSockAddr};
-use keelson_dataplane::{Object, Talk, plan::Protocol};
+use aya::programs::loaded_programs;
+use keelson_dataplane::{Talk, plan::Protocol};
+use keelson_sys::bpf::Link;
 use tokio::runtime::Runtime;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -80,18 +80,21 @@ fn programs_that_are_debugged_name_each_choice_and_each_refusal() {
 
 #[test]
 fn programs_that_are_silent_are_verified_without_what_they_would_say() {
-    let Some(lab) = Lab::new("silence") else { return };
-    let Object::File(path) = &lab.options.object else { panic!("the lab names its object") };
-    let (silent, talking) = (length(path, 0), length(path, aya_log::Level::Debug as u8));
+    let Some(mut lab) = Lab::new("silence") else { return };
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let [silent, talking] = [Talk::Silent, Talk::Everything].map(|talk| {
+        lab.options.talk = talk;
+        let _attached = lab.dataplane(&[]);
+        translated_bytes(&lab, "connect4")
+    });
     assert!(silent + 2_000 < talking, "{silent} bytes of instructions, and {talking} that talk");
 }
 
-/// Bytes of the program of connect() for IPv4 as the kernel keeps it.
-fn length(object: &Path, level: u8) -> u32 {
-    let mut loader = EbpfLoader::new();
-    loader.override_global(aya_log::LEVEL, &level, true);
-    let mut ebpf = loader.load_file(object).unwrap();
-    let program: &mut CgroupSockAddr = ebpf.program_mut("connect4").unwrap().try_into().unwrap();
-    program.load().unwrap();
-    program.info().unwrap().size_translated().unwrap()
+/// Length of the program on a hook as the kernel keeps it.
+fn translated_bytes(lab: &Lab, hook: &str) -> u32 {
+    let link = Link::open_pinned(&lab.pins().join("links").join(hook)).unwrap().unwrap();
+    let id = link.cgroup_info().unwrap().unwrap().program_id;
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    programs.find(|program| program.id() == id).unwrap().size_translated().unwrap()
 }
