@@ -22,6 +22,7 @@ mod probes;
 mod pulls;
 mod refusals;
 mod rollouts;
+mod runtime_class;
 mod sctp;
 mod segments;
 mod separate;

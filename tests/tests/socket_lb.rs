@@ -25,7 +25,7 @@ use std::{
 
 use crate::{packets::netns_of, sctp::addresses, services::PROGRAMMED_MAX};
 
-const SOCKET_LB: &str = "keelson.dev/socket-lb";
+pub(crate) const SOCKET_LB: &str = "keelson.dev/socket-lb";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const UDP_PORT: u16 = 7_079;
 
@@ -66,7 +66,7 @@ fn socket(text: &str) -> Option<SocketAddr> {
 
 /// What a socket of a pod's namespace is connected to that has asked for a Service; it has been answered, and says itself that its
 /// peer is the Service. As a process of the node's, for which the caller has to be [`Inside`].
-fn tcp(netns: &str, service: SocketAddr) -> Result<SocketAddr> {
+pub(crate) fn tcp(netns: &str, service: SocketAddr) -> Result<SocketAddr> {
     within(netns, move || {
         let stream = TcpStream::connect_timeout(&service, TIMEOUT).with_context(|| service.to_string())?;
         let remote = remote_of(&stream, service)?;
@@ -129,7 +129,7 @@ fn bypassing(node: &str) -> Result<Vec<String>> {
 }
 
 /// A Service `web` of both families, TCP 80, with a server on each node.
-fn web(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<SocketAddr>> {
+pub(crate) fn web(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<SocketAddr>> {
     let mut service = manifest::service("web", "web");
     service["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
     let mut objects = vec![service];

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > ServiceAccount > NodeRestriction > TaintNodesByCondition > Priority
-//!          --validate-->         > DefaultTolerationSeconds > RBAC escalation
+//!          --validate-->         > DefaultTolerationSeconds > RuntimeClass > RBAC escalation
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
@@ -17,6 +17,7 @@ mod node_restriction;
 mod plugin;
 mod priority;
 mod rbac_escalation;
+mod runtime_class;
 mod service_account;
 mod taint_nodes;
 #[cfg(test)]
@@ -69,6 +70,7 @@ impl Chain {
             Box::new(taint_nodes::TaintNodesByCondition),
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
+            Box::new(runtime_class::RuntimeClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
         Self { plugins, lookup }

@@ -22,6 +22,8 @@ pub enum Wanted {
     Node,
     /// A PriorityClass; its namespace is empty.
     PriorityClass,
+    /// A RuntimeClass; its namespace is empty.
+    RuntimeClass,
 }
 
 impl Wanted {
@@ -31,6 +33,7 @@ impl Wanted {
             Self::Pod => ("", "pods"),
             Self::Node => ("", "nodes"),
             Self::PriorityClass => ("scheduling.k8s.io", "priorityclasses"),
+            Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
         }
     }
 }

@@ -59,6 +59,33 @@ async fn a_pod_is_stored_with_all_that_admission_adds() {
 }
 
 #[tokio::test]
+async fn a_pod_of_a_class_is_stored_with_its_overhead() {
+    let registry = registry().await;
+    create(&registry, "namespaces", "", named("ns")).await.unwrap();
+    create(&registry, "serviceaccounts", "ns", named("default")).await.unwrap();
+    let mut class = named("boxed");
+    class["handler"] = "kata".into();
+    class["overhead"] = json!({ "podFixed": { "cpu": "250m", "memory": "1Mi" } });
+    create(&registry, "runtimeclasses", "", class).await.unwrap();
+    let of_class = |name: &str, overhead: Option<Value>| {
+        let mut pod = pod(name);
+        pod["spec"]["runtimeClassName"] = "boxed".into();
+        if let Some(overhead) = overhead {
+            pod["spec"]["overhead"] = overhead;
+        }
+        pod
+    };
+    let same = json!({ "cpu": "250m", "memory": "1Mi" });
+    for (name, given) in [("silent", None), ("equal", Some(same.clone()))] {
+        let stored = create(&registry, "pods", "ns", of_class(name, given)).await.unwrap();
+        assert_eq!(stored["spec"]["overhead"], same);
+    }
+    let error =
+        create(&registry, "pods", "ns", of_class("odd", Some(json!({ "cpu": "1" })))).await.unwrap_err();
+    assert_eq!(error.code, 403, "{error}");
+}
+
+#[tokio::test]
 async fn a_pod_waits_for_the_default_account_of_a_namespace_just_made() {
     let registry = registry().await;
     create(&registry, "namespaces", "", named("ns")).await.unwrap();

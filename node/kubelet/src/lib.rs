@@ -19,6 +19,7 @@ mod pod;
 mod pods;
 mod probe;
 mod recorder;
+mod runtime_class;
 mod sandbox;
 mod services;
 mod tls;

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use keelson_runtime::{keys, v1};
 
 use crate::config::Config;
-use crate::container::resources::pod_cgroup;
+use crate::container::resources::{overhead, pod_cgroup};
 use crate::container::{groups, namespaces, seccomp};
 use crate::pod::Stored;
 
@@ -69,7 +69,7 @@ pub(crate) fn sandbox_config(
                 ..Default::default()
             }),
             sysctls,
-            overhead: None,
+            overhead: overhead(stored),
             resources: None,
         }),
     }

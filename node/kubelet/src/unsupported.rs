@@ -6,9 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 /// The first such thing, as a message for the user.
 pub(crate) fn find(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let field = if spec.runtime_class_name.is_some() {
-        "spec.runtimeClassName"
-    } else if spec.host_users == Some(false) {
+    let field = if spec.host_users == Some(false) {
         "spec.hostUsers: false"
     } else if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
         "spec.resourceClaims"

@@ -103,8 +103,8 @@ impl Runtime for CriRuntime {
         answer.status.map(|s| s.conditions).ok_or_else(|| missing("Status", "a status"))
     }
 
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String> {
-        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String> {
+        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         let answer = bounded("RunPodSandbox", SANDBOX_TIMEOUT, self.rt().run_pod_sandbox(request)).await?;
         Ok(answer.pod_sandbox_id)
     }

@@ -34,6 +34,8 @@ pub struct World {
     pub execs: Vec<ExecOutput>,
     /// Calls in order, such as `StartContainer web`.
     pub calls: Vec<String>,
+    /// Handlers beside the usual one, which has no name.
+    pub handlers: BTreeSet<String>,
     /// Containers that ignore the stop signal.
     pub stubborn: BTreeSet<String>,
     next: u64,
@@ -130,10 +132,14 @@ impl Runtime for FakeRuntime {
         Ok(vec![condition("RuntimeReady"), condition("NetworkReady")])
     }
 
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String> {
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String> {
         let mut world = self.world.lock();
         let metadata = config.metadata.unwrap_or_default();
-        world.calls.push(format!("RunPodSandbox {} {}", metadata.name, metadata.attempt));
+        let by = if handler.is_empty() { String::new() } else { format!(" by {handler}") };
+        world.calls.push(format!("RunPodSandbox {} {}{by}", metadata.name, metadata.attempt));
+        if !handler.is_empty() && !world.handlers.contains(handler) {
+            return Err(refused("RunPodSandbox", format!("no runtime for \"{handler}\" is configured")));
+        }
         if world.sandboxes.values().any(|s| s.metadata.as_ref() == Some(&metadata)) {
             return Err(refused("RunPodSandbox", format!("name {} is reserved", metadata.name)));
         }

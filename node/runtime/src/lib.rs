@@ -56,8 +56,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Conditions `RuntimeReady` and `NetworkReady`.
     async fn conditions(&self) -> Result<Vec<v1::RuntimeCondition>>;
 
-    /// Creates and starts a sandbox, network included; answers its id.
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String>;
+    /// Creates and starts a sandbox by one of the runtime's handlers (empty: its usual one), network included; answers its id.
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String>;
     /// Kills what runs in the sandbox and releases its network.
     async fn stop_sandbox(&self, id: &str) -> Result<()>;
     /// Removes the sandbox and all its containers.

@@ -25,6 +25,9 @@ pub(crate) fn daemon(place: &Place) -> Daemon {
 /// own is looked through: /run/keelson/certs.d, which goes with the cluster.
 const MACHINE_REGISTRIES: &str = "/etc/containerd/certs.d";
 
+/// A handler for RuntimeClasses beside the usual `runc`: the same program under another name.
+const SECOND_HANDLER: &str = "runc-too";
+
 /// Writes the configuration (containerd's own format, version 2).
 pub(crate) fn configure(place: &Place) -> Result<()> {
     let run = place.run();
@@ -42,6 +45,10 @@ pub(crate) fn configure(place: &Place) -> Result<()> {
          \x20 sandbox_image = \"{pause}\"\n\
          \x20 restrict_oom_score_adj = true\n\
          \x20 netns_mounts_under_state_dir = true\n\
+         \x20 [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n\
+         \x20   runtime_type = \"io.containerd.runc.v2\"\n\
+         \x20 [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{SECOND_HANDLER}]\n\
+         \x20   runtime_type = \"io.containerd.runc.v2\"\n\
          \x20 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
          \x20   bin_dir = \"{cni_bin}\"\n\
          \x20   conf_dir = \"{cni_conf}\"\n\

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod networking;
 pub mod priority_class;
 pub mod rbac;
+pub mod runtime_class;
 pub mod storage_class;
 
 use crate::{
@@ -49,6 +50,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
         row("networking.k8s.io", "v1", "networkpolicies", &networking::NetworkPolicy),
         row("networking.k8s.io", "v1", "servicecidrs", &networking::ServiceCidr).with(&["status"]),
+        row("node.k8s.io", "v1", "runtimeclasses", &runtime_class::RuntimeClass),
         row(RBAC, "v1", "clusterrolebindings", &rbac::Binding { namespaced: false }),
         row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),
         row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),

@@ -1,4 +1,4 @@
-//! Bindings, Lease, PriorityClass, StorageClass.
+//! Bindings, Lease, PriorityClass, RuntimeClass, StorageClass.
 
 use super::text::{count, name, or};
 use crate::meta;
@@ -35,6 +35,10 @@ pub(super) fn priority_class(object: &Value, age: Value) -> Vec<Value> {
         age,
         json!(meta::text(object, &["preemptionPolicy"])),
     ]
+}
+
+pub(super) fn runtime_class(object: &Value, age: Value) -> Vec<Value> {
+    vec![name(object), json!(meta::text(object, &["handler"])), age]
 }
 
 pub(super) fn storage_class(object: &Value, age: Value) -> Vec<Value> {

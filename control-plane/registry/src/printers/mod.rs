@@ -45,6 +45,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("networking.k8s.io", "ipaddresses") => network::ip_address(object, age()),
         ("networking.k8s.io", "networkpolicies") => network::network_policy(object, age()),
         ("networking.k8s.io", "servicecidrs") => network::service_cidr(object, age()),
+        ("node.k8s.io", "runtimeclasses") => cluster::runtime_class(object, age()),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             cluster::binding(object, age())
         }

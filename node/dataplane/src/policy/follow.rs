@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Changes, Index, Planner, PolicySeen, Question, Shortage,
-    objects::{NamespaceObject, PodObject, PolicyObject},
+    objects::{NamespaceObject, PodObject, PolicyObject, RuntimeClassObject},
 };
 use crate::{
     Dataplane, Error,
@@ -44,7 +44,8 @@ pub(crate) fn events(client: &Client) -> impl Stream<Item = PolicySeen> + Send +
     let pods = watched::<PodObject, _>(client, living, "pods", PolicySeen::Pod);
     let namespaces = watched::<NamespaceObject, _>(client, all(), "namespaces", PolicySeen::Namespace);
     let policies = watched::<PolicyObject, _>(client, all(), "networkpolicies", PolicySeen::Policy);
-    stream::select(stream::select(pods, namespaces), policies)
+    let classes = watched::<RuntimeClassObject, _>(client, all(), "runtimeclasses", PolicySeen::RuntimeClass);
+    stream::select(stream::select(pods, namespaces), stream::select(policies, classes))
 }
 
 pub(crate) struct Follower {

@@ -11,7 +11,7 @@ use kube::{Resource, runtime::watcher};
 
 use super::{
     labels::LabelSet,
-    objects::{NamespaceObject, PodObject, PodView, PolicyObject},
+    objects::{NamespaceObject, PodObject, PodView, PolicyObject, RuntimeClassObject},
     profiles::{PodId, ProfileId, Profiles},
     types::{PodKey, Policy},
 };
@@ -23,6 +23,7 @@ pub(crate) enum PolicySeen {
     Pod(watcher::Event<PodObject>),
     Namespace(watcher::Event<NamespaceObject>),
     Policy(watcher::Event<PolicyObject>),
+    RuntimeClass(watcher::Event<RuntimeClassObject>),
 }
 
 /// What has to be looked at again.
@@ -75,11 +76,12 @@ pub(crate) struct Index {
     dirty: Dirty,
     /// Uids of this node's pods that went since this was asked for.
     departed: Vec<Box<str>>,
-    /// What annotations say of sockets, and whether that has changed since it was asked for.
+    /// What annotations and RuntimeClasses say of sockets, and whether that has changed since it was asked for.
     wishes: (Wishes, bool),
     pods_list: Listing,
     namespaces_list: Listing,
     policies_list: Listing,
+    classes_list: Listing,
 }
 
 impl Index {
@@ -100,12 +102,14 @@ impl Index {
             pods_list: Listing::default(),
             namespaces_list: Listing::default(),
             policies_list: Listing::default(),
+            classes_list: Listing::default(),
         }
     }
 
     /// Whether everything was listed to the end: before, an absent object means nothing.
     pub(crate) fn complete(&self) -> bool {
-        self.pods_list.complete() && self.namespaces_list.complete() && self.policies_list.complete()
+        let lists = [&self.pods_list, &self.namespaces_list, &self.policies_list, &self.classes_list];
+        lists.iter().all(|list| list.complete())
     }
 
     /// What changed since this was asked for.
@@ -127,7 +131,7 @@ impl Index {
         std::mem::take(&mut self.departed)
     }
 
-    /// What annotations say of sockets, if that has changed since this was asked for.
+    /// What annotations and RuntimeClasses say of sockets, if that has changed since this was asked for.
     pub(crate) fn take_wishes(&mut self) -> Option<Wishes> {
         std::mem::take(&mut self.wishes.1).then(|| self.wishes.0.clone())
     }
@@ -169,6 +173,7 @@ impl Index {
             PolicySeen::Pod(event) => self.see_pod(event),
             PolicySeen::Namespace(event) => self.see_namespace(event),
             PolicySeen::Policy(event) => self.see_policy(event),
+            PolicySeen::RuntimeClass(event) => self.see_class(event),
         }
     }
 
@@ -226,10 +231,33 @@ impl Index {
         }
     }
 
+    fn see_class(&mut self, event: watcher::Event<RuntimeClassObject>) {
+        let (wishes, changed) = &mut self.wishes;
+        match event {
+            watcher::Event::Init => self.classes_list.begin(),
+            watcher::Event::InitApply(object) => {
+                let key = key(&object);
+                *changed |= wishes.set_class(&key.1, Some(object.socket_lb()));
+                self.classes_list.saw(key);
+            }
+            watcher::Event::InitDone => {
+                let known: Vec<PodKey> = wishes.classes().map(|name| (Box::default(), name.into())).collect();
+                for (_, name) in self.classes_list.finish(known.iter()) {
+                    *changed |= wishes.set_class(&name, None);
+                }
+            }
+            watcher::Event::Apply(object) => {
+                *changed |= wishes.set_class(&key(&object).1, Some(object.socket_lb()));
+            }
+            watcher::Event::Delete(object) => *changed |= wishes.set_class(&key(&object).1, None),
+        }
+    }
+
     fn apply_pod(&mut self, object: &PodObject) {
         let key = key(object);
         let Some(view) = object.project(&self.node) else { return self.delete_pod(&key) };
-        self.wishes.1 |= self.wishes.0.set_pod(&key, object.socket_lb(&self.node));
+        let (said, class) = (object.socket_lb(&self.node), object.runtime_class(&self.node));
+        self.wishes.1 |= self.wishes.0.set_pod(&key, said, class);
         if let Some(pod) = self.pod_named(&key) {
             let profile = self.profiles.get(pod.profile).map(|shared| &*shared.profile);
             if profile == Some(&view.profile)
@@ -267,7 +295,7 @@ impl Index {
             let uid = pod.uid.clone();
             self.departed.push(uid);
         }
-        self.wishes.1 |= self.wishes.0.set_pod(key, None);
+        self.wishes.1 |= self.wishes.0.set_pod(key, None, None);
         self.delete_pod(key);
     }
 

@@ -11,7 +11,10 @@ use super::{
     labels::LabelSet,
     types::{NamedPort, Profile},
 };
-use crate::{objects::resource, socket_lb::SOCKET_LB};
+use crate::{
+    objects::resource,
+    socket_lb::{ClassWish, SOCKET_LB},
+};
 
 /// `v1.Pod`.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +31,7 @@ pub(crate) struct PodObject {
 struct PodSpec {
     node_name: Option<Box<str>>,
     host_network: Option<bool>,
+    runtime_class_name: Option<Box<str>>,
     containers: Vec<Container>,
     init_containers: Option<Vec<Container>>,
 }
@@ -95,6 +99,12 @@ impl PodObject {
         said(&self.metadata).filter(|_| self.spec.node_name.as_deref() == Some(node))
     }
 
+    /// The RuntimeClass of a pod of this node.
+    pub(super) fn runtime_class(&self, node: &str) -> Option<&str> {
+        let class = self.spec.runtime_class_name.as_deref();
+        class.filter(|_| self.spec.node_name.as_deref() == Some(node))
+    }
+
     /// Of containers that run as long as the pod does.
     fn named_ports(&self) -> Box<[NamedPort]> {
         let sidecars = self.spec.init_containers.iter().flatten();
@@ -145,6 +155,21 @@ impl NamespaceObject {
     /// What it says of its pods' sockets.
     pub(super) fn socket_lb(&self) -> Option<&str> {
         said(&self.metadata)
+    }
+}
+
+/// `node.k8s.io/v1.RuntimeClass`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RuntimeClassObject {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    handler: Box<str>,
+}
+
+impl RuntimeClassObject {
+    /// What it says of its pods' sockets, in words or by who runs them.
+    pub(super) fn socket_lb(&self) -> ClassWish {
+        ClassWish { said: said(&self.metadata).map(Into::into), handler: self.handler.clone() }
     }
 }
 
@@ -204,6 +229,7 @@ pub(super) struct PortSpec {
 
 resource!(PodObject, NamespaceResourceScope, "", "v1", "Pod", "pods");
 resource!(NamespaceObject, ClusterResourceScope, "", "v1", "Namespace", "namespaces");
+resource!(RuntimeClassObject, ClusterResourceScope, "node.k8s.io", "v1", "RuntimeClass", "runtimeclasses");
 resource!(
     PolicyObject,
     NamespaceResourceScope,

@@ -96,6 +96,19 @@ pub(crate) fn pod_limits(stored: &Stored) -> Limits {
     }
 }
 
+/// What the sandbox itself takes, by the pod's RuntimeClass; for runtimes that make room for it beside the containers.
+pub(crate) fn overhead(stored: &Stored) -> Option<v1::LinuxContainerResources> {
+    let fixed = stored.resources().overhead;
+    let (cpu, memory) = (milli(&fixed, "cpu"), bytes(&fixed, "memory"));
+    (cpu.is_some() || memory.is_some()).then(|| v1::LinuxContainerResources {
+        cpu_shares: cpu.map_or(0, shares),
+        cpu_quota: cpu.map_or(0, quota),
+        cpu_period: i64::try_from(CPU_PERIOD_US).unwrap_or(100_000),
+        memory_limit_in_bytes: memory.unwrap_or(0),
+        ..Default::default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use crate::container::resources::{pod_cgroup, pod_limits};
 use crate::context::Context;
 use crate::machine::{Event, SandboxInfo};
 use crate::pod::Stored;
+use crate::runtime_class;
 use crate::sandbox::{check_bandwidth, sandbox_config};
 
 /// Pause between two tries of a step that must succeed in the end.
@@ -73,6 +74,7 @@ async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxI
     if spec.host_network != Some(true) {
         check_bandwidth(&pod.metadata.annotations.unwrap_or_default())?;
     }
+    let handler = runtime_class::handler(&ctx.client, &spec).await?;
     let cgroup = pod_cgroup(&ctx.config, stored.qos, &stored.uid);
     ctx.cgroups
         .create(&cgroup, &pod_limits(stored))
@@ -81,7 +83,7 @@ async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxI
     std::fs::create_dir_all(&logs).map_err(|e| format!("cannot create {}: {e}", logs.display()))?;
     let config = sandbox_config(&ctx.config, stored, &spec, &ctx.resolver, attempt);
     let _permit = ctx.sandbox_starts.acquire().await.map_err(|e| e.to_string())?;
-    let id = ctx.runtime.run_sandbox(config).await.map_err(|e| e.to_string())?;
+    let id = ctx.runtime.run_sandbox(config, &handler).await.map_err(|e| e.to_string())?;
     let mut ips = Vec::new();
     if spec.host_network != Some(true) {
         let status = ctx.runtime.sandbox_status(&id).await.map_err(|e| e.to_string())?;

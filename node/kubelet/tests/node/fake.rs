@@ -119,6 +119,27 @@ async fn a_node_is_ready_when_its_pods_can_have_addresses() {
 }
 
 #[tokio::test]
+async fn a_pod_is_run_by_the_handler_of_its_runtime_class() {
+    let node = node().await;
+    node.runtime.world.lock().handlers.insert("kata".into());
+    for (name, handler) in [("boxed", "kata"), ("odd", "unheard-of")] {
+        let class = json!({ "metadata": { "name": name }, "handler": handler });
+        node.api.state.lock().objects.insert(format!("runtimeclasses/{name}"), class);
+    }
+    for class in ["boxed", "odd", "none"] {
+        let mut spec = spec();
+        spec["runtimeClassName"] = class.into();
+        node.api.create(class, spec);
+    }
+    node.api.wait("Ready", |state| condition(state, "boxed", "Ready").as_deref() == Some("True")).await;
+    assert!(node.runtime.world.lock().calls.contains(&"RunPodSandbox boxed 0 by kata".to_owned()));
+    for why in ["no runtime for \"unheard-of\" is configured", "RuntimeClass \"none\" not found"] {
+        let told = |event: &String| event.starts_with("FailedCreatePodSandBox") && event.contains(why);
+        node.api.wait(why, |state| state.events.iter().any(told)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_pod_comes_up_restarts_and_goes() {
     let node = node().await;
     node.api.create("web", spec());

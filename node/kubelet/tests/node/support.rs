@@ -27,7 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) pods: BTreeMap<String, Value>,
-    /// ConfigMaps and Secrets by `plural/name`.
+    /// ConfigMaps, Secrets and RuntimeClasses by `plural/name`.
     pub(crate) objects: BTreeMap<String, Value>,
     /// `reason: message` of events, in order.
     pub(crate) events: Vec<String>,
@@ -125,6 +125,12 @@ impl Api {
             }
             ("GET", ["api", "v1", "namespaces", _, plural @ ("configmaps" | "secrets"), name]) => {
                 match self.state.lock().objects.get(&format!("{plural}/{name}")) {
+                    Some(object) => answer(StatusCode::OK, object),
+                    None => not_found(name),
+                }
+            }
+            ("GET", ["apis", "node.k8s.io", "v1", "runtimeclasses", name]) => {
+                match self.state.lock().objects.get(&format!("runtimeclasses/{name}")) {
                     Some(object) => answer(StatusCode::OK, object),
                     None => not_found(name),
                 }

@@ -42,6 +42,9 @@ impl World {
         for event in [PolicySeen::Namespace(Event::Init), PolicySeen::Namespace(Event::InitDone)] {
             index.see(event);
         }
+        for event in [PolicySeen::RuntimeClass(Event::Init), PolicySeen::RuntimeClass(Event::InitDone)] {
+            index.see(event);
+        }
         for event in [PolicySeen::Policy(Event::Init), PolicySeen::Policy(Event::InitDone)] {
             index.see(event);
         }
