@@ -128,7 +128,14 @@ fn run_expose_wait_and_delete() -> Result<()> {
             == "service/front exposed"
     );
     namespace.endpoints("front", 1)?;
-    let said = namespace.kubectl("run once --image=busybox:1.35 --restart=Never --attach --rm --quiet -- timeout 5 wget -q -O - http://front:8080/")?;
+    // It says nothing before somebody listens.
+    let script = "read go && timeout 5 wget -q -O - http://front:8080/";
+    let run =
+        ["run", "once", "--image=busybox:1.35", "--restart=Never", "--stdin", "--attach", "--rm", "--quiet"];
+    let words = [&run[..], &["--", "sh", "-c", script]].concat();
+    let answer = namespace.answer(&words[..], Some("go\n"))?;
+    ensure!(answer.code == Some(0), "{answer:?}");
+    let said = answer.stdout;
     ensure!(said.contains("Welcome to nginx!"), "{said}");
     ensure!(namespace.refused("get pod once", None)?.contains("not found"));
 
