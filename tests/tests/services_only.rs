@@ -1,5 +1,7 @@
 //! The data plane alone, in kube-proxy's place: on a host that no kubelet runs on, with the rights of `system:node-proxier`.
 
+mod overlay;
+
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
     Cluster, Namespace,
@@ -15,7 +17,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -67,16 +69,7 @@ impl Host {
         ip(&format!("-n {POD_NAME} address add {POD_ADDRESS}/24 dev eth0"))?;
         ip(&format!("-n {POD_NAME} link set eth0 up"))?;
         ip(&format!("-n {POD_NAME} route add default via 10.99.0.1"))?;
-        let at = (POD_ADDRESS, POD_PORT);
-        let listener = within(&format!("/run/netns/{POD_NAME}"), move || Ok(TcpListener::bind(at)?))?;
-        thread::spawn(move || {
-            for mut client in listener.incoming().flatten() {
-                let who = client.peer_addr().map_or_else(|e| e.to_string(), |peer| peer.ip().to_string());
-                // What is not read makes the end a reset. A client that is gone hears nothing.
-                let _ = client.read(&mut [0; 1024]);
-                let _ = client.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{who}\n").as_bytes());
-            }
-        });
+        serve(POD_NAME, at(POD_ADDRESS, POD_PORT)?)?;
         Ok(pod)
     }
 
@@ -109,6 +102,20 @@ impl Host {
         let _ = ip(&format!("netns delete {NAME}"));
         let _ = fs::remove_dir(&self.cgroup);
     }
+}
+
+/// A server in a network namespace, that answers whose connection it is.
+fn serve(netns: &str, at: SocketAddr) -> Result<()> {
+    let listener = within(&format!("/run/netns/{netns}"), move || Ok(TcpListener::bind(at)?))?;
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let who = client.peer_addr().map_or_else(|e| e.to_string(), |peer| peer.ip().to_string());
+            // What is not read makes the end a reset. A client that is gone hears nothing.
+            let _ = client.read(&mut [0; 1024]);
+            let _ = client.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{who}\n").as_bytes());
+        }
+    });
+    Ok(())
 }
 
 struct Pod;

@@ -359,8 +359,14 @@ pub const JUDGED_NEW: Shape = shape::<packet::Tuple, policy::Judged>(
 pub const POLICY_CONTROL: Shape =
     shape::<u32, policy::Control>("POLICY_CONTROL", MapType::Array, 1, MMAPABLE, Keeping::State(1));
 
-/// One [`packet::Tunnel`].
-pub const TUNNEL: Shape = shape::<u32, packet::Tunnel>("TUNNEL", MapType::Array, 1, 0, Keeping::State(1));
+/// By a device's index, host order.
+pub const TUNNELS: Shape = shape::<u32, packet::Tunnel>(
+    "TUNNELS",
+    MapType::Hash,
+    limits::TUNNELS_MAX,
+    NO_PREALLOC,
+    Keeping::State(1),
+);
 
 /// The maps that only the per-packet programs at tc have, or share with that one.
 pub const PACKET_MAPS: [Shape; 21] = [
@@ -384,7 +390,7 @@ pub const PACKET_MAPS: [Shape; 21] = [
     JUDGED,
     JUDGED_NEW,
     POLICY_CONTROL,
-    TUNNEL,
+    TUNNELS,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;

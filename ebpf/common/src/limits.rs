@@ -83,6 +83,8 @@ pub const CONNTRACK_NEW_MAX: u32 = 16_384;
 pub const FRAGMENTS_MAX: u32 = 1_024;
 /// Addresses of Services, which answer to ICMP echo.
 pub const ADDRESSES_MAX: u32 = 65_536;
+/// Devices that lead to other nodes through something that wraps packets.
+pub const TUNNELS_MAX: u32 = 16;
 /// Load balancers' addresses for which the node answers on its wire.
 pub const ANNOUNCED_MAX: u32 = 4_096;
 /// Clients by address held to their backend; the least recently used goes first.

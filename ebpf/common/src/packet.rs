@@ -203,21 +203,15 @@ impl Endpoint {
     pub const NODE: u32 = 0;
 }
 
-/// The way to nodes that are not adjacent.
+/// A device that leads to nodes through something that wraps packets: it takes what fits into it, and has an address of the node by
+/// which the answers find back.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Tunnel {
-    /// The device's index; 0 for none.
-    pub ifindex: u32,
     /// The node's IPv4 address there, network order; 0 without one.
     pub node4: u32,
     /// The node's IPv6 address there; zeros without one.
     pub node6: [u32; 4],
-}
-
-impl Tunnel {
-    /// All nodes are adjacent.
-    pub const NONE: Self = Self { ifindex: 0, node4: 0, node6: [0; 4] };
 }
 
 /// The hardware address by which the node answers for an address that is no link's.

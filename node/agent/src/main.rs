@@ -11,6 +11,7 @@ mod dns;
 mod host;
 mod network;
 mod observe;
+mod overlay;
 mod run;
 mod services;
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use keelson_cni::server::{EndpointError, Endpoints, NoEndpoints, PodEnd};
-use keelson_dataplane::PodEndpoint;
+use keelson_dataplane::{PodEndpoint, TunnelDevice};
 use keelson_kubelet::{Drain, NoDrain, Parts};
 use keelson_runtime::{CriRuntime, Runtime};
 use keelson_sys::cgroups::Hierarchies;
 use keelson_sys::mounts::KernelMounts;
+use keelson_sys::net::TUNNEL_LINK;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -104,7 +105,8 @@ impl Endpoints for DataplaneEndpoints {
     }
 
     async fn tunnel(&self, addresses: Option<Vec<IpAddr>>) -> Result<(), EndpointError> {
-        Ok(self.0.set_tunnel(addresses).await?)
+        let device = |addresses| TunnelDevice { name: TUNNEL_LINK.to_owned(), addresses };
+        Ok(self.0.set_tunnels(addresses.map(device).into_iter().collect()).await?)
     }
 }
 

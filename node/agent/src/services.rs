@@ -2,7 +2,8 @@
 //! another's. Asks for the rights of the cluster role `system:node-proxier` and no others.
 //!
 //! Sockets of the node and its pods are translated; with `--uplink`, so are packets from outside of the cluster. The pods'
-//! network is another's, which the node's stack knows: packets to pods of this node go that way, those to pods of others by the uplink.
+//! network is another's, which the node's stack knows: packets to pods of this node go that way, those to pods of others by the uplink or
+//! by that network's own device ([`overlay`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProxyArgs, port_range};
 use crate::observe::{Observer, prometheus::Exporter};
-use crate::run;
+use crate::{overlay, run};
 
 /// Between two looks whether the node has been registered.
 const NODE_PAUSE: Duration = Duration::from_secs(1);
@@ -102,6 +103,9 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
     };
     let handle =
         keelson_dataplane::run(client, config, shutdown.clone()).await.context("starting the data plane")?;
+    if let Some(uplink) = args.uplink.clone() {
+        overlay::follow(handle.clone(), uplink, node.addresses).await?;
+    }
     if let Some(address) = metrics_address(&args.metrics_bind_address)? {
         let listener = TcpListener::bind(address)
             .await

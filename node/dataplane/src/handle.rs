@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use crate::{
     Dataplane, Error, MapStatus,
     flows::{Figures, Flows, Meter, Pair, PortName, Reader},
     index::Index,
-    packet::{Packets, Path, PodEndpoint},
+    packet::{Packets, Path, PodEndpoint, TunnelDevice},
     plan::{Frontend, FrontendKey},
     policy::{Connection, PodKey, Questions, Selecting},
     socket_lb::Wishes,
@@ -278,10 +277,9 @@ impl Handle {
         self.packets(move |packets| packets.replace_endpoints(&pods)).await
     }
 
-    /// The tunnel's device ([`keelson_sys::net::TUNNEL_LINK`]) is there, with these addresses of the node; `None`: it is about to
-    /// go, or gone.
-    pub async fn set_tunnel(&self, addresses: Option<Vec<IpAddr>>) -> Result<(), Error> {
-        self.packets(move |packets| packets.set_tunnel(addresses.as_deref())).await
+    /// Devices that lead to other nodes through something that wraps packets are exactly these. One that is left out may go.
+    pub async fn set_tunnels(&self, devices: Vec<TunnelDevice>) -> Result<(), Error> {
+        self.packets(move |packets| packets.set_tunnels(&devices)).await
     }
 
     pub(crate) async fn packets(

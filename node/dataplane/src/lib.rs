@@ -42,7 +42,7 @@ mod socket_lb;
 pub use error::Error;
 pub use handle::{Handle, PolicyStatus, ServiceFigures, Status, Trace};
 pub use maps::{Dataplane, MapStatus, Object, Options, Settling, Talk, remove_all};
-pub use packet::{PacketOptions, PodEndpoint, Translation, WireOptions, WireStatus};
+pub use packet::{PacketOptions, PodEndpoint, Translation, TunnelDevice, WireOptions, WireStatus};
 pub use port_addresses::{BadPortAddresses, PortAddresses};
 pub use run::{Config, run};
 pub use socket_lb::SOCKET_LB;

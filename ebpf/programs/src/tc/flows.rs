@@ -25,7 +25,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     maps,
-    state::{node4, node6, ports_count, ports_first, tunnel},
+    state::{node4, node6, ports_count, ports_first},
 };
 
 #[map]
@@ -63,8 +63,8 @@ pub enum Source {
     /// The node's address, and a port of the range that is nobody else's; of SCTP, whose ports are part of its checksum, its own
     /// port, and no flow at all where that is somebody else's.
     Node,
-    /// The same, but the address that it has in the tunnel, through which the answers come back.
-    Tunnel,
+    /// The same, but the address that the packets have been given already: the node's in a tunnel, through which the answers come back.
+    Given,
     /// Their own, and another node has made them what they become: only the answers come by here.
     Direct,
 }
@@ -216,9 +216,8 @@ pub fn make(tuple: &Tuple, to: &mut Tuple, source: Source) -> Result<(), Reason>
 fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
     let node = match source {
         Source::Node => node_address(&becomes.destination, node4(), node6()),
-        Source::Tunnel => {
-            tunnel().and_then(|own| node_address(&becomes.destination, own.node4, own.node6))
-        }
+        // None, if it has none of this family there.
+        Source::Given => node_address(&becomes.destination, becomes.source.0[3], becomes.source.0),
         Source::Own | Source::Direct => Some(becomes.source),
     };
     let Some(node) = node else { return false };
@@ -237,7 +236,7 @@ fn claim_source(tuple: &Tuple, becomes: &mut Tuple, source: Source) -> bool {
         if attempt > 0 && keeps_port {
             break;
         }
-        if !keeps_port && (attempt > 0 || matches!(source, Source::Node | Source::Tunnel)) {
+        if !keeps_port && (attempt > 0 || matches!(source, Source::Node | Source::Given)) {
             let Some(port) = any_port() else { return false };
             (becomes.source_port, back.destination_port) = (port, port);
         }

@@ -2,7 +2,7 @@
 //!
 //! To a pod of this node straight into its link (`bpf_redirect_peer`, past the host's end, its programs and its queue, unless
 //! the pod is shaped); elsewhere
-//! straight to the uplink or the tunnel, if that is where the route leads; else up to the node's own stack.
+//! straight to the uplink or a tunnel, if that is where the route leads; else up to the node's own stack.
 
 use core::mem::MaybeUninit;
 
@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use keelson_ebpf_common::{
     drop::Reason,
+    net::{Address4, Address6},
     packet::{Endpoint, Tuple, endpoint_flag},
 };
 
@@ -125,7 +126,7 @@ impl<I: Ip> Packet<'_, I> {
 
 /// The next node on a packet's way.
 struct Next {
-    /// The device that leads there: the uplink or the tunnel.
+    /// The device that leads there: the uplink or a tunnel.
     ifindex: u32,
     /// Bytes of the longest packet that does; only told of one that is longer.
     mtu: u32,
@@ -137,15 +138,16 @@ const NONE: u32 = 0;
 const FOUND: u32 = 1;
 const TOO_LONG: u32 = 2;
 
-/// The neighbour on the uplink or in the tunnel that leads to a destination. `NONE` when neither does, or the host does not
-/// forward, or the packet is too long for the uplink; `TOO_LONG` when it is for the tunnel, by what is put around it there.
+/// The neighbour on the uplink or in a tunnel that leads to a destination. `NONE` when neither does, or the host does not
+/// forward, or the packet is too long for the uplink; `TOO_LONG` when it is for a tunnel, by what is put around it there.
 #[inline(never)]
 fn next_hop(skb: Skb, family: u8, to: &Tuple, next: &mut MaybeUninit<Next>) -> u32 {
     let mut route = route(family, to);
     let answer = look_up(skb, &mut route);
     let ifindex = route.ifindex;
-    let by_tunnel = leads_to_tunnel(answer, ifindex);
-    if !by_tunnel && (!ROUTED.contains(&answer) || ifindex != uplink()) {
+    let by_tunnel = ifindex != uplink();
+    let leads = if by_tunnel { leads_to_tunnel(answer, ifindex) } else { ROUTED.contains(&answer) };
+    if !leads {
         return NONE;
     }
     let mut mtu = 0_u32;
@@ -164,28 +166,38 @@ fn next_hop(skb: Skb, family: u8, to: &Tuple, next: &mut MaybeUninit<Next>) -> u
 /// kernel, which asks for it.
 const ROUTED: [i64; 2] = [0, 7];
 
-/// Whether the way that was found is that of the tunnel, be the packet too long for it (`BPF_FIB_LKUP_RET_FRAG_NEEDED`) or not.
+/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`: a route was found, and the packet is too long for it.
+const FRAG_NEEDED: i64 = 8;
+
+/// Whether the way that was found is that of a tunnel, be the packet too long for it or not.
 #[inline(always)]
 fn leads_to_tunnel(answer: i64, ifindex: u32) -> bool {
-    (ROUTED.contains(&answer) || answer == 8) && tunnel().is_some_and(|tunnel| tunnel.ifindex == ifindex)
+    (ROUTED.contains(&answer) || answer == FRAG_NEEDED) && tunnel(ifindex).is_some()
 }
 
-/// Whether the way to an address is through the tunnel.
+/// What leads to an address: see [`way`].
+pub const BY_UPLINK: u32 = 1;
+pub const BY_TUNNEL: u32 = 2;
+
+/// What leads to an address; 0 for anything else, or nothing. If it is a tunnel, `to` gets the node's address there as its source, zeros
+/// if it has none of that family.
 #[inline(never)]
-pub fn is_tunnelled(skb: Skb, family: u8, to: &Tuple) -> bool {
-    if tunnel().is_none() {
-        return false;
-    }
+pub fn way(skb: Skb, family: u8, to: &mut Tuple) -> u32 {
     let mut route = route(family, to);
     let answer = look_up(skb, &mut route);
-    leads_to_tunnel(answer, route.ifindex)
-}
-
-/// Whether the way to an address is the uplink.
-#[inline(never)]
-pub fn is_by_uplink(skb: Skb, family: u8, to: &Tuple) -> bool {
-    let mut route = route(family, to);
-    ROUTED.contains(&look_up(skb, &mut route)) && route.ifindex == uplink()
+    if route.ifindex == uplink() {
+        return if ROUTED.contains(&answer) { BY_UPLINK } else { 0 };
+    }
+    if !leads_to_tunnel(answer, route.ifindex) {
+        return 0;
+    }
+    let Some(tunnel) = tunnel(route.ifindex) else { return 0 };
+    to.source = if to.destination.mapped().is_some() {
+        Address4(tunnel.node4).to_mapped()
+    } else {
+        Address6(tunnel.node6)
+    };
+    BY_TUNNEL
 }
 
 /// Whether a packet, or each of those that it is to be cut into, is short enough for a device. Routes do not tell of the

@@ -1,4 +1,4 @@
-//! What comes in from the wire, or from the tunnel: Services reached from outside, answers to translated flows, pods' packets.
+//! What comes in from the wire, or from a tunnel: Services reached from outside, answers to translated flows, pods' packets.
 
 use core::mem::MaybeUninit;
 
@@ -131,13 +131,14 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
     // A backend elsewhere must answer to this node, which alone can translate back, and by the way that it was asked.
     let source = if endpoint(&to.destination).is_some() {
         Source::Own
-    } else if forward::is_tunnelled(skb, I::FAMILY, to) {
-        Source::Tunnel
-    } else if foreign_pods() != 0 && !forward::is_by_uplink(skb, I::FAMILY, to) {
-        // A pod of this node: its answers leave by the uplink, too.
-        Source::Own
     } else {
-        Source::Node
+        match forward::way(skb, I::FAMILY, to) {
+            forward::BY_TUNNEL => Source::Given,
+            forward::BY_UPLINK => Source::Node,
+            // A pod of this node: its answers leave by the uplink, too.
+            _ if foreign_pods() != 0 => Source::Own,
+            _ => Source::Node,
+        }
     };
     if let Err(reason) = flows::make(from, to, source) {
         return dropped(reason);

@@ -70,12 +70,15 @@ pub static POLICY_CONTROL: Array<Control> =
     Array::with_max_entries(layout::POLICY_CONTROL.max_entries, layout::POLICY_CONTROL.flags);
 
 #[map]
-static TUNNEL: Array<Tunnel> = Array::with_max_entries(layout::TUNNEL.max_entries, layout::TUNNEL.flags);
+static TUNNELS: HashMap<u32, Tunnel> =
+    HashMap::with_max_entries(layout::TUNNELS.max_entries, layout::TUNNELS.flags);
 
-/// The way to nodes that are not adjacent, if there are any.
+/// The tunnel that a device is, if it is one.
 #[inline(always)]
-pub fn tunnel() -> Option<&'static Tunnel> {
-    TUNNEL.get(0).filter(|tunnel| tunnel.ifindex != 0)
+pub fn tunnel(ifindex: u32) -> Option<&'static Tunnel> {
+    // SAFETY: the daemon removes an element when nothing leads to its device any more; a flow that begins at that very moment may
+    // be given the address of another tunnel, and is lost with this one.
+    unsafe { TUNNELS.get(&ifindex) }
 }
 
 /// The link or the node that an address is of.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use keelson_ebpf_common::{
     key::{Frontend4, Frontend6},
     layout,
-    packet::{External, Tunnel, Tuple},
+    packet::{External, Tuple},
     wire::{Hop, Line, Verdict},
 };
 
@@ -76,12 +76,6 @@ global!(
 global!(
     /// How many such ports there are.
     PORTS_COUNT: u32 = 0, ports_count);
-
-/// The tunnel to other nodes: none leads back to the wire, so no flow is made here that goes by it.
-#[inline(always)]
-pub const fn tunnel() -> Option<&'static Tunnel> {
-    None
-}
 
 /// `CLOCK_MONOTONIC`, nanoseconds, as of the last tick.
 #[inline(always)]

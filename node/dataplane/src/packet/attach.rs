@@ -16,7 +16,7 @@ use aya::programs::tc::{
 };
 use keelson_sys::{
     bpf::{self, AttachType, Link},
-    net::{TUNNEL_LINK, link_index},
+    net::link_index,
 };
 
 use super::load::Loaded;
@@ -45,7 +45,7 @@ pub enum Side {
     Pod,
     /// The way to other nodes and the world.
     Uplink,
-    /// The way to nodes that are not adjacent. Nothing is done to what leaves there: it leaves the cluster nowhere, and no
+    /// A way to other nodes, through something that wraps packets. Nothing is done to what leaves there: it leaves the cluster nowhere, and no
     /// process of the node is asked as a Service's backend from there.
     Tunnel,
 }
@@ -63,11 +63,15 @@ impl Side {
         }
     }
 
-    /// What a device is at which there is a program of that name. Two sides share one; but there is only one tunnel.
-    fn of(device: &str, program: &str) -> Option<(Self, Hook)> {
-        let sides: &[Self] = if device == TUNNEL_LINK { &[Self::Tunnel] } else { &[Self::Pod, Self::Uplink] };
-        let hooks = sides.iter().flat_map(|side| side.hooks().iter().map(|hook| (*side, *hook)));
-        hooks.into_iter().find(|(_, hook)| hook.program == program)
+    /// What a device is at which there is a program of that name. Two sides share one: of a tunnel it is the only one.
+    fn of(program: &str, alone: bool) -> Option<(Self, Hook)> {
+        let sides = if alone {
+            [Self::Pod, Self::Tunnel, Self::Uplink]
+        } else {
+            [Self::Pod, Self::Uplink, Self::Tunnel]
+        };
+        let mut hooks = sides.iter().flat_map(|side| side.hooks().iter().map(|hook| (*side, *hook)));
+        hooks.find(|(_, hook)| hook.program == program)
     }
 }
 
@@ -98,9 +102,9 @@ impl Hook {
 
     fn of_pin(pin: &Path) -> Option<(String, Side, Self)> {
         let (device, program) = pin.file_name()?.to_str()?.rsplit_once('-')?;
-        let device = device.replace('%', ".");
-        let (side, hook) = Side::of(&device, program)?;
-        Some((device, side, hook))
+        let alone = !pin.with_file_name(format!("{device}-{}", UPLINK[1].program)).exists();
+        let (side, hook) = Side::of(program, alone)?;
+        Some((device.replace('%', "."), side, hook))
     }
 }
 
@@ -191,6 +195,21 @@ impl Devices {
         Ok(side.hooks().iter().try_for_each(|hook| bpf::unpin(&hook.pin(&self.folder, device)))?)
     }
 
+    /// Names of the tunnels at which programs are.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        let tunnels = self.attached.iter().filter(|(_, side)| **side == Side::Tunnel);
+        tunnels.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The device stays, if it is there at all, and what is attached there goes.
+    pub(super) fn detach(&mut self, device: &str, side: Side) -> Result<(), Error> {
+        for hook in side.hooks() {
+            detach_pinned(&hook.pin(&self.folder, device), device, *hook)?;
+        }
+        self.attached.remove(device);
+        Ok(())
+    }
+
     /// Whether the kernel has such links.
     fn attach_link(
         &self,
@@ -267,18 +286,24 @@ fn pinned_link(pin: &Path, ifindex: u32, hook: Hook) -> Result<Option<Link>, Err
 /// Detaches everything that the pins in a folder tell of, and removes them. Absent is fine.
 pub(crate) fn detach_all(folder: &Path) -> Result<(), Error> {
     for pin in subfolders(folder)? {
-        if let Some((device, _, hook)) = Hook::of_pin(&pin) {
-            match Link::open_pinned(&pin)? {
-                Some(link) if link.device_info().ok().flatten().is_some() => link.detach()?,
-                _ => remove_filter(&device, hook)?,
-            }
+        match Hook::of_pin(&pin) {
+            Some((device, _, hook)) => detach_pinned(&pin, &device, hook)?,
+            None => bpf::unpin(&pin)?,
         }
-        bpf::unpin(&pin)?;
     }
     match fs::remove_dir(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(file("removing the folder", folder)(e)),
         _ => Ok(()),
     }
+}
+
+/// Detaches what a pin tells of, and removes it.
+fn detach_pinned(pin: &Path, device: &str, hook: Hook) -> Result<(), Error> {
+    match Link::open_pinned(pin)? {
+        Some(link) if link.device_info().ok().flatten().is_some() => link.detach()?,
+        _ => remove_filter(device, hook)?,
+    }
+    Ok(bpf::unpin(pin)?)
 }
 
 /// Removes our filter from a device; no filter and no device are fine. The qdisc stays: it may have others'.

@@ -9,7 +9,7 @@
 //! - [`load`]: programs and maps. [`attach`]: devices. [`wire`]: the program before them, by XDP.
 //! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans; [`places`] says where
 //!   it lies, [`maglev`] how flows are spread (pure).
-//! - [`tunnel`]: the device that leads to nodes that are not adjacent.
+//! - [`tunnel`]: devices that lead to nodes by something that wraps packets.
 //! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
 //! - [`path`]: what becomes of a connection between two pods, for people.
 //! - [`bypass`]: pods whose sockets are not translated.
@@ -39,6 +39,7 @@ pub use collect::FlowCount;
 pub use endpoints::PodEndpoint;
 pub use path::{End, Entry, Judgement, Number, Path, With};
 pub use settings::{PORTS_FLOOR, PacketOptions, ports_beside};
+pub use tunnel::TunnelDevice;
 
 pub use wire::{Translation, WireOptions, WireStatus};
 
@@ -57,15 +58,12 @@ use endpoints::Endpoints;
 use external::Externals;
 use judged::JudgedCollector;
 use keelson_ebpf_common::packet::{mark, protocol};
-use keelson_sys::{
-    bpf::{GracePeriod, Ran, run_once},
-    net::TUNNEL_LINK,
-};
+use keelson_sys::bpf::{GracePeriod, Ran, run_once};
 use load::Loaded;
 use places::DirectRule;
 use policies::Policies;
 use settings::Constants;
-use tunnel::TunnelEnd;
+use tunnel::Tunnels;
 use wire::Wire;
 
 use crate::{
@@ -96,7 +94,7 @@ pub struct Packets {
     wire_folder: PathBuf,
     policies: Policies,
     judged: JudgedCollector,
-    tunnel: TunnelEnd,
+    tunnels: Tunnels,
     /// The tables are filled, and all programs are this daemon's.
     attached: bool,
 }
@@ -140,7 +138,7 @@ impl Packets {
             wire_folder: pins.wire(),
             policies: Policies::open(pins)?,
             judged: JudgedCollector::open(pins)?,
-            tunnel: TunnelEnd::open(pins)?,
+            tunnels: Tunnels::open(pins)?,
             attached: false,
         })
     }
@@ -240,24 +238,35 @@ impl Packets {
             }
         }
         self.bypass.keep_only(pods.iter().map(|pod| &*pod.link))?;
-        let node = self.options.node_addresses.iter().chain(self.tunnel.addresses()).copied();
+        let node = self.options.node_addresses.iter().copied().chain(self.tunnels.addresses());
         self.endpoints.keep_only(there.into_iter().chain(node))
     }
 
-    /// The device of the tunnel is there, with these addresses of the node, or it is about to go.
-    pub fn set_tunnel(&mut self, addresses: Option<&[IpAddr]>) -> Result<(), Error> {
-        let Some(addresses) = addresses else {
-            self.tunnel.set(None)?;
-            self.devices.forget(TUNNEL_LINK, Side::Tunnel)?;
-            return self.tunnel.take_addresses(&[]).iter().try_for_each(|old| self.endpoints.remove(*old));
-        };
-        let ifindex = self.devices.index(TUNNEL_LINK)?;
-        // Before any packet is sent there: the answers to those of translated flows come back that way.
-        self.devices.attach(&mut self.loaded, TUNNEL_LINK, Side::Tunnel, Present::Replaced)?;
-        self.endpoints.put_node(addresses)?;
-        let gone = self.tunnel.take_addresses(addresses);
-        gone.iter().try_for_each(|old| self.endpoints.remove(*old))?;
-        self.tunnel.set(Some((ifindex, addresses)))
+    /// Tunnels are exactly these. One whose device is gone is left out.
+    pub fn set_tunnels(&mut self, devices: &[TunnelDevice]) -> Result<(), Error> {
+        let mut there = BTreeSet::new();
+        let before = self.devices.tunnels();
+        for device in devices {
+            // Before any packet is sent there: the answers to those of translated flows come back that way.
+            match self.devices.attach(&mut self.loaded, &device.name, Side::Tunnel, Present::Replaced) {
+                Err(Error::NoDevice { name }) => {
+                    tracing::warn!(device = name, "a tunnel's device is gone");
+                    continue;
+                }
+                other => other?,
+            }
+            let ifindex = self.devices.index(&device.name)?;
+            self.endpoints.put_node(&device.addresses)?;
+            self.tunnels.put(ifindex, device)?;
+            there.insert(ifindex);
+        }
+        self.tunnels.keep_only(&there)?;
+        for gone in before.iter().filter(|name| !devices.iter().any(|device| device.name == **name)) {
+            self.devices.detach(gone, Side::Tunnel)?;
+        }
+        let gone = self.tunnels.remember(devices);
+        let gone = gone.iter().filter(|address| !self.options.node_addresses.contains(address));
+        gone.copied().try_for_each(|address| self.endpoints.remove(address))
     }
 
     /// From now on network policies decide; what is known of them comes with [`Self::replace_policies`]. Until then pods stay as an

@@ -1,6 +1,9 @@
 //! Nodes that are not adjacent: packets to and from their pods go by the tunnel's device, for which a pair of links stands here.
 
-use keelson_dataplane::plan::Protocol::{Tcp, Udp};
+use keelson_dataplane::{
+    TunnelDevice,
+    plan::Protocol::{Tcp, Udp},
+};
 use keelson_ebpf_common::drop::Reason;
 
 use crate::{
@@ -34,8 +37,10 @@ fn lab(name: &str) -> Option<Lab> {
 }
 
 fn set(lab: &mut Lab, there: bool) {
-    let own = OWN.map(|address| address.parse().unwrap());
-    lab.dataplane.packets().unwrap().set_tunnel(there.then_some(&own)).unwrap();
+    let addresses = OWN.map(|address| address.parse().unwrap()).into();
+    let device = TunnelDevice { name: LINK.into(), addresses };
+    let devices = if there { vec![device] } else { vec![] };
+    lab.dataplane.packets().unwrap().set_tunnels(&devices).unwrap();
 }
 
 #[test]

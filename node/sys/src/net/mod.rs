@@ -11,6 +11,7 @@ mod limit;
 mod messages;
 mod namespace;
 mod netlink;
+mod overlay;
 mod recorder;
 mod tunnel;
 
@@ -19,6 +20,7 @@ pub use driver::driver;
 pub use frame::{Frames, hardware_address, send_frame};
 pub use limit::RateLimit;
 pub use netlink::Netlink;
+pub use overlay::{Framing, Overlay, overlay_changes, overlays};
 pub use recorder::Recorder;
 pub use tunnel::{TUNNEL_LINK, Tunnel, Vxlan, Way};
 
