@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > ServiceAccount > NodeRestriction > TaintNodesByCondition > Priority
-//!          --validate-->         > DefaultTolerationSeconds > RuntimeClass > RBAC escalation
+//!          --validate-->         > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
@@ -10,6 +10,7 @@
 //! PodSecurity, LimitRanger, ResourceQuota, webhooks and policies do not exist yet.
 #![forbid(unsafe_code)]
 
+mod default_ingress_class;
 mod default_toleration;
 mod lookup;
 mod namespace_lifecycle;
@@ -71,6 +72,7 @@ impl Chain {
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
             Box::new(runtime_class::RuntimeClass),
+            Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
         Self { plugins, lookup }

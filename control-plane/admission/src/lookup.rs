@@ -24,6 +24,8 @@ pub enum Wanted {
     PriorityClass,
     /// A RuntimeClass; its namespace is empty.
     RuntimeClass,
+    /// An IngressClass; its namespace is empty.
+    IngressClass,
 }
 
 impl Wanted {
@@ -34,6 +36,7 @@ impl Wanted {
             Self::Node => ("", "nodes"),
             Self::PriorityClass => ("scheduling.k8s.io", "priorityclasses"),
             Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
+            Self::IngressClass => ("networking.k8s.io", "ingressclasses"),
         }
     }
 }
@@ -64,8 +67,8 @@ pub trait Lookup: Send + Sync + 'static {
     ) -> Result<Option<Value>, Status>;
     /// The state of a namespace.
     async fn namespace(&self, name: &str) -> Result<NamespaceState, Status>;
-    /// All PriorityClasses.
-    async fn priority_classes(&self) -> Result<Vec<Value>, Status>;
+    /// All objects of a kind, of one namespace where the kind has such; as far as the caches know.
+    async fn list(&self, wanted: Wanted, namespace: &str) -> Result<Vec<Value>, Status>;
 }
 
 /// The registry's own caches. Held weakly: the registry holds the chain.
@@ -153,9 +156,11 @@ impl Lookup for RegistryLookup {
         })
     }
 
-    async fn priority_classes(&self) -> Result<Vec<Value>, Status> {
+    async fn list(&self, wanted: Wanted, namespace: &str) -> Result<Vec<Value>, Status> {
         let registry = self.registry()?;
-        let kind = kind(&registry, "scheduling.k8s.io", "priorityclasses")?;
-        Ok(registry.cached_all(&kind, None).iter().map(|entry| entry.to_value()).collect())
+        let (group, plural) = wanted.resource();
+        let kind = kind(&registry, group, plural)?;
+        let namespace = (!namespace.is_empty()).then_some(namespace);
+        Ok(registry.cached_all(&kind, namespace).iter().map(|entry| entry.to_value()).collect())
     }
 }

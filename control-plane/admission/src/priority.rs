@@ -143,7 +143,7 @@ fn resolved(class: Option<&Value>) -> Resolved {
 
 /// Of several defaults, which a race can make, the lowest counts.
 async fn default_class(lookup: &dyn Lookup) -> Result<Option<Value>, Status> {
-    let classes = lookup.priority_classes().await?;
+    let classes = lookup.list(Wanted::PriorityClass, "").await?;
     Ok(classes.into_iter().filter(is_default).min_by_key(|class| class["value"].as_i64()))
 }
 

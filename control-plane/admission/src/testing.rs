@@ -56,9 +56,9 @@ impl Lookup for Cluster {
         Ok(self.namespaces.get(name).copied().unwrap_or(NamespaceState::Missing))
     }
 
-    async fn priority_classes(&self) -> Result<Vec<Value>, Status> {
-        let classes = self.objects.iter().filter(|((wanted, _, _), _)| *wanted == Wanted::PriorityClass);
-        Ok(classes.map(|(_, class)| class.clone()).collect())
+    async fn list(&self, wanted: Wanted, namespace: &str) -> Result<Vec<Value>, Status> {
+        let all = self.objects.iter().filter(|((kind, own, _), _)| *kind == wanted && own == namespace);
+        Ok(all.map(|(_, object)| object.clone()).collect())
     }
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod age;
+pub mod cron;
 pub mod field_selector;
 pub mod int_or_string;
 pub mod label_selector;

@@ -4,6 +4,7 @@ mod forms;
 mod identity;
 mod refusals;
 mod streams;
+mod walk;
 mod watching;
 mod writes;
 

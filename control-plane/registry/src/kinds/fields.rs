@@ -63,3 +63,7 @@ pub const EVENTS_VIEW: &[SelectableField] = &[
     field("reportingController", &["reportingController"]),
     field("type", &["type"]),
 ];
+
+/// jobs: the selector's name is not the field's.
+pub const JOBS: &[SelectableField] =
+    &[SelectableField { name: "status.successful", paths: &["status.succeeded"], absent: "0" }];

@@ -1,13 +1,16 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota,
-//! LimitRange, PodDisruptionBudget) or carries out (Ingress, Job, ...) gets its row with that component.
+//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, LimitRange, webhooks,
+//! admission policies, flow control) gets its row with that component. What nobody carries out yet is kept and says so
+//! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod apps;
+pub mod batch;
 pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod fields;
+pub(crate) mod idle;
 pub mod lease;
 pub mod networking;
 pub mod priority_class;
@@ -33,20 +36,26 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = core_rows();
     rows.extend([
         row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
+        row("apps", "v1", "daemonsets", &apps::DaemonSet).with(&["status"]),
         row("apps", "v1", "deployments", &apps::DEPLOYMENT).with(&["scale", "status"]),
         row("apps", "v1", "replicasets", &apps::REPLICA_SET).with(&["scale", "status"]),
+        row("apps", "v1", "statefulsets", &apps::StatefulSet).with(&["scale", "status"]),
         request("authentication.k8s.io", "selfsubjectreviews"),
         request("authentication.k8s.io", "tokenreviews"),
         request("authorization.k8s.io", "localsubjectaccessreviews"),
         request("authorization.k8s.io", "selfsubjectaccessreviews"),
         request("authorization.k8s.io", "selfsubjectrulesreviews"),
         request("authorization.k8s.io", "subjectaccessreviews"),
+        row("batch", "v1", "cronjobs", &batch::CronJob).with(&["status"]),
+        row("batch", "v1", "jobs", &batch::Job).with(&["status"]).selectable(fields::JOBS),
         row("coordination.k8s.io", "v1", "leases", &lease::Lease),
         row("discovery.k8s.io", "v1", "endpointslices", &discovery::EndpointSlice),
         Row {
             storage: Storage::View(&events::AsCore),
             ..row("events.k8s.io", "v1", "events", &events::Event).selectable(fields::EVENTS_VIEW)
         },
+        row("networking.k8s.io", "v1", "ingressclasses", &networking::IngressClass),
+        row("networking.k8s.io", "v1", "ingresses", &networking::Ingress).with(&["status"]),
         row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
         row("networking.k8s.io", "v1", "networkpolicies", &networking::NetworkPolicy),
         row("networking.k8s.io", "v1", "servicecidrs", &networking::ServiceCidr).with(&["status"]),

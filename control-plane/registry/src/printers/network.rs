@@ -1,4 +1,4 @@
-//! Service, Endpoints, EndpointSlice, IPAddress, NetworkPolicy, ServiceCIDR.
+//! Service, Endpoints, EndpointSlice, Ingress, IngressClass, IPAddress, NetworkPolicy, ServiceCIDR.
 
 use super::text::{NONE, first_few, label_selector, name, or, pairs, texts};
 use crate::meta;
@@ -35,19 +35,21 @@ fn external(object: &Value) -> String {
         "ClusterIP" | "NodePort" if ips.is_empty() => NONE.to_owned(),
         "ClusterIP" | "NodePort" => ips.join(","),
         "LoadBalancer" => {
-            let ingress = meta::items(object, &["status", "loadBalancer", "ingress"]).iter();
-            let unique: BTreeSet<&str> = ingress
-                .map(|entry| match meta::text(entry, &["ip"]) {
-                    "" => meta::text(entry, &["hostname"]),
-                    ip => ip,
-                })
-                .filter(|text| !text.is_empty())
-                .collect();
-            let all: Vec<&str> = unique.into_iter().chain(ips.iter().map(String::as_str)).collect();
+            let all: Vec<&str> = balanced(object).into_iter().chain(ips.iter().map(String::as_str)).collect();
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
         _ => "<unknown>".to_owned(),
     }
+}
+
+/// The address, else the host name, of each entry of status.loadBalancer.ingress.
+fn balanced(object: &Value) -> BTreeSet<&str> {
+    let ingress = meta::items(object, &["status", "loadBalancer", "ingress"]).iter();
+    let texts = ingress.map(|entry| match meta::text(entry, &["ip"]) {
+        "" => meta::text(entry, &["hostname"]),
+        ip => ip,
+    });
+    texts.filter(|text| !text.is_empty()).collect()
 }
 
 pub(super) fn endpoints(object: &Value, age: Value) -> Vec<Value> {
@@ -111,4 +113,42 @@ pub(super) fn service_cidr(object: &Value, age: Value) -> Vec<Value> {
 
 pub(super) fn network_policy(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), label_selector(object, &["spec", "podSelector"], NONE), age]
+}
+
+pub(super) fn ingress(object: &Value, age: Value) -> Vec<Value> {
+    const HOSTS_MAX: usize = 3;
+    let rules = meta::items(object, &["spec", "rules"]);
+    let named = rules.iter().map(|rule| meta::text(rule, &["host"])).filter(|host| !host.is_empty());
+    let hosts: Vec<&str> = named.collect();
+    let shown = match hosts.len() {
+        0 => "*".to_owned(),
+        count if count <= HOSTS_MAX => hosts.join(","),
+        // Upstream counts the rules, also those without a host.
+        _ => format!("{} + {} more...", hosts[..HOSTS_MAX].join(","), rules.len() - HOSTS_MAX),
+    };
+    let encrypted = !meta::items(object, &["spec", "tls"]).is_empty();
+    vec![
+        name(object),
+        or(meta::text(object, &["spec", "ingressClassName"]), NONE),
+        json!(shown),
+        json!(balanced(object).into_iter().collect::<Vec<_>>().join(",")),
+        json!(if encrypted { "80, 443" } else { "80" }),
+        age,
+    ]
+}
+
+pub(super) fn ingress_class(object: &Value, age: Value) -> Vec<Value> {
+    const DEFAULT: &[&str] = &["metadata", "annotations", "ingressclass.kubernetes.io/is-default-class"];
+    let mark = if meta::text(object, DEFAULT) == "true" { " (default)" } else { "" };
+    let parameters = meta::at(object, &["spec", "parameters"]).map(|parameters| {
+        let of = |key| meta::text(parameters, &[key]);
+        let group = if of("apiGroup").is_empty() { String::new() } else { format!(".{}", of("apiGroup")) };
+        format!("{}{group}/{}", of("kind"), of("name"))
+    });
+    vec![
+        json!(format!("{}{mark}", meta::field(object, "name"))),
+        json!(meta::text(object, &["spec", "controller"])),
+        json!(parameters.as_deref().unwrap_or(NONE)),
+        age,
+    ]
 }

@@ -88,3 +88,31 @@ fn services_show_addresses_and_ports() {
         json!(["s", "NodePort", "10.96.0.7", "<none>", "80:30080/TCP,53/UDP", "<unknown>", "a=1,b=2"]);
     assert_eq!(Value::Array(cells), expected);
 }
+
+#[test]
+fn an_ingress_shows_three_hosts_and_its_addresses() {
+    let table = KindTable::builtin();
+    let cells = |plural: &str, object: &Value| {
+        let kind = table.by_resource("networking.k8s.io", "v1", plural).expect("the kind is served");
+        row(kind, object, NOW).cells
+    };
+    let rules: Vec<Value> = ["a", "b", "c", "d"].map(|host| json!({"host": host})).to_vec();
+    let object = json!({
+        "metadata": {"name": "i"},
+        "spec": {"rules": rules, "tls": [{}], "ingressClassName": "x"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.2"}, {"hostname": "h"}, {"ip": "192.0.2.1"}]}},
+    });
+    let shown = cells("ingresses", &object);
+    assert_eq!(
+        shown[1..5],
+        [json!("x"), json!("a,b,c + 1 more..."), json!("192.0.2.1,192.0.2.2,h"), json!("80, 443")]
+    );
+    let class = json!({
+        "metadata": {"name": "c", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "spec": {"controller": "e.com/c", "parameters": {"apiGroup": "g.io", "kind": "K", "name": "n"}},
+    });
+    assert_eq!(
+        cells("ingressclasses", &class)[..3],
+        [json!("c (default)"), json!("e.com/c"), json!("K.g.io/n")]
+    );
+}

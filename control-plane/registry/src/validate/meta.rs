@@ -119,7 +119,8 @@ pub fn labels(path: &Path, labels: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
-fn annotations(path: &Path, object: &Value) -> Vec<FieldError> {
+/// Annotations in an object's metadata, or in that of a template.
+pub fn annotations(path: &Path, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut bytes = 0;
     for (key, value) in meta::entries(object, &["metadata", "annotations"]) {

@@ -2,6 +2,8 @@
 //!
 //! Functions take a value and its path and return what they find. They rely on the schema: JSON types are right.
 
+pub mod batch;
+pub mod claim;
 pub mod container;
 pub mod ip;
 pub mod meta;
@@ -40,6 +42,15 @@ pub fn one_of(path: &Path, parent: &Value, key: &str, known: &[&str]) -> Option<
     (!known.contains(&text)).then(|| FieldError::not_supported(&path.child(key), text, known))
 }
 
+/// An object that is wrong as a whole: its value is not shown.
+pub fn wrong(path: &Path, detail: impl std::fmt::Display) -> FieldError {
+    FieldError {
+        cause: keelson_schema::Cause::Invalid,
+        field: path.to_string(),
+        detail: format!("Invalid value: {detail}"),
+    }
+}
+
 /// The text must be given.
 pub fn required(path: &Path, parent: &Value, key: &str) -> Option<FieldError> {
     let text = parent.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -59,4 +70,21 @@ pub fn port_reference(path: &Path, port: &Value) -> Errors {
         Value::String(name) => meta::invalid(path, name, keelson_semantics::names::port_name(name)),
         _ => vec![FieldError::required(path, "")],
     }
+}
+
+/// `example.com/some/path`.
+pub fn domain_prefixed(path: &Path, text: &str) -> Errors {
+    let Some((domain, rest)) =
+        text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, text, detail)];
+    };
+    let mut errors = meta::invalid(path, domain, keelson_semantics::names::dns1123_subdomain(domain));
+    // RFC 3986, section 3.3.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/%!$&'()*+,;=:@-._~".contains(c);
+    if !rest.chars().all(allowed) {
+        errors.push(FieldError::invalid(path, rest, "Invalid path"));
+    }
+    errors
 }

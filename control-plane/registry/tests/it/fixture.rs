@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, stream::BoxStream};
 use keelson_auth::UserInfo;
+use keelson_registry::kind::Storage;
 use keelson_registry::{
     Context, DeleteOptions, Deleted, Entry, Kind, KindTable, ListOptions, ListResult, PatchType, Registry,
     RegistryConfig, Status, Stored, WatchEvent, WatchOptions,
@@ -46,22 +47,83 @@ pub(crate) async fn with(store: Arc<dyn Store>, config: RegistryConfig) -> Fixtu
     Fixture { registry, store, context: Context::new(Arc::new(user)) }
 }
 
-/// Group of the plurals that the tests use.
-fn group(plural: &str) -> &'static str {
-    match plural {
-        "deployments" | "replicasets" => "apps",
-        "endpointslices" => "discovery.k8s.io",
-        "leases" => "coordination.k8s.io",
-        "ingressclasses" | "ingresses" | "ipaddresses" | "networkpolicies" | "servicecidrs" => {
-            "networking.k8s.io"
+/// The sample of a kind, as the fixtures have it.
+pub(crate) fn sample(plural: &str) -> Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+    let files = std::fs::read_dir(folder).expect("there are fixtures").filter_map(Result::ok);
+    let is_of = |name: &str| name.trim_end_matches(".yaml").rsplit('.').next() == Some(plural);
+    let file = files
+        .map(|file| file.path())
+        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_of));
+    let text = std::fs::read_to_string(file.expect("the kind has a fixture")).expect("it can be read");
+    let object = text.split("\n---\n").next().expect("splitting gives at least one part");
+    serde_saphyr::from_str(object).expect("a fixture is YAML")
+}
+
+/// An object with a merge patch (RFC 7386) applied.
+pub(crate) fn changed(object: &Value, patch: &Value) -> Value {
+    let Value::Object(changes) = patch else { return patch.clone() };
+    let mut merged = object.as_object().cloned().unwrap_or_default();
+    for (key, change) in changes {
+        match change {
+            Value::Null => drop(merged.remove(key)),
+            change => {
+                let next = changed(merged.get(key).unwrap_or(&Value::Null), change);
+                merged.insert(key.clone(), next);
+            }
         }
-        _ => "",
+    }
+    Value::Object(merged)
+}
+
+/// Each change makes the kind's sample one that is refused with this among its message.
+pub(crate) async fn refused<const N: usize>(plural: &str, rows: [(Value, &str); N]) {
+    let f = fixture().await;
+    let good = sample(plural);
+    f.create_with(&f.dry(), plural, good.clone()).await.expect("the sample is valid");
+    for (change, message) in rows {
+        let outcome = f.create(plural, changed(&good, &change)).await;
+        let status = outcome.map(|_| ()).expect_err(&format!("{change} is wrong"));
+        assert!(status.code == 422 && status.message.contains(message), "{change}: {status}");
+    }
+}
+
+/// Each change of the kind's sample is taken (None) or refused with this among its message.
+pub(crate) async fn changes<const N: usize>(plural: &str, rows: [(Value, Option<&str>); N]) {
+    for (change, expected) in rows {
+        let f = fixture().await;
+        let made = f.made(plural, sample(plural)).await;
+        let outcome = f.update(plural, None, changed(&made, &change)).await;
+        match (outcome, expected) {
+            (Ok(_), None) => {}
+            (Err(status), Some(part)) => assert!(status.message.contains(part), "{change}: {status}"),
+            (Ok(_), Some(_)) => panic!("{plural}: {change} is taken"),
+            (Err(status), None) => panic!("{plural}: {change} is refused: {status}"),
+        }
+    }
+}
+
+/// Each status of the kind's sample is taken (None) or refused with this among its message.
+pub(crate) async fn statuses<const N: usize>(plural: &str, rows: [(Value, Option<&str>); N]) {
+    for (status, expected) in rows {
+        let f = fixture().await;
+        let made = f.made(plural, sample(plural)).await;
+        let name = made["metadata"]["name"].as_str().expect("a name");
+        let outcome = f.patch(plural, name, Some("status"), json!({"status": status})).await;
+        match (outcome, expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.message.contains(part), "{status}: {error}"),
+            (Ok(_), Some(_)) => panic!("{plural}: {status} is taken"),
+            (Err(error), None) => panic!("{plural}: {status} is refused: {error}"),
+        }
     }
 }
 
 impl Fixture {
     pub(crate) fn kind(&self, plural: &str) -> Arc<Kind> {
-        self.registry.table().by_resource(group(plural), "v1", plural).expect("the kind is served").clone()
+        // Of two groups or versions, the one whose objects are stored.
+        let mut kinds = self.registry.table().iter().filter(|kind| kind.plural == plural);
+        kinds.find(|kind| matches!(kind.storage, Storage::Own)).expect("the kind is served").clone()
     }
 
     pub(crate) fn dry(&self) -> Context {

@@ -3,10 +3,12 @@
 mod allocation;
 mod deleting;
 mod fixture;
+mod jobs;
 mod networking;
 mod reading;
 mod repair;
 mod services;
 mod slices;
 mod watching;
+mod workloads;
 mod writing;

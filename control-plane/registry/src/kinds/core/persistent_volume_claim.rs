@@ -3,7 +3,7 @@
 use crate::{
     meta,
     strategy::{Call, Strategy},
-    validate::{Errors, resources},
+    validate::{Errors, claim},
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
@@ -17,30 +17,7 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn validate(&self, _call: &Call<'_>, object: &Value) -> Errors {
-        const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-        let path = Path::new("spec");
-        let spec = &object["spec"];
-        let mut errors = Errors::new();
-        let modes = meta::items(spec, &["accessModes"]);
-        if modes.is_empty() {
-            errors
-                .push(FieldError::required(&path.child("accessModes"), "at least 1 access mode is required"));
-        }
-        for mode in modes.iter().filter_map(Value::as_str).filter(|mode| !MODES.contains(mode)) {
-            errors.push(FieldError::not_supported(&path.child("accessModes"), mode, MODES));
-        }
-        let storage = path.child("resources").key("storage");
-        match meta::at(spec, &["resources", "requests", "storage"]) {
-            None => errors.push(FieldError::required(&storage, "")),
-            Some(amount) => {
-                let positive =
-                    |amount| resources::quantity(amount).is_some_and(|q| !q.is_negative() && !q.is_zero());
-                if !positive(amount) {
-                    errors.push(FieldError::invalid(&storage, amount.clone(), "must be greater than zero"));
-                }
-            }
-        }
-        errors
+        claim::spec(&Path::new("spec"), &object["spec"])
     }
 
     fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {

@@ -3,8 +3,10 @@
 //!
 //! Rules: upstream's `ValidateServiceCIDR`, `ValidateIPAddress` and their updates.
 
+mod ingress;
 mod network_policy;
 
+pub use ingress::{Ingress, IngressClass};
 pub use network_policy::NetworkPolicy;
 
 use crate::{
