@@ -21,6 +21,8 @@ mod nftables;
 mod place;
 mod report;
 mod series;
+#[path = "../shared/space.rs"]
+mod space;
 mod wire;
 mod worker;
 

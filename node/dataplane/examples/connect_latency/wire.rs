@@ -1,15 +1,9 @@
 //! What lies between client and servers: pods and a node, or loopback. Addresses of all that is measured.
-//!
-//! No namespace has a name: each lives as long as the process, whatever ends it.
 
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
-    os::fd::AsRawFd,
-    path::PathBuf,
-    process::Command,
     str::FromStr,
 };
 
@@ -19,9 +13,8 @@ use keelson_sys::{
     net::{Netlink, Netns, Network},
     sysctl,
 };
-use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::Result;
+use crate::{Result, space::Space};
 
 pub(crate) const SERVICE_PORT: u16 = 80;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
@@ -75,29 +68,6 @@ impl fmt::Display for Path {
     }
 }
 
-/// A network namespace, kept by its file.
-pub(crate) struct Space(File);
-
-impl Space {
-    /// A new one: made by a thread that ends with it, so that the caller stays where it is.
-    fn new() -> Result<Self> {
-        let made = std::thread::spawn(|| -> std::io::Result<File> {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            File::open("/proc/thread-self/ns/net")
-        });
-        Ok(Self(made.join().map_err(|_| "the thread of a namespace panicked")??))
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
-    }
-
-    /// Puts this thread, and those that it starts, into it.
-    pub(crate) fn enter(&self) -> Result<()> {
-        Ok(setns(&self.0, CloneFlags::CLONE_NEWNET)?)
-    }
-}
-
 /// Where to start the client and the two servers; this thread is on the node.
 pub(crate) struct Wire {
     pub(crate) client: Space,
@@ -111,11 +81,10 @@ pub(crate) fn lay(path: Path) -> Result<Wire> {
     match path {
         Path::Pod => pods(),
         Path::Loopback => {
-            ip("link set lo up")?;
-            ip(&format!("address add {}/32 dev lo", SERVERS[0]))?;
-            ip(&format!("route add 10.96.0.0/16 dev lo src {}", SERVERS[0]))?;
-            let same = || Ok::<_, std::io::Error>(Space(node.0.try_clone()?));
-            Ok(Wire { client: same()?, servers: [same()?, same()?] })
+            node.ip("link set lo up")?;
+            node.ip(&format!("address add {}/32 dev lo", SERVERS[0]))?;
+            node.ip(&format!("route add 10.96.0.0/16 dev lo src {}", SERVERS[0]))?;
+            Ok(Wire { client: Space::own()?, servers: [Space::own()?, Space::own()?] })
         }
     }
 }
@@ -142,9 +111,4 @@ fn pods() -> Result<Wire> {
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     Ok(wire)
-}
-
-fn ip(words: &str) -> Result<()> {
-    let status = Command::new("ip").args(words.split(' ')).status().map_err(|e| format!("ip: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("ip {words}: {status}").into()) }
 }

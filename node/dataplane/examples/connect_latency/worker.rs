@@ -18,7 +18,8 @@ use crate::{
     Result,
     iptables::{self, Rules},
     nftables,
-    wire::{self, Path, SERVICE_PORT, Space, service},
+    space::Space,
+    wire::{self, Path, SERVICE_PORT, service},
 };
 
 /// After this a process that hangs is ended by the kernel, in seconds. Processes that take turns live longer than

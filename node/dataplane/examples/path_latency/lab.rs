@@ -3,15 +3,11 @@
 //! ```text
 //!  pod, plain pod ── node 1 ── bridge ── node 2 ── pod, plain pod
 //! ```
-//! Pods are wired as the CNI plugin plans it. No namespace has a name: each lives as long as the process, whatever ends it.
+//! Pods are wired as the CNI plugin plans it.
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     net::{IpAddr, Ipv4Addr},
-    os::fd::AsRawFd,
-    path::PathBuf,
-    process::Command,
 };
 
 use keelson_cni::{
@@ -23,9 +19,8 @@ use keelson_sys::{
     net::{Netlink, Netns, Network},
     sysctl,
 };
-use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::{Result, place::Place};
+use crate::{Result, place::Place, space::Space};
 
 const MTU: u32 = 1500;
 
@@ -38,41 +33,6 @@ pub(crate) enum Pair {
     Pods,
     /// Pods of which the programs know nothing.
     Unprogrammed,
-}
-
-/// A network namespace, kept by its file.
-pub(crate) struct Space(File);
-
-impl Space {
-    fn new() -> Result<Self> {
-        let made = std::thread::spawn(|| -> std::io::Result<File> {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            File::open("/proc/thread-self/ns/net")
-        });
-        Ok(Self(made.join().map_err(|_| "the thread of a namespace panicked")??))
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
-    }
-
-    /// Does something on a thread in it.
-    pub(crate) fn within<T: Send>(&self, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let entered = || {
-            setns(&self.0, CloneFlags::CLONE_NEWNET).map_err(|e| e.to_string())?;
-            act().map_err(|e| e.to_string())
-        };
-        let done = std::thread::scope(|scope| scope.spawn(entered).join());
-        Ok(done.map_err(|_| "a thread in a namespace panicked")??)
-    }
-
-    fn ip(&self, words: &str) -> Result<()> {
-        self.within(|| {
-            let status =
-                Command::new("ip").args(words.split(' ')).status().map_err(|e| format!("ip: {e}"))?;
-            if status.success() { Ok(()) } else { Err(format!("ip {words}: {status}").into()) }
-        })
-    }
 }
 
 /// A node without programs.

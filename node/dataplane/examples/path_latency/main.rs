@@ -13,6 +13,8 @@ mod lab;
 #[path = "../shared/place.rs"]
 mod place;
 mod report;
+#[path = "../shared/space.rs"]
+mod space;
 
 use exchange::Exchange;
 use lab::{Lab, Pair};
