@@ -1,8 +1,9 @@
 //! Pods whose sockets are not translated, as the socket programs know them: by network namespace.
 //!
-//! The map outlives the daemon, and names each pod's link: what is left of pods that are gone is found without their namespaces.
+//! The map outlives the daemon, and names each pod's link: what is left of pods that are gone is found without their namespaces. It is
+//! read when it is opened; from then on nobody else writes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keelson_ebpf_common::{layout, metrics::Control, value};
 use keelson_sys::bpf::{Map, SharedArray};
@@ -16,18 +17,33 @@ use crate::{Error, maps::pins::Pins};
 pub(super) struct Bypass {
     map: Map,
     control: SharedArray,
+    /// What is in the map.
+    held: BTreeMap<u64, Link>,
 }
+
+/// Name of a link as [`value::Bypass::link`] has it.
+type Link = [u8; 16];
 
 impl Bypass {
     pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
         let control = SharedArray::new(open(pins, &layout::CONTROL)?);
-        Ok(Self { map: open(pins, &layout::BYPASS)?, control })
+        let map = open(pins, &layout::BYPASS)?;
+        let entries = map.entries()?;
+        let mut held = BTreeMap::new();
+        for (key, value) in entries.keys.chunks_exact(8).zip(entries.values.chunks_exact(16)) {
+            if let (Ok(netns), Ok(value)) = (u64::read_from_bytes(key), value::Bypass::read_from_bytes(value))
+            {
+                held.insert(netns, value.link);
+            }
+        }
+        Ok(Self { map, control, held })
     }
 
     /// Sockets of this namespace are left alone from now on.
     pub(super) fn add(&mut self, netns: u64, link: &str) -> Result<(), Error> {
         let value = value::Bypass { link: padded(link) };
         self.map.update(netns.as_bytes(), value.as_bytes())?;
+        self.held.insert(netns, value.link);
         self.flag(true)
     }
 
@@ -43,16 +59,15 @@ impl Bypass {
         self.retain(|link| links.contains(link))
     }
 
-    fn retain(&mut self, stays: impl Fn(&[u8; 16]) -> bool) -> Result<(), Error> {
-        let entries = self.map.entries()?;
-        let mut left = false;
-        for (key, value) in entries.keys.chunks_exact(8).zip(entries.values.chunks_exact(16)) {
-            match value::Bypass::read_from_bytes(value) {
-                Ok(value) if stays(&value.link) => left = true,
-                _ => self.map.delete(key)?,
-            }
+    /// What could not be removed is still held.
+    fn retain(&mut self, stays: impl Fn(&Link) -> bool) -> Result<(), Error> {
+        let gone: Vec<_> =
+            self.held.iter().filter(|(_, link)| !stays(link)).map(|(netns, _)| *netns).collect();
+        for netns in gone {
+            self.map.delete(netns.as_bytes())?;
+            self.held.remove(&netns);
         }
-        self.flag(left)
+        self.flag(!self.held.is_empty())
     }
 
     fn flag(&mut self, any: bool) -> Result<(), Error> {
@@ -66,7 +81,7 @@ pub(crate) fn ignore(pins: &Pins) -> Result<(), Error> {
 }
 
 /// A link's name, which has 15 bytes at most.
-fn padded(link: &str) -> [u8; 16] {
+fn padded(link: &str) -> Link {
     let mut name = [0; 16];
     name.iter_mut().zip(link.as_bytes()).for_each(|(to, from)| *to = *from);
     name

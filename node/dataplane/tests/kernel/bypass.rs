@@ -11,7 +11,7 @@ use std::{
     thread::{self, Scope},
 };
 
-use keelson_dataplane::{Dataplane, PacketOptions, plan::Protocol};
+use keelson_dataplane::{Dataplane, PacketOptions, PodEndpoint, plan::Protocol};
 use keelson_sys::sockets::cookie_of;
 use nix::sched::{CloneFlags, unshare};
 
@@ -72,6 +72,18 @@ fn was_translated(done: io::Result<()>) -> bool {
     }
 }
 
+fn endpoint() -> PodEndpoint {
+    PodEndpoint {
+        address: [10, 244, 0, 2].into(),
+        link: String::new(),
+        mac: [2; 6],
+        host_mac: [2; 6],
+        shaped: false,
+        pod: ("default".into(), "pod".into()),
+        uid: "".into(),
+    }
+}
+
 #[test]
 fn a_namespace_is_left_alone_until_its_link_goes_and_over_restarts() {
     let Some(mut lab) = Lab::new("bypass") else { return };
@@ -108,7 +120,10 @@ fn a_namespace_is_left_alone_until_its_link_goes_and_over_restarts() {
         dataplane = lab.dataplane(&frontends);
         bypass(&mut dataplane, "kln0123456789b", other.netns);
         assert!(!pod.is_translated() && !other.is_translated());
-        // Of its links the node has none any more.
+        let link = "kln0123456789b".to_owned();
+        dataplane.packets().unwrap().remove_endpoint(&PodEndpoint { link, ..endpoint() }).unwrap();
+        assert!(!pod.is_translated() && other.is_translated());
+        // One that it knows by the map alone. Of its links the node has none any more.
         dataplane.packets().unwrap().replace_endpoints(&[]).unwrap();
         assert!(pod.is_translated() && other.is_translated());
     });
