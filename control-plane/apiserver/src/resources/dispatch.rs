@@ -1,6 +1,6 @@
 //! From an authorised request to its handler: which kind, which subresource, which verb.
 
-use super::{delete, read, watch, write};
+use super::{delete, evict, read, watch, write};
 use crate::{
     node_proxy, pods,
     request::{info::RequestInfo, query::Query},
@@ -100,6 +100,7 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
         ("pods", sub) if kind.group.is_empty() && NODE_STREAMS.contains(&sub) => {
             return pods::stream(&call, kind, request).await;
         }
+        ("pods", "eviction") if kind.group.is_empty() => return evict::create(&call, kind, request).await,
         ("nodes", "proxy") => return node_proxy::get(&call, request).await,
         ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
         _ => {}

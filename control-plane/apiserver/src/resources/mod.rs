@@ -3,6 +3,7 @@
 pub(crate) mod decode;
 mod delete;
 mod dispatch;
+mod evict;
 mod form;
 mod read;
 mod stream;

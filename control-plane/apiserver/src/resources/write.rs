@@ -27,7 +27,7 @@ use std::sync::Arc;
 const FORMS: [Form; 2] = [Form::Table, Form::Metadata];
 
 /// The registry's context with the options of this write.
-fn context(call: &Call<'_>, headers: &HeaderMap, kind: &'static str) -> Result<Context, Status> {
+pub(super) fn context(call: &Call<'_>, headers: &HeaderMap, kind: &'static str) -> Result<Context, Status> {
     let agent = text(headers, &header::USER_AGENT).unwrap_or_default();
     let options = WriteOptions::parse(call.query, kind, agent)?;
     Ok(Context {
@@ -112,7 +112,13 @@ pub(crate) async fn patch(
     answer(call, kind, &stored, accepted)
 }
 
-fn answer(call: &Call<'_>, kind: &Kind, stored: &Stored, accepted: Accepted) -> Result<Answer, Status> {
+/// The answer to a write, in the form that was asked for.
+pub(super) fn answer(
+    call: &Call<'_>,
+    kind: &Kind,
+    stored: &Stored,
+    accepted: Accepted,
+) -> Result<Answer, Status> {
     let code = StatusCode::from_u16(stored.code).map_err(Status::internal)?;
     let entry = match &stored.body {
         StoredBody::Entry(entry) => entry,

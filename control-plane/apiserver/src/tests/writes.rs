@@ -54,3 +54,25 @@ async fn deletion_answers_and_a_collection_goes_by_selector() {
     );
     assert_eq!(bed.get(MAPS).await.json()["items"][0]["metadata"]["name"], "c");
 }
+
+#[tokio::test]
+async fn an_eviction_takes_the_options_in_its_body() {
+    let bed = Bed::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = r#"{"metadata":{"name":"a"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]}}"#;
+    bed.send("POST", pods, &[], pod).await;
+    let evict = |options: &str| {
+        let body = format!(
+            r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"a","namespace":"default"}},"deleteOptions":{options}}}"#
+        );
+        let bed = &bed;
+        async move { bed.send("POST", &format!("{pods}/a/eviction"), &[], &body).await }
+    };
+    let dry = evict(r#"{"dryRun":["All"]}"#).await;
+    assert_eq!((dry.code.as_u16(), dry.json()["status"].as_str()), (201, Some("Success")), "{}", dry.text());
+    let wrong = evict(r#"{"preconditions":{"uid":"x"}}"#).await;
+    assert!(wrong.code == 409 && wrong.message().contains("UID"), "{}", wrong.text());
+    assert!(bed.get(&format!("{pods}/a")).await.json()["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!(evict(r#"{"gracePeriodSeconds":5}"#).await.code, 201);
+    assert_eq!(bed.get(&format!("{pods}/a")).await.json()["metadata"]["deletionGracePeriodSeconds"], 5);
+}

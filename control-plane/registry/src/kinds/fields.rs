@@ -67,3 +67,7 @@ pub const EVENTS_VIEW: &[SelectableField] = &[
 /// jobs: the selector's name is not the field's.
 pub const JOBS: &[SelectableField] =
     &[SelectableField { name: "status.successful", paths: &["status.succeeded"], absent: "0" }];
+
+/// replicationcontrollers.
+pub const REPLICATION_CONTROLLERS: &[SelectableField] =
+    &[SelectableField { name: "status.replicas", paths: &["status.replicas"], absent: "0" }];

@@ -7,10 +7,13 @@ use serde_json::Value;
 
 /// Group, resource, and what does not happen.
 const IDLE: &[(&str, &str, &str)] = &[
+    ("", "replicationcontrollers", "no pods are made"),
     ("apps", "daemonsets", "no pods are made"),
     ("apps", "statefulsets", "no pods are made"),
+    ("autoscaling", "horizontalpodautoscalers", "nothing is scaled"),
     ("batch", "cronjobs", "no jobs are made"),
     ("batch", "jobs", "no pods are made"),
+    ("policy", "poddisruptionbudgets", "the status is not computed, so pods that it covers are not evicted"),
 ];
 
 /// The warning that goes with a new object of such a kind.

@@ -5,6 +5,7 @@
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod core;
 pub mod discovery;
@@ -13,6 +14,7 @@ pub mod fields;
 pub(crate) mod idle;
 pub mod lease;
 pub mod networking;
+pub mod policy;
 pub mod priority_class;
 pub mod rbac;
 pub mod runtime_class;
@@ -46,6 +48,13 @@ pub(crate) fn rows() -> Vec<Row> {
         request("authorization.k8s.io", "selfsubjectaccessreviews"),
         request("authorization.k8s.io", "selfsubjectrulesreviews"),
         request("authorization.k8s.io", "subjectaccessreviews"),
+        row("autoscaling", "v2", "horizontalpodautoscalers", &autoscaling::HorizontalPodAutoscaler)
+            .with(&["status"]),
+        Row {
+            storage: Storage::View(&autoscaling::AsV2),
+            ..row("autoscaling", "v1", "horizontalpodautoscalers", &autoscaling::HorizontalPodAutoscalerV1)
+                .with(&["status"])
+        },
         row("batch", "v1", "cronjobs", &batch::CronJob).with(&["status"]),
         row("batch", "v1", "jobs", &batch::Job).with(&["status"]).selectable(fields::JOBS),
         row("coordination.k8s.io", "v1", "leases", &lease::Lease),
@@ -60,6 +69,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("networking.k8s.io", "v1", "networkpolicies", &networking::NetworkPolicy),
         row("networking.k8s.io", "v1", "servicecidrs", &networking::ServiceCidr).with(&["status"]),
         row("node.k8s.io", "v1", "runtimeclasses", &runtime_class::RuntimeClass),
+        row("policy", "v1", "poddisruptionbudgets", &policy::PodDisruptionBudget).with(&["status"]),
         row(RBAC, "v1", "clusterrolebindings", &rbac::Binding { namespaced: false }),
         row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),
         row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),
@@ -71,7 +81,7 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn core_rows() -> Vec<Row> {
-    const POD_SUBS: &[&str] = &["attach", "binding", "exec", "log", "portforward", "status"];
+    const POD_SUBS: &[&str] = &["attach", "binding", "eviction", "exec", "log", "portforward", "status"];
     vec![
         request("", "bindings"),
         row("", "v1", "configmaps", &core::ConfigMap),
@@ -83,6 +93,10 @@ fn core_rows() -> Vec<Row> {
         row("", "v1", "nodes", &core::Node).with(&["proxy", "status"]).selectable(fields::NODES),
         row("", "v1", "persistentvolumeclaims", &core::PersistentVolumeClaim).with(&["status"]),
         row("", "v1", "pods", &core::Pod).with(POD_SUBS).selectable(fields::PODS),
+        row("", "v1", "podtemplates", &core::PodTemplate),
+        row("", "v1", "replicationcontrollers", &apps::REPLICATION_CONTROLLER)
+            .with(&["scale", "status"])
+            .selectable(fields::REPLICATION_CONTROLLERS),
         row("", "v1", "secrets", &core::Secret).selectable(fields::SECRETS),
         row("", "v1", "serviceaccounts", &core::ServiceAccount).with(&["token"]),
         row("", "v1", "services", &core::Service).with(&["status"]).selectable(fields::SERVICES),

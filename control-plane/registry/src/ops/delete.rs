@@ -157,7 +157,11 @@ fn removed(target: &Target<'_>, entry: &Arc<Entry>) -> Result<StoredBody, Status
     )))
 }
 
-fn check_preconditions(target: &Target<'_>, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+pub(super) fn check_preconditions(
+    target: &Target<'_>,
+    options: &DeleteOptions,
+    old: &Value,
+) -> Result<(), Status> {
     let wanted = &options.preconditions;
     let checks =
         [("UID", &wanted.uid, "uid"), ("ResourceVersion", &wanted.resource_version, "resourceVersion")];

@@ -9,6 +9,7 @@ mod collection;
 pub(crate) mod commit;
 mod create;
 mod delete;
+mod eviction;
 mod patch;
 mod read;
 mod scale;

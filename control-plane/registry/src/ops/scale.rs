@@ -47,8 +47,16 @@ pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
 /// Empty where the object has none. One that cannot be read is an error: whoever scales by it would count all pods.
 fn selector_text(object: &Value) -> Result<String, Status> {
     let Some(selector) = meta::at(object, &["spec", "selector"]) else { return Ok(String::new()) };
+    if let Some(pairs) = plain(selector) {
+        return Ok(LabelSelector::from_match_labels(pairs).to_string());
+    }
     let spec = LabelSelectorSpec::deserialize(selector).map_err(Status::internal)?;
     Ok(LabelSelector::from_spec(&spec).map_err(Status::internal)?.to_string())
+}
+
+/// The selector of a ReplicationController: labels themselves, where others have what selects by labels.
+fn plain(selector: &Value) -> Option<Vec<(&str, &str)>> {
+    selector.as_object()?.iter().map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
 }
 
 /// The object with the number of replicas that a Scale asks for, and the Scale's resourceVersion as precondition.
@@ -75,6 +83,7 @@ mod tests {
     fn a_selector_that_cannot_be_read_is_not_one_of_everything() {
         let text = |selector: Value| selector_text(&json!({"spec": {"selector": selector}}));
         assert_eq!(text(json!({"matchLabels": {"app": "web"}})).as_deref(), Ok("app=web"));
+        assert_eq!(text(json!({"b": "2", "a": "1"})).as_deref(), Ok("a=1,b=2"));
         assert!(text(json!({"matchExpressions": [{"key": "app", "operator": "Near"}]})).is_err());
         assert_eq!(selector_text(&json!({"spec": {}})).as_deref(), Ok(""));
     }

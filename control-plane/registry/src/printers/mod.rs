@@ -7,6 +7,7 @@ mod cluster;
 mod core;
 mod network;
 mod pod;
+mod scaling;
 mod text;
 mod workloads;
 
@@ -34,6 +35,8 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("", "namespaces") => core::namespace(object, age()),
         ("", "nodes") => core::node(object, age()),
         ("", "persistentvolumeclaims") => core::claim(object, age()),
+        ("", "podtemplates") => workloads::pod_template(object),
+        ("", "replicationcontrollers") => workloads::replication_controller(object, age()),
         ("", "secrets") => core::secret(object, age()),
         ("", "serviceaccounts") => vec![text::name(object), age()],
         ("", "services") => network::service(object, age()),
@@ -41,6 +44,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("apps", "deployments") => workloads::deployment(object, age()),
         ("apps", "daemonsets") => workloads::daemon_set(object, age()),
         ("apps", "statefulsets") => workloads::stateful_set(object, age()),
+        ("autoscaling", "horizontalpodautoscalers") => scaling::autoscaler(kind, object, age()),
         ("batch", "cronjobs") => workloads::cron_job(object, age(), now),
         ("batch", "jobs") => workloads::job(object, age(), now),
         ("apps", "replicasets") => workloads::replica_set(object, age()),
@@ -52,6 +56,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("networking.k8s.io", "networkpolicies") => network::network_policy(object, age()),
         ("networking.k8s.io", "servicecidrs") => network::service_cidr(object, age()),
         ("node.k8s.io", "runtimeclasses") => cluster::runtime_class(object, age()),
+        ("policy", "poddisruptionbudgets") => scaling::budget(object, age()),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             cluster::binding(object, age())
         }

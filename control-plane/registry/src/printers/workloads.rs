@@ -144,3 +144,15 @@ pub(super) fn cron_job(object: &Value, age: Value, now: OffsetDateTime) -> Vec<V
         label_selector(object, &[JOB[0], JOB[1], JOB[2], "selector"], NONE),
     ]
 }
+
+pub(super) fn replication_controller(object: &Value, age: Value) -> Vec<Value> {
+    let mut cells = replica_set(object, age);
+    cells.pop();
+    cells.push(pairs(object, &["spec", "selector"]));
+    cells
+}
+
+pub(super) fn pod_template(object: &Value) -> Vec<Value> {
+    let [names, images] = containers(object, &["template", "spec", "containers"]);
+    vec![name(object), names, images, pairs(object, &["template", "metadata", "labels"])]
+}

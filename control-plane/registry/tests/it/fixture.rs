@@ -51,10 +51,12 @@ pub(crate) async fn with(store: Arc<dyn Store>, config: RegistryConfig) -> Fixtu
 pub(crate) fn sample(plural: &str) -> Value {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
     let files = std::fs::read_dir(folder).expect("there are fixtures").filter_map(Result::ok);
-    let is_of = |name: &str| name.trim_end_matches(".yaml").rsplit('.').next() == Some(plural);
-    let file = files
+    let is_of = |name: &str| name.split('.').any(|part| part == plural);
+    let named = files
         .map(|file| file.path())
-        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_of));
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_of));
+    // Of two versions the later one, which has the longer name, is what objects are stored as.
+    let file = named.max_by_key(|path| path.as_os_str().len());
     let text = std::fs::read_to_string(file.expect("the kind has a fixture")).expect("it can be read");
     let object = text.split("\n---\n").next().expect("splitting gives at least one part");
     serde_saphyr::from_str(object).expect("a fixture is YAML")

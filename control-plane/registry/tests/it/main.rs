@@ -1,7 +1,9 @@
 //! The registry over the model store, through its public interface.
 
 mod allocation;
+mod autoscaling;
 mod deleting;
+mod eviction;
 mod fixture;
 mod jobs;
 mod networking;

@@ -1,0 +1,21 @@
+//! PodTemplate: what a pod would be like; nobody makes pods of it by itself.
+
+use crate::{
+    strategy::{Call, Strategy},
+    validate::{Errors, workload},
+};
+use keelson_schema::Path;
+use serde_json::Value;
+
+/// PodTemplate.
+pub struct PodTemplate;
+
+impl Strategy for PodTemplate {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, _call: &Call<'_>, object: &Value) -> Errors {
+        workload::template(&Path::new("template"), &object["template"])
+    }
+}
