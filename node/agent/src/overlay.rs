@@ -47,7 +47,8 @@ struct Teller {
     handle: Handle,
     uplink: String,
     node_addresses: Vec<IpAddr>,
-    told: Option<Vec<TunnelDevice>>,
+    /// What was found when it was last told.
+    told: Option<Vec<Overlay>>,
     warned: BTreeSet<String>,
 }
 
@@ -63,11 +64,11 @@ impl Teller {
                 );
             }
         }
-        let devices = devices(&found, &self.node_addresses);
-        if self.told.as_ref() != Some(&devices) {
+        if self.told.as_ref() != Some(&found) {
+            let devices = devices(&found, &self.node_addresses);
             self.handle.set_tunnels(devices.clone()).await.context("attaching to the pods' network")?;
             tracing::info!(devices = ?devices.iter().map(|device| &device.name).collect::<Vec<_>>(), "devices of the pods' network");
-            self.told = Some(devices);
+            self.told = Some(found);
         }
         Ok(())
     }
@@ -94,6 +95,7 @@ mod tests {
         let ips = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
         let overlay = |name: &str, framing, addresses: &[&str]| Overlay {
             name: name.into(),
+            index: 7,
             framing,
             addresses: ips(addresses),
         };

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
-    Cluster, Namespace,
+    Cluster, Namespace, PATIENCE,
     cluster::sibling,
     eventually,
     outside::{OUTSIDE_IP, OUTSIDE_IP6, Outside, within},
@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
 use super::{ADDRESS, Host, NAME, Rights, ip, serve};
-use crate::{
-    outside::{at, node_port},
-    services::PROGRAMMED_MAX,
-};
+use crate::outside::{at, node_port};
 
 const FAR: &str = "keelson-alone-far";
 const FAR_POD: &str = "keelson-alone-fpod";
@@ -212,9 +209,8 @@ fn backends_behind_the_device_of_the_pods_network_are_reached_by_it_and_answer_b
         forward(NAME)?;
         for plan in plans {
             let server = at(plan.host, port)?;
-            let seen = eventually(PROGRAMMED_MAX, &format!("{server} leads to the far pod"), || {
-                outside.get(server)
-            })?;
+            let seen =
+                eventually(PATIENCE, &format!("{server} leads to the far pod"), || outside.get(server))?;
             ensure!(seen == plan.inside[0], "the pod sees {seen}, not the host's address in the device");
         }
     }
@@ -223,5 +219,5 @@ fn backends_behind_the_device_of_the_pods_network_are_reached_by_it_and_answer_b
     drop(first);
     all_reached().context("while no daemon ran")?;
     let _second = daemon()?;
-    eventually(PROGRAMMED_MAX, "all is reached again", all_reached)
+    eventually(PATIENCE, "all is reached again", all_reached)
 }

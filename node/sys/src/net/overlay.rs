@@ -27,6 +27,8 @@ pub enum Framing {
 pub struct Overlay {
     /// Its name.
     pub name: String,
+    /// Its index: one that is made anew has another.
+    pub index: u32,
     /// What it takes.
     pub framing: Framing,
     /// The node's addresses there, without those that IPv6 gives each link by itself.
@@ -92,7 +94,8 @@ fn overlay(link: &LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Opt
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    Some(Overlay { name, framing, addresses: addresses.remove(&link.header.index).unwrap_or_default() })
+    let index = link.header.index;
+    Some(Overlay { name, index, framing, addresses: addresses.remove(&index).unwrap_or_default() })
 }
 
 /// `None` for what wraps nothing. Kinds as `ip link add type` has them (ip-link(8)).
