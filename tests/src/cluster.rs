@@ -89,15 +89,21 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The cluster, if its last node is behind a router; else an error that says how to get such a one.
-    pub fn require_segments() -> Result<Cluster> {
+    /// The cluster, if packets to and from its last node are wrapped, as it is behind a router or all are; else an error that says how
+    /// to get such a one.
+    pub fn require_wrapped() -> Result<Cluster> {
         let cluster = Cluster::require()?;
         ensure!(
-            cluster.spec.segments == 2,
-            "all nodes of this cluster are adjacent; `cargo xtask test --tier e2e -- segments::` makes one in which the last \
-             is not, and so does `cargo xtask up --nodes 3 --dev --segments 2`"
+            cluster.spec.segments == 2 || cluster.always_wraps(),
+            "all nodes of this cluster are adjacent; `cargo xtask test --tier e2e -- segments::` makes some in which the last \
+             is not, and so does `cargo xtask up --nodes 3 --dev --segments 2`, or `--tunnel always`"
         );
         Ok(cluster)
+    }
+
+    /// Whether packets between adjacent nodes are wrapped, too.
+    pub fn always_wraps(&self) -> bool {
+        self.spec.tunnel == "always"
     }
 
     /// Everything of the cluster that lasts: kubeconfigs, nodes' roots, logs.

@@ -1,5 +1,5 @@
 //! A node behind a router: its pods are reached through the tunnel, and nothing else changes. Needs `up --segments 2`, in which
-//! the last of three nodes is that one.
+//! the last of three nodes is that one, or `--tunnel always`, in which packets between adjacent nodes go by it, too.
 
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{Cluster, Namespace, PATIENCE, api, eventually, manifest, outside::within};
@@ -11,8 +11,6 @@ use std::{
 
 use crate::outside::{families, node_port, web};
 
-/// Bytes of an IP packet in the tunnel: what a wire takes, less what is around it.
-const TUNNEL_MTU: usize = 1450;
 const LINK: &str = "keelson-vxlan";
 
 /// On each node a server `web-NODE` and a shell `shell-NODE`, all of them Ready.
@@ -25,7 +23,7 @@ struct Town {
 
 impl Town {
     fn new(service: &Value) -> Result<Town> {
-        let (cluster, namespace) = (Cluster::require_segments()?, Namespace::create("segments")?);
+        let (cluster, namespace) = (Cluster::require_wrapped()?, Namespace::create("segments")?);
         let nodes: [String; 3] =
             cluster.nodes().try_into().map_err(|nodes| anyhow::anyhow!("three nodes, not {nodes:?}"))?;
         let shells: Vec<Value> = nodes
@@ -38,6 +36,11 @@ impl Town {
             namespace.ready(&format!("shell-{node}"))?;
         }
         Ok(Town { cluster, namespace, nodes })
+    }
+
+    /// Bytes of an IP packet in the tunnel: what a wire takes, less what is around it.
+    fn mtu(&self) -> usize {
+        if self.cluster.ip_family() == "ipv6" { 1430 } else { 1450 }
     }
 
     fn far(&self) -> &str {
@@ -114,10 +117,10 @@ fn pods_of_both_sides_of_a_router_reach_each_other_as_themselves() -> Result<()>
             ensure!(ranges.iter().any(|range| range.contains(&seen)), "node {client} is seen as {seen}");
         }
     }
-    // Between adjacent nodes nothing goes by the tunnel.
+    // Between adjacent nodes nothing goes by the tunnel, unless all does.
     for address in town.addresses(&format!("web-{}", town.nodes[1]))? {
         let way = town.cluster.enter(near, &["ip", "route", "get", &address.to_string()])?;
-        ensure!(!way.contains(LINK), "{way}");
+        ensure!(way.contains(LINK) == town.cluster.always_wraps(), "{way}");
         town.fetched(&format!("shell-{near}"), address)?;
     }
     Ok(())
@@ -169,8 +172,9 @@ fn packets_of_any_length_arrive_and_who_sends_longer_ones_is_told() -> Result<()
     let town = Town::new(&both_families())?;
     let (near, far) = (town.nodes[0].clone(), town.far().to_string());
     let (client, server) = (format!("shell-{near}"), format!("web-{far}"));
+    let tunnel = town.mtu();
     let mtu = town.namespace.shell(&client, "cat /sys/class/net/eth0/mtu")?;
-    ensure!(mtu.trim() == TUNNEL_MTU.to_string(), "{mtu}");
+    ensure!(mtu.trim() == tunnel.to_string(), "{mtu}, not {tunnel}");
     town.namespace.shell(&server, &format!("head -c {BYTES} /dev/zero > /tmp/big"))?;
     let (here, there) = (town.netns(&near, &client)?, town.netns(&far, &server)?);
     let addresses = town.addresses(&server)?;
@@ -183,7 +187,7 @@ fn packets_of_any_length_arrive_and_who_sends_longer_ones_is_told() -> Result<()
     for &address in &addresses {
         transfer(address)?;
         // Of the path's own length, one byte less and one more, and in many pieces.
-        let longest = TUNNEL_MTU - if address.is_ipv4() { 28 } else { 48 };
+        let longest = tunnel - if address.is_ipv4() { 28 } else { 48 };
         for length in [longest - 1, longest, longest + 1, 8000] {
             echoed(&here, &there, address, length).with_context(|| format!("{length} bytes to {address}"))?;
         }
@@ -194,11 +198,9 @@ fn packets_of_any_length_arrive_and_who_sends_longer_ones_is_told() -> Result<()
     }
     for &address in &addresses {
         transfer(address)?;
-        let way = run(
-            &there,
-            &format!("ip route get {}", town.addresses(&client)?[usize::from(address.is_ipv6())]),
-        )?;
-        ensure!(way.contains(&format!("mtu {TUNNEL_MTU}")), "what the sender was told: {way}");
+        let back = town.addresses(&client)?.into_iter().find(|own| own.is_ipv4() == address.is_ipv4());
+        let way = run(&there, &format!("ip route get {}", back.context("an address of that family")?))?;
+        ensure!(way.contains(&format!("mtu {tunnel}")), "what the sender was told: {way}");
     }
     Ok(())
 }

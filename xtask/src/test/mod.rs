@@ -14,7 +14,7 @@ use crate::{
     shell::Progress,
 };
 use anyhow::{Result, ensure};
-use runner::Selection;
+use runner::{Selection, Wrapping};
 
 #[derive(clap::Args)]
 #[command(
@@ -105,10 +105,16 @@ fn on_cluster(
     let cluster = up::Args {
         nodes: 3,
         store: Store::Embedded,
-        ip_family: None,
+        ip_family: match selection {
+            Some(Selection::Wrapped(Wrapping::Router(family))) => family,
+            _ => None,
+        },
         separate: selection == Some(Selection::Separate),
-        segments: if selection == Some(Selection::Segments) { 2 } else { 1 },
-        tunnel: Tunnel::Auto,
+        segments: if matches!(selection, Some(Selection::Wrapped(Wrapping::Router(_)))) { 2 } else { 1 },
+        tunnel: match selection {
+            Some(Selection::Wrapped(Wrapping::Always)) => Tunnel::Always,
+            _ => Tunnel::Auto,
+        },
         dev: true,
         bin_dir: Some(built.folder.clone()),
         uplink: None,

@@ -3,6 +3,7 @@
 use super::{Tier, skips};
 use crate::{
     build::{Built, cargo},
+    cluster::IpFamily,
     paths,
     shell::{cmd, output, run as run_command, succeeds},
 };
@@ -18,21 +19,37 @@ pub(super) enum Selection {
     EndToEnd,
     /// Those that are about components apart, and a few that need all three of them.
     Separate,
-    /// Those of nodes that are not adjacent.
-    Segments,
+    /// Those of packets between nodes that are wrapped, in one of the ways to have it.
+    Wrapped(Wrapping),
+}
+
+/// Clusters in which they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapping {
+    /// A node is behind a router; both IP families, or one.
+    Router(Option<IpFamily>),
+    /// `--tunnel always`.
+    Always,
 }
 
 /// Modules of the end-to-end tests that hold only where the components are apart.
 const APART: &str = "separate::";
-/// Those that hold only where a node is behind a router.
+/// Those that hold only where packets between nodes are wrapped.
 const ROUTED: &str = "segments::";
 /// With those, what shows that scheduler, controllers and API server work together: every one of these needs all three.
 const TOGETHER: &str = "deployments::";
 
 impl Selection {
     /// In the order in which they run.
-    pub(super) const ALL: [Selection; 4] =
-        [Selection::Unit, Selection::EndToEnd, Selection::Separate, Selection::Segments];
+    pub(super) const ALL: [Selection; 7] = [
+        Selection::Unit,
+        Selection::EndToEnd,
+        Selection::Separate,
+        Selection::Wrapped(Wrapping::Router(None)),
+        Selection::Wrapped(Wrapping::Router(Some(IpFamily::Ipv4))),
+        Selection::Wrapped(Wrapping::Router(Some(IpFamily::Ipv6))),
+        Selection::Wrapped(Wrapping::Always),
+    ];
 
     pub(super) fn tier(self) -> Tier {
         if self == Selection::Unit { Tier::Unit } else { Tier::E2e }
@@ -43,7 +60,10 @@ impl Selection {
             Selection::Unit => "unit tests",
             Selection::EndToEnd => "end-to-end tests",
             Selection::Separate => "end-to-end tests of a control plane of three processes",
-            Selection::Segments => "end-to-end tests of a node behind a router",
+            Selection::Wrapped(Wrapping::Router(None)) => "end-to-end tests of a node behind a router",
+            Selection::Wrapped(Wrapping::Router(Some(IpFamily::Ipv6))) => "the same with IPv6 alone",
+            Selection::Wrapped(Wrapping::Router(Some(_))) => "the same with IPv4 alone",
+            Selection::Wrapped(Wrapping::Always) => "the same with --tunnel always",
         }
     }
 
@@ -55,7 +75,7 @@ impl Selection {
             Selection::EndToEnd => {
                 format!("package(keelson-tests) and not ({} or {})", test(APART), test(ROUTED))
             }
-            Selection::Segments => format!("package(keelson-tests) and {}", test(ROUTED)),
+            Selection::Wrapped(_) => format!("package(keelson-tests) and {}", test(ROUTED)),
             Selection::Separate => {
                 format!("package(keelson-tests) and ({} or {})", test(APART), test(TOGETHER))
             }
@@ -115,9 +135,9 @@ fn programs(built: &Built, words: &[String], selection: Selection) -> Result<()>
         match selection {
             Selection::Unit => {}
             Selection::EndToEnd => drop(command.args(["--skip", APART, "--skip", ROUTED])),
-            Selection::Segments if words.is_empty() => drop(command.arg(ROUTED)),
+            Selection::Wrapped(_) if words.is_empty() => drop(command.arg(ROUTED)),
             Selection::Separate if words.is_empty() => drop(command.args([APART, TOGETHER])),
-            Selection::Separate | Selection::Segments => {}
+            Selection::Separate | Selection::Wrapped(_) => {}
         }
         command.env("KUBECONFIG", paths::cluster().join("kubeconfig"));
         run_command(command.args(words).current_dir(paths::root().join(&program.folder)))?;
