@@ -234,7 +234,7 @@ pub const FRAGMENTS: Shape = shape::<packet::Fragments, packet::FragmentPorts>(
     MapType::LruHash,
     limits::FRAGMENTS_MAX,
     0,
-    Keeping::State(1),
+    Keeping::State(2),
 );
 /// [`Address6`] of a Service to nothing (one byte).
 pub const ADDRESSES: Shape =
@@ -313,6 +313,9 @@ pub const WIRE_FRONTENDS: Shape = shape::<key::Frontend4, packet::External>(
 /// Hash of a flow to a [`wire::Line`], shared memory so that each is one cache line. The node says how many.
 pub const KNOWN: Shape =
     shape::<u32, wire::Line>("KNOWN", MapType::Array, limits::KNOWN_LINES, MMAPABLE, Keeping::State(1));
+/// Hash of a flow of IPv6 to a [`wire::Way6`]; as above.
+pub const KNOWN6: Shape =
+    shape::<u32, wire::Way6>("KNOWN6", MapType::Array, limits::KNOWN_LINES, MMAPABLE, Keeping::State(1));
 /// Hash of an address to a [`wire::Hop`], one a CPU.
 pub const HOPS: Shape =
     shape::<u32, wire::Hop>("HOPS", MapType::PerCpuArray, limits::HOPS_MAX, 0, Keeping::State(2));
@@ -321,7 +324,7 @@ pub const VERDICTS: Shape =
     shape::<u32, u64>("VERDICTS", MapType::PerCpuArray, wire::VERDICTS, 0, Keeping::State(wire::VERDICTS));
 
 /// The maps that only the program on the uplink's wire has.
-pub const WIRE_MAPS: [Shape; 4] = [WIRE_FRONTENDS, KNOWN, HOPS, VERDICTS];
+pub const WIRE_MAPS: [Shape; 5] = [WIRE_FRONTENDS, KNOWN, KNOWN6, HOPS, VERDICTS];
 
 /// [`policy::PeerKey`] to [`policy::Classes`].
 pub const PEERS: Shape = shape::<policy::PeerKey, policy::Classes>(

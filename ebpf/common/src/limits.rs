@@ -96,11 +96,13 @@ pub const EXTERNAL_BACKENDS_MAX: u32 = 65_536;
 /// Words of the tables that spread flows over their backends, four entries each, over all such frontends (4 MiB): 8,322 Services
 /// of up to five backends, or 127 of the largest.
 pub const MAGLEV_WORDS_MAX: u32 = 1 << 19;
-/// Lines of flows that are known at the uplink's wire, 64 bytes and three flows each, unless the node is told otherwise (4 MiB).
-/// A power of two.
+/// Lines of flows that are known at the uplink's wire, 64 bytes and three flows each, of IPv6 one, unless the node is told otherwise
+/// (4 MiB a family). A power of two.
 pub const KNOWN_LINES: u32 = 1 << 16;
 /// The most lines that a node may be told: those of a million and a half flows (32 MiB).
 pub const KNOWN_LINES_MAX: u32 = 1 << 19;
+/// Lines of IPv6 on a node without an address of it: those of one flow, as the map has to be there.
+pub const KNOWN6_LINES_MIN: u32 = crate::wire::LINES6;
 /// Backends whose way is remembered, on each CPU. A power of two.
 pub const HOPS_MAX: u32 = 4_096;
 /// Entries for backends of such frontends with session affinity.

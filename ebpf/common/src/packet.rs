@@ -19,6 +19,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// No transport: a part of an IPv6 datagram.
+    pub const FRAGMENT: u8 = 44;
     /// ICMPv6.
     pub const ICMP6: u8 = 58;
     /// SCTP; its ports never change.
@@ -236,7 +238,7 @@ pub mod endpoint_flag {
     pub const POLICED: u32 = INGRESS | EGRESS;
 }
 
-/// An IPv4 datagram in fragments, of which only the first has ports (RFC 791).
+/// A datagram in fragments, of which only the first has ports (RFC 791; RFC 8200, 4.5).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Fragments {
@@ -245,14 +247,14 @@ pub struct Fragments {
     /// As above.
     pub destination: Address6,
     /// The datagram's identification, network order.
-    pub id: u16,
-    /// The protocol.
+    pub id: u32,
+    /// The protocol; [`protocol::FRAGMENT`] for IPv6, where identifications are not of a protocol each.
     pub protocol: u8,
     /// Always zero.
-    pub pad: u8,
+    pub pad: [u8; 3],
 }
 
-/// State: the ports of a datagram in fragments.
+/// State: what only the first fragment of a datagram says.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct FragmentPorts {
@@ -260,6 +262,10 @@ pub struct FragmentPorts {
     pub source: Port,
     /// Of the destination.
     pub destination: Port,
+    /// The protocol.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
 }
 
 /// A client that a Service keeps at one backend, where the client is known by its address.
@@ -388,7 +394,7 @@ pub mod global {
 const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);
 const _: () = assert!(size_of::<Flow>() == 48);
 const _: () = assert!(size_of::<Endpoint>() == 28);
-const _: () = assert!(size_of::<Fragments>() == 36 && size_of::<FragmentPorts>() == 4);
+const _: () = assert!(size_of::<Fragments>() == 40 && size_of::<FragmentPorts>() == 8);
 const _: () = assert!(size_of::<Client>() == 36 && size_of::<Range>() == 24);
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 //!     ▲                                                                                │
 //!     └─────────────── the answer, with the Service's address as its source ◀──────────┘
 //! ```
-//! The first packet of a TCP connection and every UDP one carry the Service's address and port in an option of the IPv4
-//! header; from them the backend's node learns what the answers' source is.
+//! The first packet of a TCP connection and every UDP one carry the Service's address and port in an option: of the IPv4
+//! header, or of an extension header of IPv6. From them the backend's node learns what the answers' source is.
 //!
-//! A flow that was opened is known by its [`Way`], so that it stays at its backend when others come and go. A line has room for
-//! three and its sibling for three more. Who opens a flow takes a way that is empty, of a flow that was never
-//! used again or is over, or of one that was silent for long; never that of a flow in use. So a flood of new flows
-//! displaces only its like; a flow without a way goes where the table leads.
+//! A flow that was opened is known by its way ([`Way`], [`Way6`]), so that it stays at its backend when others come and go. Of
+//! IPv4 a line has room for three and its sibling for three more; of IPv6 one fills its line, which has three siblings. Who opens
+//! a flow takes a way that is empty, of a flow that was never used again or is over, or of one that was silent for long; never
+//! that of a flow in use. So a flood of new flows displaces only its like; a flow without a way goes where the table leads.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -37,6 +37,41 @@ pub struct DirectOption {
     pub address: Address4,
 }
 
+/// Number of IPv6's header of options for the destination.
+pub const DESTINATION_OPTIONS: u8 = 60;
+/// The option of IPv6, for the destination (RFC 8200, 4.6): for experiments (RFC 4727), not to be changed on the way; who does not know
+/// it discards the packet, so a connection waits for a node that has not heard of its Service yet.
+pub const OPTION6_TYPE: u8 = 0x5e;
+/// Bytes of the extension header that holds it alone.
+pub const OPTION6_BYTES: u32 = 24;
+/// Bytes of the option after its own type and length.
+pub const OPTION6_LENGTH: u8 = 20;
+
+/// That header, wire order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct DirectOption6 {
+    /// Number of the header that follows.
+    pub next_header: u8,
+    /// Its length in eight bytes, less one.
+    pub units: u8,
+    /// [`OPTION6_TYPE`].
+    pub option_type: u8,
+    /// [`OPTION6_LENGTH`].
+    pub length: u8,
+    /// The Service's port.
+    pub port: Port,
+    /// Always zero.
+    pub pad: u16,
+    /// The Service's address.
+    pub address: Address6,
+}
+
+impl DirectOption6 {
+    /// [`Self::units`] of all.
+    pub const UNITS: u8 = (OPTION6_BYTES / 8 - 1) as u8;
+}
+
 /// A flow of TCP that was opened, and where it goes. All but `state` is written while that says [`state::BUSY`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
@@ -51,6 +86,24 @@ pub struct Way {
     pub backend: u32,
     /// Of [`state`] in the lower half; the backend's port, network order, in the upper.
     pub state: u32,
+}
+
+/// The same of IPv6; a cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Way6 {
+    /// As in [`Way`].
+    pub state: u32,
+    /// As in [`Way`].
+    pub ports: u32,
+    /// The client's address, network order.
+    pub source: [u32; 4],
+    /// The Service's address, network order.
+    pub service: [u32; 4],
+    /// The backend's address, network order.
+    pub backend: [u32; 4],
+    /// Always zero.
+    pub spare: [u32; 2],
 }
 
 /// Bits of [`Way::state`]. All zero: empty.
@@ -74,8 +127,12 @@ pub const IDLE_MAX: u32 = 105;
 /// A hop is asked for anew when 2^30 nanoseconds have passed: a second.
 pub const HOP_NS_LOG2: u32 = 30;
 
-/// Ways of a line.
+/// Ways of a line of IPv4.
 pub const WAYS: usize = 3;
+/// Lines in which a flow of IPv4 may lie: its own and its sibling.
+pub const LINES: u32 = 2;
+/// The same of IPv6.
+pub const LINES6: u32 = 4;
 
 /// One cache line of flows.
 #[repr(C)]
@@ -117,7 +174,7 @@ pub enum Verdict {
     Left = 3,
     /// A new flow that found no way free: it is sent where the table leads, now and later.
     Unwritten = 4,
-    /// Too long for the way to the backend with "do not fragment": answered by ICMP "fragmentation needed".
+    /// Too long for the way to the backend and not to be divided: answered by ICMP "fragmentation needed" or "packet too big".
     TooLong = 5,
     /// A known flow whose next hop is not known (no route, no neighbour): dropped.
     NoHop = 6,
@@ -164,8 +221,12 @@ impl Verdict {
 pub mod global {
     /// Lines of known flows, less one.
     pub const KNOWN_MASK: &str = "KNOWN_MASK";
+    /// The same of IPv6.
+    pub const KNOWN6_MASK: &str = "KNOWN6_MASK";
     /// Whether packets get the node's address here, too: 0 or 1.
     pub const TRANSLATES: &str = "TRANSLATES";
 }
 
-const _: () = assert!(size_of::<Line>() == 64 && size_of::<Hop>() == 36 && size_of::<DirectOption>() == 8);
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<Way6>() == 64 && size_of::<Hop>() == 36);
+const _: () = assert!(size_of::<DirectOption>() == OPTION_BYTES as usize);
+const _: () = assert!(size_of::<DirectOption6>() == OPTION6_BYTES as usize);

@@ -23,6 +23,7 @@ mod bind;
 mod connect;
 mod context;
 mod datagram;
+mod drops;
 mod flows;
 mod frontend;
 mod local;

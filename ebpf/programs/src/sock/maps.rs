@@ -1,13 +1,14 @@
-//! The maps, declared from the table in `keelson_ebpf_common::layout`, and the counters.
+//! The maps, declared from the table in `keelson_ebpf_common::layout`.
 
 use aya_ebpf::{
     btf_maps::ArrayOfMaps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, RingBuf},
 };
-use keelson_ebpf_common::{drop::Reason, key, layout, metrics, value};
+use keelson_ebpf_common::{key, layout, metrics, value};
 
-use crate::{frontend::Shard4, say};
+pub use crate::drops::count;
+use crate::frontend::Shard4;
 
 #[btf_map]
 pub static FRONTENDS4: ArrayOfMaps<Shard4, { layout::FRONTENDS4.max_entries as usize }> = ArrayOfMaps::new();
@@ -70,18 +71,3 @@ pub static FLOWS: RingBuf = RingBuf::with_byte_size(layout::FLOWS.max_entries, l
 #[map]
 pub static NODE_PORTS: Array<u64> =
     Array::with_max_entries(layout::NODE_PORTS.max_entries, layout::NODE_PORTS.flags);
-
-#[map]
-static DROPS: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(layout::DROPS.max_entries, layout::DROPS.flags);
-
-/// Counts one decision on this CPU.
-#[inline(always)]
-pub fn count(reason: Reason) {
-    say::counted(reason);
-    if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
-        // SAFETY: a non-null pointer from the map, of this CPU alone. A program may be preempted by another on the
-        // same CPU between load and store, which loses a count: accepted, an atomic would cost the hot CPU more.
-        unsafe { *counter += 1 }
-    }
-}

@@ -14,9 +14,9 @@ use aya_ebpf::{
 use keelson_ebpf_common::drop::Reason;
 
 use crate::{
-    ip::{Hop, Ip, Part},
-    maps,
-    skb::{self, Skb},
+    drops,
+    ip::{Carried, Hop, Ip, Part},
+    skb::{self, ETHERNET, Skb},
     transport::{Kind, Passage, replace, tcp},
 };
 
@@ -48,8 +48,8 @@ impl Way {
 
 /// Answers ICMP echo.
 #[inline(never)]
-pub fn echo<I: Ip>(skb: Skb, ip: &mut I, way: Way) -> i32 {
-    let at = ip.transport();
+pub fn echo<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
+    let at = passage.carried.at;
     let kind = |icmp_type: u8| u64::from(u16::from_ne_bytes([icmp_type, 0]));
     let made = replace(skb, at + 2, kind(I::ECHO.0), kind(I::ECHO.1), 2)
         .and_then(|()| skb.store(at, &I::ECHO.1))
@@ -63,16 +63,15 @@ pub fn echo<I: Ip>(skb: Skb, ip: &mut I, way: Way) -> i32 {
 /// Refuses a packet to a Service without backends, as a closed port would.
 #[inline(never)]
 pub fn refuse<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
-    let made = match (passage.kind, ip.part()) {
-        (Kind::Tcp, Part::Whole) => reset(skb, ip, passage.flags),
-        (Kind::Udp | Kind::Sctp, Part::Whole | Part::First(_)) => {
-            error(skb, ip, I::PORT_UNREACHABLE, 0)
-        }
+    let Carried { at, part, .. } = passage.carried;
+    let made = match (passage.kind, part) {
+        (Kind::Tcp, Part::Whole) => reset(skb, ip, at, passage.flags),
+        (Kind::Udp | Kind::Sctp, Part::Whole | Part::First) => error(skb, ip, at, I::PORT_UNREACHABLE, 0),
         _ => Err(Reason::Unanswered),
     };
     match made {
         Ok(()) => {
-            maps::count(Reason::Refused);
+            drops::count(Reason::Refused);
             way.send(skb)
         }
         Err(reason) => skb::drop(reason),
@@ -82,8 +81,8 @@ pub fn refuse<I: Ip>(skb: Skb, ip: &mut I, passage: &Passage, way: Way) -> i32 {
 /// Answers from the Service's address that packets may have so many bytes (RFC 1191, RFC 4443): a packet from the wire that may not
 /// be divided is too long for the way to its backend.
 #[inline(never)]
-pub fn too_long<I: Ip>(skb: Skb, ip: &I, mtu: u32) -> i32 {
-    match error(skb, ip, I::TOO_LONG, mtu as u16) {
+pub fn too_long<I: Ip>(skb: Skb, ip: &I, at: u32, mtu: u32) -> i32 {
+    match error(skb, ip, at, I::TOO_LONG, mtu as u16) {
         Ok(()) => Way::Wire.send(skb),
         Err(reason) => skb::drop(reason),
     }
@@ -100,8 +99,7 @@ fn turn<I: Ip>(skb: Skb, ip: &mut I) -> Result<(), Reason> {
 /// RFC 9293, 3.10.7.1: the answer of a closed port. Only to a packet without data, which every first one is: what comes
 /// with data for a flow that nobody knows is dropped.
 #[inline(never)]
-fn reset<I: Ip>(skb: Skb, ip: &mut I, flags: u8) -> Result<(), Reason> {
-    let at = ip.transport();
+fn reset<I: Ip>(skb: Skb, ip: &mut I, at: u32, flags: u8) -> Result<(), Reason> {
     let mut old: [u16; 10] = skb.load(at).ok_or(Reason::Unanswered)?;
     let header = u32::from(u16::from_be(old[6]) >> 12) * 4;
     if flags & tcp::RST != 0 || header < TCP || skb.len() != at + header {
@@ -147,7 +145,7 @@ fn reset<I: Ip>(skb: Skb, ip: &mut I, flags: u8) -> Result<(), Reason> {
     let [a, b, c, d, e, f, g, h, _, urgent] = new;
     skb.store(at, &[a, b, c, d, e, f, g, h])?;
     skb.store(at + 18, &urgent)?;
-    ip.set_payload(TCP as u16);
+    ip.set_length((at + TCP - ETHERNET) as u16);
     turn(skb, ip)?;
     resize(skb, at + TCP)
 }
@@ -157,10 +155,10 @@ fn reset<I: Ip>(skb: Skb, ip: &mut I, flags: u8) -> Result<(), Reason> {
 /// A packet that came without its checksum, from a local link, may have it made later, inside of the error: then the
 /// error's own is wrong. Receivers on this machine do not look, and from a wire no such packet comes.
 #[inline(never)]
-fn error<I: Ip>(skb: Skb, ip: &I, kind: u16, mtu: u16) -> Result<(), Reason> {
+fn error<I: Ip>(skb: Skb, ip: &I, at: u32, kind: u16, mtu: u16) -> Result<(), Reason> {
     /// `BPF_ADJ_ROOM_MAC`.
     const AFTER_ETHERNET: u32 = 1;
-    if ip.transport() != I::HEAD {
+    if at != I::HEAD {
         return Err(Reason::Unanswered);
     }
     resize(skb, I::HEAD + 8)?;

@@ -5,10 +5,9 @@
 use keelson_ebpf_common::{drop::Reason, key::Frontend6, maglev, packet::Tuple};
 
 use crate::{
-    maps,
+    affinity::{self, random},
+    drops,
     outside::{self, in_ranges},
-    service::{Backend, hold, random},
-    state::{EXTERNAL_AFFINITY, EXTERNAL_MEMBERS, EXTERNALS},
 };
 
 /// What the tables say about a destination.
@@ -19,22 +18,20 @@ pub enum Choice {
     Refuse,
     /// Not for this client, or not here: counted already.
     Drop,
-    /// There.
-    Backend(Backend),
+    /// Where the flow's destination was made to be.
+    Backend,
 }
 
-/// Looks up where a new flow from outside goes.
+/// Looks up where a new flow from outside goes, and writes it into what the flow becomes.
 #[inline(never)]
-pub fn choose(tuple: &Tuple) -> Choice {
+pub fn choose(tuple: &Tuple, to: &mut Tuple) -> Choice {
     let frontend = Frontend6 {
         address: tuple.destination,
         port: tuple.destination_port,
         protocol: tuple.protocol,
         pad: 0,
     };
-    // SAFETY: the element never changes while it exists, and its memory is not given to another key before this program has
-    // ended (the daemon waits for a grace period).
-    let Some(external) = (unsafe { EXTERNALS.get(&frontend) }) else { return Choice::NotService };
+    let Some(external) = outside::external(&frontend) else { return Choice::NotService };
     let Some(target) = outside::target(external) else { return refused(Reason::BadRecord) };
     if target.ranged && !in_ranges(external.number + 1, tuple.source) {
         return refused(Reason::SourceRange);
@@ -42,25 +39,25 @@ pub fn choose(tuple: &Tuple) -> Choice {
     if target.count == 0 {
         return if target.local_only { refused(Reason::NoLocalBackend) } else { Choice::Refuse };
     }
+    if target.affine {
+        let held = affinity::hold_external(tuple, external.number, target.first, target.count, to);
+        return if held { Choice::Backend } else { refused(Reason::BadRecord) };
+    }
     let chosen = match outside::spread(&target, maglev::hash(tuple)) {
-        Some(backend) if !target.affine => backend,
-        _ => {
+        Some(backend) => backend,
+        None => {
             let slot = target.first + (u64::from(random()) * u64::from(target.count) >> 32) as u32;
             let Some(backend) = outside::backend(slot) else { return refused(Reason::BadRecord) };
             backend
         }
     };
-    let chosen = Backend { address: chosen.address, port: chosen.port };
-    if !target.affine {
-        return Choice::Backend(chosen);
-    }
-    let affinity_s = EXTERNAL_AFFINITY.get(external.number).copied().unwrap_or(0);
-    Choice::Backend(hold(&EXTERNAL_MEMBERS, &tuple.source, &frontend, affinity_s, chosen))
+    (to.destination, to.destination_port) = (chosen.address, chosen.port);
+    Choice::Backend
 }
 
 /// Counted here: a reason that is handed on beside a verdict is half a register, which the verifier refuses to see moved.
 #[inline(always)]
 fn refused(reason: Reason) -> Choice {
-    maps::count(reason);
+    drops::count(reason);
     Choice::Drop
 }

@@ -24,8 +24,8 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
-    maps,
-    state::{node4, node6, ports_count, ports_first},
+    drops,
+    node::{node4, node6, ports_count, ports_first},
 };
 
 #[map]
@@ -159,7 +159,7 @@ fn establish(tuple: &Tuple, becomes: &Tuple, marks: u32) {
     moved = moved && CONNTRACK.insert(&back, &flow, 0).is_ok();
     if !moved {
         let _ = CONNTRACK.remove(tuple);
-        maps::count(Reason::ConntrackFull);
+        drops::count(Reason::ConntrackFull);
         return;
     }
     let _ = CONNTRACK_NEW.remove(tuple);

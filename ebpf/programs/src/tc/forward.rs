@@ -19,8 +19,9 @@ use keelson_ebpf_common::{
 use crate::{
     answer,
     ip::{Hop, Ip},
+    node::uplink,
     skb::{self, PASS, Skb},
-    state::{tunnel, uplink},
+    state::tunnel,
     transport::{self, Passage},
 };
 
@@ -67,7 +68,10 @@ impl<I: Ip> Packet<'_, I> {
             // SAFETY: as above.
             TOO_LONG if self.ip.may_be_divided() => self.out(unsafe { next.assume_init_mut() }),
             // SAFETY: as above.
-            TOO_LONG => answer::too_long(self.skb, self.ip, unsafe { next.assume_init_ref() }.mtu),
+            TOO_LONG => {
+                let mtu = unsafe { next.assume_init_ref() }.mtu;
+                answer::too_long(self.skb, self.ip, self.passage.carried.at, mtu)
+            }
             _ => skb::drop(Reason::NoRoute),
         }
     }
@@ -116,9 +120,9 @@ impl<I: Ip> Packet<'_, I> {
 
     #[inline(always)]
     fn write(self, hop: Hop) -> Result<(), Reason> {
-        let Passage { from, to, kind, .. } = self.passage;
+        let Passage { from, to, .. } = self.passage;
         if from != to {
-            transport::write(self.skb, self.ip, *kind, from, to)?;
+            transport::write::<I>(self.skb, self.passage)?;
         }
         self.ip.store(self.skb, &to.source, &to.destination, hop)
     }

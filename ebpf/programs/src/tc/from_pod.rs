@@ -34,7 +34,7 @@ fn run<I: Ip>(skb: Skb) -> i32 {
     skb.set_judged(false);
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let Some(passage) = Passage::begin(ip) else { return PASS };
+    let Some(passage) = Passage::begin(skb, ip) else { return PASS };
     // A source that is not the pod's own is for the stack to judge: only what it would let through is sped up. Policies know a
     // pod by its address, so where there are any it has no other.
     let own = endpoint(&passage.from.source).filter(|own| own.ifindex == skb.ifindex());
@@ -43,10 +43,10 @@ fn run<I: Ip>(skb: Skb) -> i32 {
         return if policy::own_sources() && !stays { skb::drop(Reason::ForeignSource) } else { PASS };
     };
     let policed = policy::is_policed(Some(own));
-    match decide(skb, ip, passage) {
+    match decide::<I>(skb, passage) {
         Ok(Step::Send) => {}
         Ok(Step::Refuse) => return answer::refuse(skb, ip, passage, Way::Pod),
-        Ok(Step::Echo) => return answer::echo(skb, ip, Way::Pod),
+        Ok(Step::Echo) => return answer::echo(skb, ip, passage, Way::Pod),
         Err(reason) => return skb::drop(reason),
     }
     let to = endpoint(&passage.to.destination);
@@ -84,12 +84,12 @@ enum Step {
 }
 
 #[inline(always)]
-fn decide<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<Step, Reason> {
-    if !passage.read(skb, ip) {
+fn decide<I: Ip>(skb: Skb, passage: &mut Passage) -> Result<Step, Reason> {
+    if !passage.read::<I>(skb) {
         if policy::enforced() {
-            icmp::about(skb, ip, &mut passage.about);
+            icmp::about::<I>(skb, passage);
         }
-        let outcome = icmp::translate(skb, ip, passage);
+        let outcome = icmp::translate::<I>(skb, passage);
         return if outcome == icmp::UNWRITABLE { Err(Reason::Unwritable) } else { Ok(Step::Send) };
     }
     let Passage { from, to, kind, flags, .. } = passage;

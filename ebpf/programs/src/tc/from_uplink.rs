@@ -7,14 +7,15 @@ use keelson_ebpf_common::{drop::Reason, packet::Endpoint};
 
 use crate::{
     answer::{self, Way},
-    arp, direct,
+    arp,
+    direct::{self, Marked},
+    drops,
     external::{self, Choice},
     flows::{self, Source},
     forward::{self, Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
-    maps, ndp, policy,
-    say,
+    ndp, policy, say,
     skb::{self, PASS, SHOT, Skb},
     state::{endpoint, foreign_pods},
     transport::{Kind, Passage, tcp},
@@ -32,7 +33,7 @@ pub fn from_uplink(context: TcContext) -> i32 {
 }
 
 #[inline(never)]
-fn run<I: Ip>(skb: Skb) -> i32 {
+fn run<I: Marked>(skb: Skb) -> i32 {
     skb.set_judged(false);
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
@@ -43,7 +44,7 @@ fn run<I: Ip>(skb: Skb) -> i32 {
             return verdict;
         }
     }
-    let Some(passage) = Passage::begin(ip) else { return PASS };
+    let Some(passage) = Passage::begin(skb, ip) else { return PASS };
     let step = decide(skb, ip, passage);
     let (plain, otherwise) = match step {
         Step::Drop => return SHOT,
@@ -91,12 +92,12 @@ enum Step {
 }
 
 #[inline(always)]
-fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
-    if !passage.read(skb, ip) {
+fn decide<I: Marked>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
+    if !passage.read::<I>(skb) {
         if policy::enforced() {
-            icmp::about(skb, ip, &mut passage.about);
+            icmp::about::<I>(skb, passage);
         }
-        return match icmp::translate(skb, ip, passage) {
+        return match icmp::translate::<I>(skb, passage) {
             icmp::UNWRITABLE => dropped(Reason::Unwritable),
             icmp::TRANSLATED => Step::Translated,
             _ => Step::Plain,
@@ -119,14 +120,14 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
     if !matches!(kind, Kind::Tcp | Kind::Udp | Kind::Sctp) {
         return Step::Plain;
     }
-    match external::choose(from) {
+    match external::choose(from, to) {
         Choice::NotService => return Step::Plain,
         Choice::Refuse => return Step::Refuse,
         Choice::Drop => return Step::Drop,
-        Choice::Backend(backend) => {
-            say::chosen((from.destination, from.destination_port), (backend.address, backend.port));
-            (to.destination, to.destination_port) = (backend.address, backend.port);
-        }
+        Choice::Backend => say::chosen(
+            (from.destination, from.destination_port),
+            (to.destination, to.destination_port),
+        ),
     }
     // A backend elsewhere must answer to this node, which alone can translate back, and by the way that it was asked.
     let source = if endpoint(&to.destination).is_some() {
@@ -149,6 +150,6 @@ fn decide<I: Ip>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
 /// Counted here, as in [`external`]: a reason beside a step is half a register, which the verifier refuses to see moved.
 #[inline(always)]
 fn dropped(reason: Reason) -> Step {
-    maps::count(reason);
+    drops::count(reason);
     Step::Drop
 }

@@ -52,15 +52,15 @@ pub const UNWRITABLE: Outcome = 2;
 
 /// Translates what is inside, and tells the addresses of the error itself.
 #[inline(always)]
-pub fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Outcome {
-    if ip.protocol() != I::ICMP || !flows::any() {
+pub fn translate<I: Ip>(skb: Skb, passage: &mut Passage) -> Outcome {
+    let Passage { from, to, carried, .. } = passage;
+    if carried.protocol != I::ICMP || !flows::any() {
         return NOT_OURS;
     }
-    let Passage { from, to, .. } = passage;
     if I::FAMILY == V4::FAMILY {
-        translate4(skb, ip.transport(), from, to)
+        translate4(skb, carried.at, from, to)
     } else {
-        translate6(skb, ip.transport(), from, to)
+        translate6(skb, carried.at, from, to)
     }
 }
 
@@ -177,14 +177,15 @@ fn read_reversed6(inner: &Inner6, back: &mut Tuple) -> bool {
 /// The connection that an ICMP error is about, as policies know it: from the end that the error comes from to the one that
 /// it is delivered to. Its protocol stays as it is if it is none. To be asked before the error is translated.
 #[inline(always)]
-pub fn about<I: Ip>(skb: Skb, ip: &I, connection: &mut Tuple) {
-    if ip.protocol() != I::ICMP {
+pub fn about<I: Ip>(skb: Skb, passage: &mut Passage) {
+    let Passage { about, carried, .. } = passage;
+    if carried.protocol != I::ICMP {
         return;
     }
     if I::FAMILY == V4::FAMILY {
-        about4(skb, ip.transport(), connection);
+        about4(skb, carried.at, about);
     } else {
-        about6(skb, ip.transport(), connection);
+        about6(skb, carried.at, about);
     }
 }
 

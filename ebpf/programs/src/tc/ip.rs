@@ -13,14 +13,26 @@ use keelson_ebpf_common::{
 use crate::skb::{ETHERNET, Head, Skb};
 
 /// Where a part of a datagram lies in it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(u8)]
 pub enum Part {
     /// A datagram in one piece.
     Whole,
-    /// The first piece, with this identification.
-    First(u16),
+    /// The first piece.
+    First,
     /// A later piece, without ports.
-    Later(u16),
+    Later,
+}
+
+/// What a packet carries, and where.
+pub struct Carried {
+    /// Offset of the transport header; of a later part, of what it carries.
+    pub at: u32,
+    /// Identification of the datagram that it is a part of, as it lies in the packet.
+    pub id: u32,
+    /// Number of the transport protocol; or of an extension header that is not looked behind.
+    pub protocol: u8,
+    pub part: Part,
 }
 
 /// What is to be changed besides addresses.
@@ -46,6 +58,10 @@ pub trait Ip: Head {
     const ICMP_HAS_PSEUDO_HEADER: bool;
     /// Address family, as socket calls number it.
     const FAMILY: u8;
+    /// Whether identifications of datagrams in parts are of a protocol each.
+    const ID_OF_PROTOCOL: bool;
+    /// Whether other headers may come before the transport's.
+    const EXTENDS: bool;
     /// Bytes of the Ethernet and IP headers without options.
     const HEAD: u32;
     /// Bytes that an ICMP error puts before what it is about.
@@ -62,20 +78,16 @@ pub trait Ip: Head {
     /// Writes the headers of an ICMP error back to the source, before the packet itself: its type and code, and how long a packet
     /// may be, 0 where that is not what it says.
     fn store_error(&self, skb: Skb, kind: u16, mtu: u16) -> Result<(), Reason>;
-    /// So many bytes of transport follow.
-    fn set_payload(&mut self, bytes: u16);
-    /// The header has no options any more, of which this is the sum; nothing where there are none.
-    fn drop_options(&mut self, sum: u32);
+    /// So many bytes are the packet from this header on.
+    fn set_length(&mut self, bytes: u16);
     /// Where it comes from; IPv4 in mapped form.
     fn source(&self) -> Address6;
     /// Where it goes.
     fn destination(&self) -> Address6;
-    /// The transport protocol's number.
+    /// Number of the header that follows.
     fn protocol(&self) -> u8;
-    /// Offset of the transport header.
-    fn transport(&self) -> u32;
-    /// Which part of a datagram it is.
-    fn part(&self) -> Part;
+    /// What follows this header.
+    fn carried(&self) -> Carried;
     /// Whether a router may divide it.
     fn may_be_divided(&self) -> bool;
     /// Routers that it may still pass.
@@ -113,11 +125,28 @@ const DONT_DIVIDE: u16 = 0x4000;
 const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 
+impl V4 {
+    /// The header has no options any more, of which this is the sum.
+    #[inline(always)]
+    pub fn drop_options(&mut self, options: u32) {
+        let word = |length: u8| u16::from_ne_bytes([length, self.service]);
+        let bytes = u16::from(self.version_and_length & 0xf) * 4 - (Self::HEAD - ETHERNET) as u16;
+        let length = (u16::from_be(self.total_length) - bytes).to_be();
+        let mut sum = u32::from(!self.checksum) + u32::from(!fold(options));
+        sum += u32::from(!word(self.version_and_length)) + u32::from(word(0x45));
+        sum += u32::from(!self.total_length) + u32::from(length);
+        self.checksum = !fold(sum);
+        (self.version_and_length, self.total_length) = (0x45, length);
+    }
+}
+
 impl Ip for V4 {
     const ICMP: u8 = protocol::ICMP;
     const ECHO: (u8, u8) = (8, 0);
     const ICMP_HAS_PSEUDO_HEADER: bool = false;
     const FAMILY: u8 = 2;
+    const ID_OF_PROTOCOL: bool = true;
+    const EXTENDS: bool = false;
     const HEAD: u32 = size_of::<Self>() as u32 - 2;
     const PORT_UNREACHABLE: u16 = 0x0303;
     const TOO_LONG: u16 = 0x0304;
@@ -183,22 +212,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn set_payload(&mut self, bytes: u16) {
-        let length = (self.transport() as u16 - ETHERNET as u16 + bytes).to_be();
+    fn set_length(&mut self, bytes: u16) {
+        let length = bytes.to_be();
         let change = u32::from(!self.total_length) + u32::from(length);
         self.checksum = !fold(u32::from(!self.checksum) + change);
         self.total_length = length;
-    }
-
-    #[inline(always)]
-    fn drop_options(&mut self, options: u32) {
-        let word = |length: u8| u16::from_ne_bytes([length, self.service]);
-        let length = (u16::from_be(self.total_length) + Self::HEAD as u16 - self.transport() as u16).to_be();
-        let mut sum = u32::from(!self.checksum) + u32::from(!fold(options));
-        sum += u32::from(!word(self.version_and_length)) + u32::from(word(0x45));
-        sum += u32::from(!self.total_length) + u32::from(length);
-        self.checksum = !fold(sum);
-        (self.version_and_length, self.total_length) = (0x45, length);
     }
 
     #[inline(always)]
@@ -217,17 +235,17 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn transport(&self) -> u32 {
-        ETHERNET + u32::from(self.version_and_length & 0xf) * 4
-    }
-
-    #[inline(always)]
-    fn part(&self) -> Part {
+    fn carried(&self) -> Carried {
         let fragment = u16::from_be(self.fragment);
-        match (fragment & OFFSET, fragment & MORE) {
-            (0, 0) => Part::Whole,
-            (0, _) => Part::First(self.id),
-            _ => Part::Later(self.id),
+        Carried {
+            at: ETHERNET + u32::from(self.version_and_length & 0xf) * 4,
+            id: self.id.into(),
+            protocol: self.protocol,
+            part: match (fragment & OFFSET, fragment & MORE) {
+                (0, 0) => Part::Whole,
+                (0, _) => Part::First,
+                _ => Part::Later,
+            },
         }
     }
 
@@ -247,7 +265,7 @@ impl Ip for V4 {
     }
 }
 
-/// Ethernet and IPv6; extension headers are not understood. Wire order; see RFC 8200.
+/// Ethernet and IPv6; extension headers stay in the packet, see [`crate::extension`]. Wire order; see RFC 8200.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct V6 {
@@ -267,11 +285,22 @@ const _: () = assert!(size_of::<V6>() == 56 && core::mem::offset_of!(V6, source)
 // SAFETY: as above.
 unsafe impl Head for V6 {}
 
+impl V6 {
+    /// The only extension header, of so many bytes, is there no more; this is what followed it.
+    #[inline(always)]
+    pub fn drop_extension(&mut self, bytes: u16, next_header: u8) {
+        self.payload_length = (u16::from_be(self.payload_length) - bytes).to_be();
+        self.next_header = next_header;
+    }
+}
+
 impl Ip for V6 {
     const ICMP: u8 = protocol::ICMP6;
     const ECHO: (u8, u8) = (128, 129);
     const ICMP_HAS_PSEUDO_HEADER: bool = true;
     const FAMILY: u8 = 10;
+    const ID_OF_PROTOCOL: bool = false;
+    const EXTENDS: bool = true;
     const HEAD: u32 = size_of::<Self>() as u32 - 2;
     const PORT_UNREACHABLE: u16 = 0x0104;
     const TOO_LONG: u16 = 0x0200;
@@ -322,12 +351,9 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn set_payload(&mut self, bytes: u16) {
-        self.payload_length = bytes.to_be();
+    fn set_length(&mut self, bytes: u16) {
+        self.payload_length = (bytes - (Self::HEAD - ETHERNET) as u16).to_be();
     }
-
-    #[inline(always)]
-    fn drop_options(&mut self, _options: u32) {}
 
     #[inline(always)]
     fn source(&self) -> Address6 {
@@ -345,13 +371,8 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn transport(&self) -> u32 {
-        Self::HEAD
-    }
-
-    #[inline(always)]
-    fn part(&self) -> Part {
-        Part::Whole
+    fn carried(&self) -> Carried {
+        Carried { at: Self::HEAD, id: 0, protocol: self.next_header, part: Part::Whole }
     }
 
     #[inline(always)]

@@ -11,8 +11,8 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
+    drops,
     flows::now_s,
-    maps,
     state::{JUDGED, JUDGED_NEW},
     transport::tcp,
 };
@@ -102,7 +102,7 @@ fn establish(key: &Tuple, connection: &Judged) {
     if JUDGED.insert(key, connection, 0).is_ok() {
         let _ = JUDGED_NEW.remove(key);
     } else {
-        maps::count(Reason::ConntrackFull);
+        drops::count(Reason::ConntrackFull);
     }
 }
 

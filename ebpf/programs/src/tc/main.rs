@@ -20,9 +20,11 @@
 #[macro_use]
 mod global;
 
+mod affinity;
 mod answer;
 mod arp;
 mod direct;
+mod extension;
 mod external;
 mod flows;
 mod forward;
@@ -30,9 +32,10 @@ mod from_pod;
 mod from_uplink;
 mod icmp;
 mod ip;
-mod outside;
 mod judged;
 mod ndp;
+mod node;
+mod outside;
 mod policy;
 mod service;
 mod skb;
@@ -41,17 +44,19 @@ mod to_pod;
 mod to_uplink;
 mod transport;
 
-// The tables of Services are those of the socket programs, and so is the way to look them up.
+// The tables of Services are those of the socket programs, and so is the way to look them up; and so are the counters and the
+// stream of events.
+#[path = "../sock/drops.rs"]
+mod drops;
 #[path = "../sock/frontend.rs"]
 mod frontend;
-// And so is the stream of events.
-#[path = "../sock/flows.rs"]
-mod stream;
 #[path = "../sock/maps.rs"]
 mod maps;
 #[path = "../sock/say.rs"]
 #[expect(dead_code, reason = "verdicts are the wire's")]
 mod say;
+#[path = "../sock/flows.rs"]
+mod stream;
 
 /// The helpers used ask for a GPL-compatible licence.
 #[unsafe(link_section = "license")]

@@ -7,7 +7,7 @@ use keelson_ebpf_common::{drop::Reason, net::Address6};
 use crate::{
     answer::resize,
     ip::{Hop, Ip, fold},
-    skb::{PASS, Plain, Skb},
+    skb::{ETHERNET, PASS, Plain, Skb},
     state::ANNOUNCED,
 };
 
@@ -59,7 +59,7 @@ const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 /// Its checksum is not looked at, no more than ARP has one: a link drops what it has damaged.
 #[inline(never)]
 pub fn answer<I: Ip>(skb: Skb, ip: &mut I) -> i32 {
-    let Some(asked) = skb.load::<Solicitation>(ip.transport()) else { return PASS };
+    let Some(asked) = skb.load::<Solicitation>(I::HEAD) else { return PASS };
     if asked.icmp_type != SOLICITATION || asked.code != 0 || ip.hops() != HOPS {
         return PASS;
     }
@@ -91,7 +91,7 @@ fn write<I: Ip>(skb: Skb, ip: &mut I, target: Address6, mac: [u8; 6]) -> Result<
     let length = size_of::<Advertisement>() as u32;
     answer.checksum = !fold(sum(&answer, &to, length));
     resize(skb, I::HEAD + length)?;
-    ip.set_payload(length as u16);
+    ip.set_length((I::HEAD + length - ETHERNET) as u16);
     ip.store(skb, &target, &to, Hop { counted: false, macs: Some((to_mac, mac)) })?;
     skb.store(I::HEAD, &answer)
 }

@@ -4,16 +4,21 @@
 use aya_ebpf::{
     macros::map,
     maps::{
-        Array,
+        Array, HashMap,
         lpm_trie::{Key, LpmTrie},
     },
 };
 use keelson_ebpf_common::{
+    key::Frontend6,
     layout, maglev,
     net::Address6,
     packet::{External, ExternalTarget, Range},
     value::Backend6,
 };
+
+#[map]
+static EXTERNALS: HashMap<Frontend6, External> =
+    HashMap::with_max_entries(layout::EXTERNALS.max_entries, layout::EXTERNALS.flags);
 
 #[map]
 static EXTERNAL_TARGETS: Array<u64> =
@@ -29,6 +34,14 @@ static EXTERNAL_BACKENDS: Array<Backend6> =
 #[map]
 static RANGES: LpmTrie<[u32; 5], u8> =
     LpmTrie::with_max_entries(layout::RANGES.max_entries, layout::RANGES.flags);
+
+/// Whether a frontend, IPv4 in mapped form, is one of those.
+#[inline(always)]
+pub fn external(frontend: &Frontend6) -> Option<&'static External> {
+    // SAFETY: the element never changes while it exists, and its memory is not given to another key before this program has
+    // ended (the daemon waits for a grace period).
+    unsafe { EXTERNALS.get(frontend) }
+}
 
 /// Where a frontend leads.
 #[inline(always)]

@@ -18,8 +18,8 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
+    affinity::random,
     judged,
-    service::random,
     skb,
     state::{ALLOWED, PEERS, POLICY_CONTROL, endpoint},
     stream,

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use keelson_ebpf_common::drop::Reason;
 
-use crate::maps;
+use crate::drops;
 
 /// `TC_ACT_UNSPEC`, which tcx calls `TCX_NEXT`: whoever else is on the hook decides.
 pub const PASS: i32 = -1;
@@ -23,7 +23,7 @@ pub const ETHERNET: u32 = 14;
 /// Drops a packet, and counts why.
 #[inline(always)]
 pub fn drop(reason: Reason) -> i32 {
-    maps::count(reason);
+    drops::count(reason);
     SHOT
 }
 

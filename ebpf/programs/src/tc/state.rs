@@ -5,11 +5,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, lpm_trie::LpmTrie},
 };
 use keelson_ebpf_common::{
-    key, layout,
+    layout,
     net::Address6,
-    packet::{Announced, Client, Endpoint, External, FragmentPorts, Fragments, Tunnel, Tuple},
+    packet::{Announced, Endpoint, FragmentPorts, Fragments, Tunnel, Tuple},
     policy::{Classes, Control, Judged},
-    value,
 };
 
 use crate::transport::Passage;
@@ -29,22 +28,6 @@ pub static ADDRESSES: HashMap<Address6, u8> =
 #[map]
 pub static ANNOUNCED: HashMap<Address6, Announced> =
     HashMap::with_max_entries(layout::ANNOUNCED.max_entries, layout::ANNOUNCED.flags);
-
-#[map]
-pub static CLIENTS: LruHashMap<Client, value::Affinity> =
-    LruHashMap::with_max_entries(layout::CLIENTS.max_entries, layout::CLIENTS.flags);
-
-#[map]
-pub static EXTERNALS: HashMap<key::Frontend6, External> =
-    HashMap::with_max_entries(layout::EXTERNALS.max_entries, layout::EXTERNALS.flags);
-
-#[map]
-pub static EXTERNAL_AFFINITY: Array<u32> =
-    Array::with_max_entries(layout::EXTERNAL_AFFINITY.max_entries, layout::EXTERNAL_AFFINITY.flags);
-
-#[map]
-pub static EXTERNAL_MEMBERS: HashMap<key::AffinityMember, u8> =
-    HashMap::with_max_entries(layout::EXTERNAL_MEMBERS.max_entries, layout::EXTERNAL_MEMBERS.flags);
 
 #[map]
 pub static PASSAGE: PerCpuArray<Passage> = PerCpuArray::with_max_entries(1, 0);
@@ -89,21 +72,6 @@ pub fn endpoint(address: &Address6) -> Option<&'static Endpoint> {
     unsafe { ENDPOINTS.get(address) }
 }
 
-global!(
-    /// The node's IPv4 address, 0 without one.
-    NODE4: u32 = 0, node4);
-global!(
-    /// The node's IPv6 address, zeros without one.
-    NODE6: [u32; 4] = [0; 4], node6);
-global!(
-    /// The uplink's index, 0 without one.
-    UPLINK: u32 = 0, uplink);
-global!(
-    /// The first port of translated sources, host order.
-    PORTS_FIRST: u32 = 0, ports_first);
-global!(
-    /// How many such ports there are.
-    PORTS_COUNT: u32 = 0, ports_count);
 global!(
     /// Whether what leaves the cluster gets the node's address.
     MASQUERADE: u32 = 0, masquerade);

@@ -32,15 +32,15 @@ pub fn to_pod(context: TcContext) -> i32 {
 fn run<I: Ip>(skb: Skb) -> i32 {
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let Some(passage) = Passage::begin(ip) else { return PASS };
-    let known = if passage.read(skb, ip) {
+    let Some(passage) = Passage::begin(skb, ip) else { return PASS };
+    let known = if passage.read::<I>(skb) {
         passage.to = passage.from;
         flows::find(&passage.from, passage.flags, &mut passage.to)
     } else {
         if policy::enforced() {
-            icmp::about(skb, ip, &mut passage.about);
+            icmp::about::<I>(skb, passage);
         }
-        match icmp::translate(skb, ip, passage) {
+        match icmp::translate::<I>(skb, passage) {
             icmp::UNWRITABLE => return skb::drop(Reason::Unwritable),
             outcome => outcome == icmp::TRANSLATED,
         }

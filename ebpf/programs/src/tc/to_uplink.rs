@@ -35,8 +35,8 @@ pub fn to_uplink(context: TcContext) -> i32 {
 fn run<I: Ip>(skb: Skb) -> i32 {
     let mut place = MaybeUninit::uninit();
     let Some(ip) = I::load(skb, &mut place) else { return PASS };
-    let Some(passage) = Passage::begin(ip) else { return PASS };
-    match translate(skb, ip, passage) {
+    let Some(passage) = Passage::begin(skb, ip) else { return PASS };
+    match translate::<I>(skb, passage) {
         Ok(true) => Packet { skb, ip, passage }.stay(),
         Ok(false) => PASS,
         Err(reason) => skb::drop(reason),
@@ -51,9 +51,9 @@ fn leaves(packet: &Tuple) -> bool {
 }
 
 #[inline(always)]
-fn translate<I: Ip>(skb: Skb, ip: &I, passage: &mut Passage) -> Result<bool, Reason> {
-    if !passage.read(skb, ip) {
-        return match icmp::translate(skb, ip, passage) {
+fn translate<I: Ip>(skb: Skb, passage: &mut Passage) -> Result<bool, Reason> {
+    if !passage.read::<I>(skb) {
+        return match icmp::translate::<I>(skb, passage) {
             icmp::UNWRITABLE => Err(Reason::Unwritable),
             outcome => Ok(outcome == icmp::TRANSLATED),
         };

@@ -13,7 +13,8 @@ use keelson_ebpf_common::{
 pub use keelson_ebpf_common::packet::tcp;
 
 use crate::{
-    ip::{Ip, Part},
+    extension,
+    ip::{Carried, Ip, Part},
     skb::Skb,
     state::{FRAGMENTS, PASSAGE},
 };
@@ -66,6 +67,7 @@ pub struct Passage {
     pub to: Tuple,
     /// The connection that an ICMP error is about, see `icmp::about`; of protocol 0 for anything else.
     pub about: Tuple,
+    pub carried: Carried,
     pub kind: Kind,
     /// Of TCP; of SCTP what means the same; else none.
     pub flags: u8,
@@ -74,11 +76,16 @@ pub struct Passage {
 impl Passage {
     /// A packet of which only the addresses count, unchanged so far. `None` never.
     #[inline(always)]
-    pub fn begin<I: Ip>(ip: &I) -> Option<&'static mut Self> {
+    pub fn begin<I: Ip>(skb: Skb, ip: &I) -> Option<&'static mut Self> {
         // SAFETY: a pointer from the map, whose memory is this CPU's, and zeros are a value. Programs do not interrupt each
         // other: softirqs are off in both hooks.
         let passage = unsafe { &mut *PASSAGE.get_ptr_mut(0)? };
-        passage.from = Tuple::of_addresses(ip.source(), ip.destination(), ip.protocol());
+        passage.carried = ip.carried();
+        if I::EXTENDS && extension::is_extension(ip.protocol()) {
+            extension::walk(skb, &mut passage.carried);
+        }
+        let protocol = passage.carried.protocol;
+        passage.from = Tuple::of_addresses(ip.source(), ip.destination(), protocol);
         passage.to = passage.from;
         passage.about.protocol = 0;
         (passage.kind, passage.flags) = (Kind::AddressesOnly, 0);
@@ -87,30 +94,31 @@ impl Passage {
 
     /// Reads the packet's flow, if that can be told.
     #[inline(always)]
-    pub fn read<I: Ip>(&mut self, skb: Skb, ip: &I) -> bool {
-        let (tuple, protocol) = (&mut self.from, ip.protocol());
-        if let Part::Later(id) = ip.part() {
-            return recall(tuple, id);
+    pub fn read<I: Ip>(&mut self, skb: Skb) -> bool {
+        let Carried { at, protocol, part, .. } = self.carried;
+        if part == Part::Later {
+            return self.recall::<I>();
         }
+        let tuple = &mut self.from;
         if protocol == protocol::TCP {
-            let Some([source, destination, .., flags]) = skb.load::<[u16; 7]>(ip.transport()) else {
+            let Some([source, destination, .., flags]) = skb.load::<[u16; 7]>(at) else {
                 return false;
             };
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
             (self.kind, self.flags) = (Kind::Tcp, u16::from_be(flags) as u8);
         } else if protocol == protocol::UDP {
-            let Some([source, destination]) = skb.load::<[u16; 2]>(ip.transport()) else { return false };
+            let Some([source, destination]) = skb.load::<[u16; 2]>(at) else { return false };
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
             self.kind = Kind::Udp;
         } else if protocol == protocol::SCTP {
             // Ports, verification tag, checksum, and the first chunk's type and flags.
-            let Some([source, destination, .., chunk]) = skb.load::<[u16; 7]>(ip.transport()) else {
+            let Some([source, destination, .., chunk]) = skb.load::<[u16; 7]>(at) else {
                 return false;
             };
             (tuple.source_port, tuple.destination_port) = (Port(source), Port(destination));
             (self.kind, self.flags) = (Kind::Sctp, sctp::flags((u16::from_be(chunk) >> 8) as u8));
         } else if protocol == I::ICMP {
-            let Some([type_and_code, _, id]) = skb.load::<[u16; 3]>(ip.transport()) else { return false };
+            let Some([type_and_code, _, id]) = skb.load::<[u16; 3]>(at) else { return false };
             let icmp_type = (u16::from_be(type_and_code) >> 8) as u8;
             if icmp_type == I::ECHO.0 {
                 tuple.source_port = Port(id);
@@ -123,44 +131,49 @@ impl Passage {
         } else {
             return false;
         }
-        if let Part::First(id) = ip.part() {
-            remember(tuple, id);
+        if part == Part::First {
+            self.remember::<I>();
         }
         true
     }
+
+    #[inline(always)]
+    fn datagram<I: Ip>(&self) -> Fragments {
+        let Tuple { source, destination, protocol, .. } = self.from;
+        let protocol = if I::ID_OF_PROTOCOL { protocol } else { protocol::FRAGMENT };
+        Fragments { source, destination, id: self.carried.id, protocol, pad: [0; 3] }
+    }
+
+    /// Whether the first fragment was seen: then its ports are this one's.
+    ///
+    /// Not an `Option` of ports: the compiler would give it back in a register of which half is undefined, and the verifier
+    /// refuses to see such a register moved.
+    #[inline(never)]
+    fn recall<I: Ip>(&mut self) -> bool {
+        // SAFETY: an LRU element may be given away while it is read: when 1,024 younger datagrams come between.
+        let Some(first) = (unsafe { FRAGMENTS.get(&self.datagram::<I>()) }) else { return false };
+        (self.from.source_port, self.from.destination_port) = (first.source, first.destination);
+        self.from.protocol = first.protocol;
+        true
+    }
+
+    /// Without room the later fragments are not understood, and the datagram is lost as if one were.
+    #[inline(never)]
+    fn remember<I: Ip>(&self) {
+        let Tuple { source_port, destination_port, protocol, .. } = self.from;
+        let first =
+            FragmentPorts { source: source_port, destination: destination_port, protocol, pad: [0; 3] };
+        let _ = FRAGMENTS.insert(&self.datagram::<I>(), &first, 0);
+    }
 }
 
+/// Makes the transport header that a packet has that of the flow which it becomes, with its checksum, which may be a partial one:
+/// the kernel's helper knows. The addresses themselves are not written here.
 #[inline(always)]
-fn fragments(tuple: &Tuple, id: u16) -> Fragments {
-    let Tuple { source, destination, protocol, .. } = *tuple;
-    Fragments { source, destination, id, protocol, pad: 0 }
-}
-
-/// Whether the first fragment was seen: then its ports are this one's.
-///
-/// Not an `Option` of ports: the compiler would give it back in a register of which half is undefined, and the verifier
-/// refuses to see such a register moved.
-#[inline(never)]
-fn recall(tuple: &mut Tuple, id: u16) -> bool {
-    // SAFETY: an LRU element may be given away while it is read: when 1,024 younger datagrams come between.
-    let Some(ports) = (unsafe { FRAGMENTS.get(&fragments(tuple, id)) }) else { return false };
-    (tuple.source_port, tuple.destination_port) = (ports.source, ports.destination);
-    true
-}
-
-/// Without room the later fragments are not understood, and the datagram is lost as if one were.
-#[inline(never)]
-fn remember(tuple: &Tuple, id: u16) {
-    let ports = FragmentPorts { source: tuple.source_port, destination: tuple.destination_port };
-    let _ = FRAGMENTS.insert(&fragments(tuple, id), &ports, 0);
-}
-
-/// Makes the transport header of `from` that of `to`, with its checksum, which may be a partial one: the kernel's helper
-/// knows. The addresses themselves are not written here.
-#[inline(always)]
-pub fn write<I: Ip>(skb: Skb, ip: &I, kind: Kind, from: &Tuple, to: &Tuple) -> Result<(), Reason> {
-    let at = ip.transport();
-    match kind {
+pub fn write<I: Ip>(skb: Skb, passage: &Passage) -> Result<(), Reason> {
+    let Passage { from, to, carried: Carried { at, .. }, kind, .. } = passage;
+    let at = *at;
+    match *kind {
         Kind::AddressesOnly => Ok(()),
         // Its checksum counts no address, and no other port can be made right; nobody plans one.
         Kind::Sctp if ports(from) != ports(to) => Err(Reason::Unwritable),

@@ -67,20 +67,6 @@ pub struct Head {
 
 const _: () = assert!(size_of::<Head>() == 38 && align_of::<Head>() == 2);
 
-impl Head {
-    /// The client's port in the lower half, the Service's in the upper, as in memory.
-    #[inline(always)]
-    pub const fn ports(&self) -> u32 {
-        self.source_port as u32 | (self.destination_port as u32) << 16
-    }
-
-    /// Offset of the transport's checksum.
-    #[inline(always)]
-    pub const fn checksum_at(&self) -> usize {
-        ETHERNET + IPV4 + if self.ip.protocol == protocol::TCP { 16 } else { 6 }
-    }
-}
-
 /// So many bytes of the packet at an offset; `None` beyond what of it lies in the first buffer.
 #[inline(always)]
 pub fn at<T>(context: &XdpContext, offset: usize) -> Option<*mut T> {

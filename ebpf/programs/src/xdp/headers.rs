@@ -2,6 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use keelson_ebpf_common::{
+    maglev,
     net::{Address4, Address6, Port},
     packet::{Tuple, protocol},
     wire::Hop,
@@ -9,7 +10,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     frame::{self, ETHERNET, Ethernet, Head, IPV4, Ipv6, WHOLE, fold, halves},
-    state::{node4, node6},
+    node::{node4, node6},
     too_long,
 };
 
@@ -33,8 +34,15 @@ pub trait Headers {
     /// Offset of the transport header.
     const TRANSPORT: usize;
 
+    /// Bytes that every link takes: nobody is told that packets may have fewer.
+    const MTU_MIN: u32;
+
     /// The packet's flow.
     fn tuple(&self) -> Tuple;
+    /// The client's port in the lower half, the Service's in the upper, as in memory.
+    fn ports(&self) -> u32;
+    /// Hash of the flow, as of its tuple.
+    fn hash(&self) -> u64;
     /// TCP or UDP.
     fn protocol(&self) -> u8;
     /// Routers that it may still pass.
@@ -49,12 +57,19 @@ pub trait Headers {
     fn change(&self, to: &Tuple) -> u32;
     /// Another flow's addresses and ports, the way there, one router less.
     fn write(&mut self, to: &Tuple, hop: &Hop);
+    /// Offset of the transport's checksum.
+    #[inline(always)]
+    fn checksum_at(&self) -> usize {
+        Self::TRANSPORT + if self.protocol() == protocol::TCP { 16 } else { 6 }
+    }
     /// Answers the sender that packets may have so many bytes; `from` is the packet's flow.
     fn tell_too_long(&self, context: &XdpContext, from: &Tuple, mtu: u32) -> u32;
 }
 
 impl Headers for Head {
     const TRANSPORT: usize = ETHERNET + IPV4;
+    /// RFC 791, 3.2.
+    const MTU_MIN: u32 = 68;
 
     #[inline(always)]
     fn tuple(&self) -> Tuple {
@@ -66,6 +81,16 @@ impl Headers for Head {
             protocol: self.ip.protocol,
             pad: [0; 3],
         }
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u32 {
+        self.source_port as u32 | (self.destination_port as u32) << 16
+    }
+
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        maglev::hash4(self.ip.source, self.ip.destination, self.ports(), self.ip.protocol)
     }
 
     #[inline(always)]
@@ -128,6 +153,8 @@ impl Headers for Head {
 
 impl Headers for Head6 {
     const TRANSPORT: usize = ETHERNET + IPV6;
+    /// RFC 8200, 5.
+    const MTU_MIN: u32 = 1_280;
 
     #[inline(always)]
     fn tuple(&self) -> Tuple {
@@ -139,6 +166,16 @@ impl Headers for Head6 {
             protocol: self.ip.next_header,
             pad: [0; 3],
         }
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u32 {
+        self.source_port as u32 | (self.destination_port as u32) << 16
+    }
+
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        maglev::hash(&self.tuple())
     }
 
     #[inline(always)]

@@ -8,7 +8,10 @@ use keelson_ebpf_common::{
     wire::{HOP_NS_LOG2, Hop},
 };
 
-use crate::state::{HOPS, QUESTION, uplink};
+use crate::{
+    node::uplink,
+    state::{HOPS, QUESTION, Question},
+};
 
 /// Where packets to an address go.
 pub enum Way {
@@ -34,7 +37,7 @@ pub fn to(context: &XdpContext, address: Address6, now_ns: u64, flow: impl FnOnc
         let Some(question) = QUESTION.get_ptr_mut(0) else { return Way::None };
         // SAFETY: as above.
         let question = unsafe { &mut *question };
-        *question = flow();
+        question.flow = flow();
         if !ask(context, question, now, hop) {
             return Way::None;
         }
@@ -44,15 +47,16 @@ pub fn to(context: &XdpContext, address: Address6, now_ns: u64, flow: impl FnOnc
 
 /// Asks the kernel. When it has no answer now, what was known of the same address goes on to count.
 #[inline(never)]
-fn ask(context: &XdpContext, flow: &Tuple, now: u32, hop: &mut Hop) -> bool {
+fn ask(context: &XdpContext, question: &mut Question, now: u32, hop: &mut Hop) -> bool {
     /// `BPF_FIB_LKUP_RET_SUCCESS`; `_NOT_FWDED`: it is for the node itself; `_NO_NEIGH`: the device is known.
     const FOUND: i64 = 0;
     const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
+    let Question { flow, route } = question;
     // SAFETY: integers and unions of integers.
-    let mut route: FibLookup = unsafe { core::mem::zeroed() };
+    *route = unsafe { core::mem::zeroed() };
     route.l4_protocol = flow.protocol;
     (route.sport, route.dport) = (flow.source_port.0, flow.destination_port.0);
     route.ifindex = uplink();
@@ -67,7 +71,7 @@ fn ask(context: &XdpContext, flow: &Tuple, now: u32, hop: &mut Hop) -> bool {
     }
     // SAFETY: the kernel's context and a structure of the size stated.
     let answer =
-        unsafe { bpf_fib_lookup(context.ctx.cast(), &raw mut route, size_of::<FibLookup>() as i32, 0) }
+        unsafe { bpf_fib_lookup(context.ctx.cast(), &raw mut *route, size_of::<FibLookup>() as i32, 0) }
             as i64;
     let elsewhere = answer == NO_NEIGHBOUR && route.ifindex != uplink();
     if answer != FOUND && answer != NOT_FORWARDED && !elsewhere {

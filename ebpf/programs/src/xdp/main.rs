@@ -1,11 +1,11 @@
 //! The program on the uplink's wire: packets to Services with backends on other nodes go on to them before the node's stack has seen
 //! them, and their answers back to the clients.
 //!
-//! A packet is read ([`frame`], [`headers`]), its backend found among the known flows ([`known`]) or chosen ([`decide`]), the way to it
+//! A packet is read ([`frame`], [`headers`]), its backend found among the known flows ([`known`]) or chosen ([`direct`]), the way to it
 //! remembered ([`hop`]), then it is written and sent back out by the wire ([`send`]). Where the Service's backends do not
 //! answer clients themselves, it is translated as its flow says, in the table that tc has, too ([`translate`], [`flows`]). Whatever
 //! this does not understand or cannot decide goes on to tc, which can do all of it: fragments, options and extension headers, ICMP,
-//! backends of this node, the first packet of a client with session affinity.
+//! backends of this node, the first packet of a client with session affinity to a Service that is not answered directly.
 //!
 //! A checksum that is to be made later, by a device (a packet from a local link), is invisible here and would be spoilt: such
 //! links must make their own.
@@ -19,19 +19,26 @@
 mod global;
 
 mod decide;
+mod direct;
 mod frame;
 mod headers;
 mod hop;
 mod known;
-mod maps;
 mod send;
+mod send6;
 mod state;
 mod too_long;
 mod translate;
 
+#[path = "../sock/drops.rs"]
+mod drops;
+#[path = "../tc/affinity.rs"]
+mod affinity;
 #[path = "../tc/flows.rs"]
 #[expect(dead_code, reason = "a direct flow's second half is tc's alone")]
 mod flows;
+#[path = "../tc/node.rs"]
+mod node;
 #[path = "../tc/outside.rs"]
 mod outside;
 #[path = "../sock/say.rs"]

@@ -10,49 +10,61 @@ use keelson_ebpf_common::{
 use crate::{
     frame::{self, DROP, Ethernet, Head, TX, fold, halves},
     headers::Headers,
-    known::Backend,
+    known::{Backend, Backend4, Known},
 };
 
-/// Whether a packet says which Service it is for.
-#[derive(Clone, Copy)]
-pub enum Marked {
-    /// By the option.
-    Yes,
-    /// No: its connection's first has said it.
-    No,
+/// Packets of one family that are sent on with the client's address.
+pub trait Direct: Known {
+    /// What a packet grows by that says which Service it is for.
+    const MARK_BYTES: u32;
+
+    /// What the transport's checksum counts, the port besides, and has otherwise with the backend as its destination, as a sum.
+    fn change_to(&self, backend: Self::Backend) -> u32;
+    /// Another port of the destination.
+    fn set_port(&mut self, port: u16);
+    /// Sends a packet on with the backend as its destination.
+    fn as_it_is(context: &XdpContext, place: *mut Self, backend: Self::Backend, hop: &Hop) -> u32;
+    /// The same, with the option.
+    fn marked(context: &XdpContext, place: *mut Self, backend: Self::Backend, hop: &Hop) -> u32;
 }
 
-impl Marked {
-    /// What it grows by.
+impl Direct for Head {
+    const MARK_BYTES: u32 = OPTION_BYTES;
+
     #[inline(always)]
-    pub const fn bytes(self) -> u32 {
-        match self {
-            Self::Yes => OPTION_BYTES,
-            Self::No => 0,
+    fn change_to(&self, backend: Backend4) -> u32 {
+        halves(!{ self.ip.destination }) + halves(backend.word())
+    }
+
+    #[inline(always)]
+    fn set_port(&mut self, port: u16) {
+        self.destination_port = port;
+    }
+
+    #[inline(always)]
+    fn as_it_is(context: &XdpContext, place: *mut Self, backend: Backend4, hop: &Hop) -> u32 {
+        // SAFETY: inside of the packet, and nothing else refers to it.
+        let head = unsafe { &mut *place };
+        if !write_transport(context, head, backend) {
+            return DROP;
         }
+        let checksum = next_checksum(head, backend);
+        head.ip.checksum = !fold(checksum);
+        head.ip.hops -= 1;
+        head.ip.destination = backend.word();
+        head.ethernet.destination = hop.mac_destination;
+        head.ethernet.source = hop.mac_source;
+        TX
+    }
+
+    #[inline(always)]
+    fn marked(context: &XdpContext, place: *mut Self, backend: Backend4, hop: &Hop) -> u32 {
+        marked(context, place, backend, hop)
     }
 }
 
-/// Sends a packet on with the backend as its destination.
 #[inline(always)]
-pub fn as_it_is(context: &XdpContext, head: *mut Head, backend: Backend, hop: &Hop) -> u32 {
-    // SAFETY: inside of the packet, and nothing else refers to it.
-    let head = unsafe { &mut *head };
-    if !write_transport(context, head, backend) {
-        return DROP;
-    }
-    let checksum = next_checksum(head, backend);
-    head.ip.checksum = !fold(checksum);
-    head.ip.hops -= 1;
-    head.ip.destination = backend.address();
-    head.ethernet.destination = hop.mac_destination;
-    head.ethernet.source = hop.mac_source;
-    TX
-}
-
-/// The same, with the option.
-#[inline(always)]
-pub fn marked(context: &XdpContext, head: *mut Head, backend: Backend, hop: &Hop) -> u32 {
+fn marked(context: &XdpContext, head: *mut Head, backend: Backend4, hop: &Hop) -> u32 {
     // SAFETY: as above.
     let head = unsafe { &mut *head };
     let option = DirectOption {
@@ -75,7 +87,7 @@ pub fn marked(context: &XdpContext, head: *mut Head, backend: Backend, hop: &Hop
     checksum += word(option.option_type, option.length) + u32::from(option.port.0) + halves(option.address.0);
     ip.checksum = !fold(checksum);
     ip.hops -= 1;
-    ip.destination = backend.address();
+    ip.destination = backend.word();
     // SAFETY: the kernel's context. The packet begins so many bytes earlier; nothing that pointed into it is used again.
     if unsafe { bpf_xdp_adjust_head(context.ctx, -(OPTION_BYTES as i32)) } != 0 {
         return DROP;
@@ -98,8 +110,7 @@ pub fn translated<H: Headers>(context: &XdpContext, place: *mut H, to: &Tuple, h
     // SAFETY: inside of the packet, and nothing else refers to it.
     let head = unsafe { &mut *place };
     let udp = head.protocol() == protocol::UDP;
-    let at = H::TRANSPORT + if udp { 6 } else { 16 };
-    let Some(checksum) = frame::at::<u16>(context, at) else { return false };
+    let Some(checksum) = frame::at::<u16>(context, head.checksum_at()) else { return false };
     // SAFETY: inside of the packet (`at` checks).
     let old = unsafe { *checksum };
     // No checksum (RFC 768) stays no checksum, and none becomes one.
@@ -122,34 +133,31 @@ struct Start {
 
 /// The port and the checksum of the transport. False beyond the packet's end.
 #[inline(always)]
-fn write_transport(context: &XdpContext, head: &mut Head, backend: Backend) -> bool {
+pub fn write_transport<H: Direct>(context: &XdpContext, head: &mut H, backend: H::Backend) -> bool {
     let Some(checksum) = frame::at::<u16>(context, head.checksum_at()) else { return false };
     // SAFETY: inside of the packet (`at` checks).
     let old = unsafe { *checksum };
-    let udp = head.ip.protocol == protocol::UDP;
+    let udp = head.protocol() == protocol::UDP;
     // No checksum (RFC 768) stays no checksum, and none becomes one.
     if !(udp && old == 0) {
-        let sum = u32::from(!old)
-            + halves(!{ head.ip.destination })
-            + halves(backend.address())
-            + u32::from(!head.destination_port)
-            + u32::from(backend.port());
+        let port = (head.ports() >> 16) as u16;
+        let sum = u32::from(!old) + head.change_to(backend) + u32::from(!port) + u32::from(backend.port());
         let new = !fold(sum);
         // SAFETY: as above.
         unsafe { *checksum = if udp && new == 0 { u16::MAX } else { new } };
     }
-    head.destination_port = backend.port();
+    head.set_port(backend.port());
     true
 }
 
 /// The sum of the header with another destination and one hop less.
 #[inline(always)]
-fn next_checksum(head: &Head, backend: Backend) -> u32 {
+fn next_checksum(head: &Head, backend: Backend4) -> u32 {
     let ip = head.ip;
     let word = |hops: u8| u16::from_ne_bytes([hops, ip.protocol]);
     u32::from(!{ ip.checksum })
         + halves(!{ ip.destination })
-        + halves(backend.address())
+        + halves(backend.word())
         + u32::from(!word(ip.hops))
         + u32::from(word(ip.hops - 1))
 }

@@ -1,15 +1,16 @@
-//! The maps, the globals that the loader writes, and the clock.
+//! The maps, the globals that the loader writes for this program alone, and the clock.
 
 use aya_ebpf::{
+    bindings::bpf_fib_lookup as FibLookup,
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
 use keelson_ebpf_common::{
-    key::{Frontend4, Frontend6},
+    key::Frontend4,
     layout,
     packet::{External, Tuple},
-    wire::{Hop, Line, Verdict},
+    wire::{Hop, Line, Verdict, Way6},
 };
 
 use crate::say;
@@ -19,11 +20,10 @@ pub static WIRE_FRONTENDS: HashMap<Frontend4, External> =
     HashMap::with_max_entries(layout::WIRE_FRONTENDS.max_entries, layout::WIRE_FRONTENDS.flags);
 
 #[map]
-pub static EXTERNALS: HashMap<Frontend6, External> =
-    HashMap::with_max_entries(layout::EXTERNALS.max_entries, layout::EXTERNALS.flags);
+pub static KNOWN: Array<Line> = Array::with_max_entries(layout::KNOWN.max_entries, layout::KNOWN.flags);
 
 #[map]
-pub static KNOWN: Array<Line> = Array::with_max_entries(layout::KNOWN.max_entries, layout::KNOWN.flags);
+pub static KNOWN6: Array<Way6> = Array::with_max_entries(layout::KNOWN6.max_entries, layout::KNOWN6.flags);
 
 #[map]
 pub static HOPS: PerCpuArray<Hop> =
@@ -40,9 +40,15 @@ pub struct Flows {
 #[map]
 static PASSAGE: PerCpuArray<Flows> = PerCpuArray::with_max_entries(1, 0);
 
-/// The flow for which the kernel is asked a way; as above.
+/// The flow for which the kernel is asked a way, and the question; as above.
+#[repr(C)]
+pub struct Question {
+    pub flow: Tuple,
+    pub route: FibLookup,
+}
+
 #[map]
-pub static QUESTION: PerCpuArray<Tuple> = PerCpuArray::with_max_entries(1, 0);
+pub static QUESTION: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
 
 /// This CPU's place for them. `None` never.
 #[inline(always)]
@@ -59,23 +65,12 @@ global!(
     /// Lines of known flows, less one.
     KNOWN_MASK: u32 = layout::KNOWN.max_entries - 1, known_mask);
 global!(
+    /// The same of IPv6.
+    KNOWN6_MASK: u32 = layout::KNOWN6.max_entries - 1, known6_mask);
+global!(
     /// Whether packets get the node's address here, too.
     TRANSLATES: u32 = 0, translates);
-global!(
-    /// The uplink's index.
-    UPLINK: u32 = 0, uplink);
-global!(
-    /// The node's IPv4 address, 0 without one.
-    NODE4: u32 = 0, node4);
-global!(
-    /// The node's IPv6 address, zeros without one.
-    NODE6: [u32; 4] = [0; 4], node6);
-global!(
-    /// The first port of translated sources, host order.
-    PORTS_FIRST: u32 = 0, ports_first);
-global!(
-    /// How many such ports there are.
-    PORTS_COUNT: u32 = 0, ports_count);
+
 
 /// `CLOCK_MONOTONIC`, nanoseconds, as of the last tick.
 #[inline(always)]

@@ -15,8 +15,9 @@ use crate::{
     frame::{self, PASS},
     headers::Headers,
     hop::{self, Way},
+    node::{ports_count, ports_first},
     outside, send,
-    state::{self, Flows, count, now_ns, ports_count, ports_first},
+    state::{self, Flows, count, now_ns},
 };
 
 /// Whether a packet may be an answer to the node in a client's place: to its address, and a port of its.

@@ -62,13 +62,11 @@ pub(super) struct DirectRule {
 }
 
 impl DirectRule {
-    /// IPv4 without session affinity, TCP or UDP, and backends that are not all of this node by policy.
+    /// TCP or UDP, and backends that are not all of this node by policy.
     fn admits(&self, frontend: &ExternalFrontend) -> bool {
         let inside = |backend: &Backend| self.cluster.iter().any(|range| range.contains(&backend.ip()));
         frontend.forwarding.unwrap_or(self.default) == Forwarding::Dsr
-            && frontend.key.address.is_ipv4()
             && frontend.key.protocol != Protocol::Sctp
-            && frontend.affinity_s == 0
             && !frontend.local_backends_only
             && frontend.backends.iter().all(inside)
     }
@@ -279,24 +277,35 @@ mod tests {
     }
 
     #[test]
-    fn only_ipv4_inside_the_cluster_and_without_affinity_is_answered_directly() {
+    fn only_what_is_inside_the_cluster_is_answered_directly() {
         let dsr = |change: fn(&mut ExternalFrontend)| {
             let mut frontend = frontend(1, &["10.0.0.1:1"]);
             frontend.forwarding = Some(Forwarding::Dsr);
             change(&mut frontend);
             frontend
         };
-        let cluster = vec!["10.0.0.0/8".parse().unwrap()];
+        fn six(f: &mut ExternalFrontend) {
+            f.key.address = "2001:db8::1".parse().unwrap();
+            f.backends = vec!["[fd00:1::2]:1".parse().unwrap()];
+        }
+        let cluster = vec!["10.0.0.0/8".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
         let rule = DirectRule { cluster: cluster.clone(), ..DirectRule::default() };
         for (frontend, direct) in [
             (dsr(|_| {}), true),
             (dsr(|f| f.forwarding = None), false),
             (dsr(|f| f.forwarding = Some(Forwarding::Snat)), false),
-            (dsr(|f| f.affinity_s = 1), false),
+            (dsr(|f| f.affinity_s = 1), true),
             (dsr(|f| f.local_backends_only = true), false),
             (dsr(|f| f.backends.push("203.0.113.1:1".parse().unwrap())), false),
             (dsr(|f| f.key.protocol = Protocol::Sctp), false),
-            (dsr(|f| f.key.address = "2001:db8::1".parse().unwrap()), false),
+            (dsr(six), true),
+            (
+                dsr(|f| {
+                    six(f);
+                    f.backends.push("[2001:db8::2]:1".parse().unwrap());
+                }),
+                false,
+            ),
             (dsr(|f| f.backends.clear()), true),
         ] {
             assert_eq!(rule.admits(&frontend), direct, "{frontend:?}");

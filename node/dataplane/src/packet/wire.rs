@@ -15,7 +15,7 @@ use std::{
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
 use keelson_ebpf_common::{
     layout::{self, Shape},
-    limits::{KNOWN_LINES, KNOWN_LINES_MAX},
+    limits::{KNOWN_LINES, KNOWN_LINES_MAX, KNOWN6_LINES_MIN},
     packet::global,
     wire::{self, Verdict},
 };
@@ -42,7 +42,8 @@ const PROGRAMS: [&str; 3] = ["wire", "wire_generic", "pass"];
 pub struct WireOptions {
     /// Attach in the kernel's generic receive path even where the driver can.
     pub without_native: bool,
-    /// Lines of three known flows each, 64 bytes; a power of two, 2^19 at most.
+    /// Lines of three known flows each, 64 bytes, and as many of one flow of IPv6 where the node has an address of it; a power of
+    /// two, 2^19 at most.
     pub known_lines: u32,
     /// Whether packets get the node's address here, too.
     pub translation: Translation,
@@ -127,13 +128,17 @@ impl Wire {
         if !lines.is_power_of_two() || !(2..=KNOWN_LINES_MAX).contains(&lines) {
             return Err(Error::KnownLines { lines });
         }
+        let lines6 = if constants.node6 == [0; 4] { KNOWN6_LINES_MIN } else { lines.max(KNOWN6_LINES_MIN) };
         let known = Shape { max_entries: lines, ..layout::KNOWN };
+        let known6 = Shape { max_entries: lines6, ..layout::KNOWN6 };
         // A table of another size is forgotten, and with it which flows a change of backends does not move.
-        let path = pins.map(&known);
-        if Map::open_pinned(&path)?.is_some_and(|map| !fits(&known, map.info())) {
-            bpf::unpin(&path)?;
+        for known in [known, known6] {
+            let path = pins.map(&known);
+            if Map::open_pinned(&path)?.is_some_and(|map| !fits(&known, map.info())) {
+                bpf::unpin(&path)?;
+            }
         }
-        let (mut loader, mask) = (EbpfLoader::new(), lines - 1);
+        let (mut loader, mask, mask6) = (EbpfLoader::new(), lines - 1, lines6 - 1);
         let translates = options.translation.on_wire(uplink)?;
         let translates_word = u32::from(translates);
         loader.override_global(global::NODE4, &constants.node4, true);
@@ -142,9 +147,14 @@ impl Wire {
         loader.override_global(global::PORTS_FIRST, &constants.ports_first, true);
         loader.override_global(global::PORTS_COUNT, &constants.ports_count, true);
         loader.override_global(wire::global::KNOWN_MASK, &mask, true);
+        loader.override_global(wire::global::KNOWN6_MASK, &mask6, true);
         loader.override_global(wire::global::TRANSLATES, &translates_word, true);
         talk.prepare(&mut loader);
-        let own = layout::WIRE_MAPS.map(|shape| if shape == layout::KNOWN { known } else { shape });
+        let own = layout::WIRE_MAPS.map(|shape| match shape {
+            layout::KNOWN => known,
+            layout::KNOWN6 => known6,
+            other => other,
+        });
         for shape in own.into_iter().chain(layout::PACKET_MAPS).chain([layout::DROPS]) {
             loader.map_pin_path(shape.name, pins.map(&shape));
             loader.map_max_entries(shape.name, shape.max_entries);

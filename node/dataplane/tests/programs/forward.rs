@@ -1,8 +1,9 @@
 //! Packets that nobody translates: straight to the other pod or the uplink, or left to the stack.
 
 use crate::{
+    altered::with_hops,
     lab::{Fate, Lab, pass, redirect},
-    packet::{ACK, HOST_MAC, POD_MAC, SYN, echo, tcp, tcp_with, udp, with_hops},
+    packet::{ACK, HOST_MAC, POD_MAC, SYN, echo, tcp, tcp_with, udp},
 };
 
 #[test]

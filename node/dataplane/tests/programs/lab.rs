@@ -1,20 +1,20 @@
 //! A node in a network namespace: an uplink, two pods' links, the programs loaded onto maps of its own.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, PodEndpoint, Talk,
-    plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
+    Dataplane, Object, Options, PacketOptions, PodEndpoint,
+    plan::{ExternalFrontend, Frontend},
     policy::Changes,
-    remove_all,
 };
 use keelson_ebpf_common::{drop::Reason, wire::Verdict};
-use keelson_sys::bpf::is_bpffs;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::packet::{HOST_MAC, POD_MAC, tell};
-
-const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) use crate::node::{explain, external, frontend, key};
+use crate::{
+    node::{clean, object, options, or_skipped},
+    packet::{HOST_MAC, POD_MAC, tell},
+};
 
 /// The pods of the node, by address and link; each of both families.
 pub(crate) const PODS: [(&str, &str); 4] =
@@ -50,34 +50,15 @@ impl Lab {
     }
 
     pub(crate) fn with(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Option<Self> {
-        match Self::prepare(name, change) {
-            Ok(lab) => Some(lab),
-            Err(reason) => {
-                eprintln!("skipped: {reason}");
-                None
-            }
-        }
+        or_skipped(Self::prepare(name, change))
     }
 
     fn prepare(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Result<Self, String> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err("not root".into());
-        }
-        let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
-        let object = std::env::var_os("KEELSON_EBPF_OBJ").map_or(object, Into::into);
-        for name in ["tc.o", "xdp.o"] {
-            if !object.with_file_name(name).exists() {
-                return Err(format!("no {name} beside {}: run `cargo xtask ebpf`", object.display()));
-            }
-        }
-        if !is_bpffs(Path::new(BPFFS)).unwrap_or(false) {
-            return Err(format!("no bpffs at {BPFFS}"));
-        }
+        let object = object()?;
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| format!("a network namespace: {e}"))?;
         wires();
-        let object = Object::File(object);
         let mut packets = PacketOptions {
-            object: object.clone(),
+            object: Object::File(object.clone()),
             uplink: Some("uplink".into()),
             node_addresses: vec![NODE.parse().unwrap(), NODE6.parse().unwrap()],
             masquerade: true,
@@ -87,22 +68,9 @@ impl Lab {
             ..PacketOptions::default()
         };
         change(&mut packets);
-        // No process is in it: the socket programs, where they are attached, see nothing.
-        let node = format!("programs-{name}-{}", std::process::id());
-        let cgroup_root = cgroup2().ok_or("no cgroup2 mount")?.join(&node);
-        std::fs::create_dir(&cgroup_root).map_err(|e| format!("making a cgroup: {e}"))?;
-        let options = Options {
-            node,
-            bpffs: BPFFS.into(),
-            cgroup_root,
-            object,
-            packets: Some(packets),
-            measure: true,
-            talk: Talk::Silent,
-        };
+        let options = options(format!("programs-{name}-{}", std::process::id()), object, packets)?;
         let mut dataplane = Dataplane::open(&options).unwrap_or_else(|e| {
-            let _ = remove_all(&options.bpffs, &options.node);
-            let _ = std::fs::remove_dir(&options.cgroup_root);
+            clean(&options);
             panic!("{}", explain(&e))
         });
         let packets = dataplane.packets().unwrap();
@@ -190,12 +158,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let removed = remove_all(&self.options.bpffs, &self.options.node);
-        let cgroup = std::fs::remove_dir(&self.options.cgroup_root);
-        if !std::thread::panicking() {
-            removed.unwrap();
-            cgroup.unwrap();
-        }
+        clean(&self.options);
     }
 }
 
@@ -227,6 +190,10 @@ fn wires() {
         "-6 route add fd00:2::/64 via fd00:30::12",
         "route add default via 172.30.0.1",
         "neigh add 172.30.0.12 dev uplink lladdr 02:00:00:00:00:12",
+        "-6 neigh add fd00:30::12 dev uplink lladdr 02:00:00:00:00:12",
+        "-6 route add 2001:db8:7::/64 via fd00:30::1",
+        "-6 route add fd00:3::/64 via fd00:30::13",
+        "-6 route add fd00:1::3 dev pod2",
         "route add 10.244.3.0/24 via 172.30.0.13",
         "route add 10.244.1.2 dev pod1",
         "route add 10.244.1.3 dev pod2",
@@ -241,36 +208,4 @@ fn wires() {
 pub(crate) fn ip(words: &str) {
     let done = Command::new("ip").args(words.split(' ')).status().unwrap();
     assert!(done.success(), "ip {words}");
-}
-
-pub(crate) fn explain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-pub(crate) fn key(protocol: Protocol, service: &str) -> FrontendKey {
-    let service: SocketAddr = service.parse().unwrap();
-    FrontendKey { address: service.ip(), port: service.port(), protocol }
-}
-
-pub(crate) fn frontend(protocol: Protocol, service: &str, backends: &[&str]) -> Frontend {
-    let backends = backends.iter().map(|b| b.parse().unwrap()).collect();
-    Frontend { key: key(protocol, service), backends, affinity_s: 0 }
-}
-
-pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> ExternalFrontend {
-    ExternalFrontend {
-        key: key(protocol, service),
-        backends: backends.iter().map(|b| b.parse().unwrap()).collect(),
-        local_backends_only: false,
-        source_ranges: Vec::new(),
-        affinity_s: 0,
-        forwarding: None,
-    }
-}
-
-fn cgroup2() -> Option<std::path::PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    line.split(' ').nth(4).map(Into::into)
 }

@@ -3,12 +3,15 @@
 //!
 //! Needs root, a bpffs at /sys/fs/bpf and the compiled programs; else each test says why it was skipped.
 
+mod altered;
 mod arp;
 mod attach;
 mod direct;
 mod errors;
+mod extensions;
 mod external;
 mod forward;
+mod held;
 mod lab;
 mod masquerade;
 mod ndp;
@@ -19,3 +22,7 @@ mod services;
 mod translate;
 mod tunnel;
 mod wire;
+mod wire6;
+
+#[path = "../shared/node.rs"]
+mod node;

@@ -13,7 +13,7 @@ const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1,
 pub(crate) const POD_MAC: [u8; 6] = [10, 88, 10, 244, 1, 2];
 pub(crate) const HOST_MAC: [u8; 6] = [0xee, 0x4b, 0x4c, 0, 0, 1];
 
-fn socket(text: &str) -> SocketAddr {
+pub(crate) fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
@@ -125,58 +125,6 @@ pub(crate) fn icmp_error(from: &str, to: &str, kind: [u8; 2], about: &[u8]) -> V
     datagram(from.parse().unwrap(), to.parse().unwrap(), 1, Some(2), bytes)
 }
 
-/// The pieces of an IPv4 packet, the first with so many bytes of transport (a multiple of 8).
-pub(crate) fn fragments(packet: &[u8], first: usize, id: u16) -> [Vec<u8>; 2] {
-    let head = |length: usize, field: u16| {
-        let mut head = packet[..34].to_vec();
-        head[16..18].copy_from_slice(&(20 + length as u16).to_be_bytes());
-        head[18..20].copy_from_slice(&id.to_be_bytes());
-        head[20..22].copy_from_slice(&field.to_be_bytes());
-        head[24..26].copy_from_slice(&[0, 0]);
-        let sum = !sum(&head[14..34]);
-        head[24..26].copy_from_slice(&sum.to_be_bytes());
-        head
-    };
-    let (one, two) = packet[34..].split_at(first);
-    [
-        [head(one.len(), 0x2000), one.to_vec()].concat(),
-        [head(two.len(), (first / 8) as u16), two.to_vec()].concat(),
-    ]
-}
-
-/// With an option of eight bytes in its header that says which Service it is for.
-pub(crate) fn marked(packet: &[u8], service: &str) -> Vec<u8> {
-    let SocketAddr::V4(service) = socket(service) else { panic!("{service} is not of IPv4") };
-    let mut head = packet[..34].to_vec();
-    head[14] += 2;
-    let length = word(&head, 16) + 8;
-    head[16..18].copy_from_slice(&length.to_be_bytes());
-    head.extend_from_slice(&[0x9a, 8]);
-    head.extend_from_slice(&service.port().to_be_bytes());
-    head.extend_from_slice(&service.ip().octets());
-    head[24..26].copy_from_slice(&[0, 0]);
-    let sum = !sum(&head[14..]);
-    head[24..26].copy_from_slice(&sum.to_be_bytes());
-    [head, packet[34..].to_vec()].concat()
-}
-
-/// Without "do not fragment".
-pub(crate) fn dividable(mut packet: Vec<u8>) -> Vec<u8> {
-    packet[20] &= !0x40;
-    packet[24..26].copy_from_slice(&[0, 0]);
-    let sum = !sum(&packet[14..34]);
-    packet[24..26].copy_from_slice(&sum.to_be_bytes());
-    packet
-}
-
-pub(crate) fn with_hops(mut packet: Vec<u8>, hops: u8) -> Vec<u8> {
-    packet[22] = hops;
-    packet[24..26].copy_from_slice(&[0, 0]);
-    let sum = !sum(&packet[14..34]);
-    packet[24..26].copy_from_slice(&sum.to_be_bytes());
-    packet
-}
-
 fn datagram(
     from: IpAddr,
     to: IpAddr,
@@ -228,7 +176,7 @@ fn pseudo(from: IpAddr, to: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
 }
 
 /// RFC 1071, by the book.
-fn sum(bytes: &[u8]) -> u16 {
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
         sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -239,7 +187,7 @@ fn sum(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
@@ -267,7 +215,8 @@ fn tell_ip(packet: &[u8], whole: bool) -> String {
     } else {
         let octets = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
         assert!(!whole || usize::from(word(packet, 4)) == packet.len() - 40, "the header's length");
-        (octets(8), octets(24), packet[6], packet[7], &packet[40..], 0)
+        let (protocol, at, later) = behind_extensions(packet);
+        (octets(8), octets(24), protocol, packet[7], &packet[at..], later)
     };
     let ports = |text: &str| {
         let socket = |ip, at| SocketAddr::new(ip, word(transport, at));
@@ -303,9 +252,32 @@ fn tell_ip(packet: &[u8], whole: bool) -> String {
             let octets = <[u8; 4]>::try_from(&packet[24..28]).unwrap();
             format!("{text} for {}", SocketAddr::new(octets.into(), word(packet, 22)))
         }
+        [0x60, ..] if packet[6] == 60 && packet[41..44] == [2, 0x5e, 20] => {
+            let octets = <[u8; 16]>::try_from(&packet[48..64]).unwrap();
+            assert_eq!(word(packet, 46), 0, "what is always zero");
+            format!("{text} for {}", SocketAddr::new(octets.into(), word(packet, 44)))
+        }
         _ => text,
     };
     if hops == 64 || !whole { text } else { format!("{text} hops {hops}") }
+}
+
+/// The transport's number and offset in a packet of IPv6, and of a part of a datagram what IPv4 has in its header.
+fn behind_extensions(packet: &[u8]) -> (u8, usize, u16) {
+    let (mut kind, mut at) = (packet[6], 40);
+    loop {
+        let next = packet[at..].first().copied().unwrap_or_default();
+        match kind {
+            44 => match (word(packet, at + 2) & !7, packet[at + 3] & 1) {
+                (0, 0) => at += 8,
+                (0, _) => return (next, at + 8, 0x2000),
+                (offset, more) => return (next, at + 8, offset / 8 | u16::from(more) << 13),
+            },
+            0 | 43 | 60 => at += (usize::from(packet[at + 1]) + 1) * 8,
+            _ => return (kind, at, 0),
+        }
+        kind = next;
+    }
 }
 
 fn flags(flags: u8) -> String {

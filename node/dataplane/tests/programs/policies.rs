@@ -16,23 +16,21 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
+    altered::{fragments, with_hops},
     lab::{Fate, Lab, external, frontend, pass, redirect},
-    packet::{
-        ACK, FIN, RST, SYN, bare, echo, fragments, icmp_error, icmp6_error, sctp, tcp, tcp_with, udp,
-        with_hops,
-    },
+    packet::{ACK, FIN, RST, SYN, bare, echo, icmp_error, icmp6_error, sctp, tcp, tcp_with, udp},
 };
 
 const GROUP: Id = Id([7, 7]);
-const FRIENDS: Id = Id([8, 8]);
+pub(crate) const FRIENDS: Id = Id([8, 8]);
 const BLOCK: Id = Id([9, 9]);
 
 /// Who begins, with whom, and a protocol with a port and how many of its bits count.
-type Lets = (Direction, Id, Option<(u8, u16, u8)>);
+pub(crate) type Lets = (Direction, Id, Option<(u8, u16, u8)>);
 
 /// Peers: `10.244.2.9`, `fd00:2::9` and `pod2` are friends, `192.0.2.0/24` and `2001:db8::/32` a block, in which `192.0.2.9` is a
 /// friend, too.
-fn policies(ingress: bool, egress: bool, lets: &[Lets]) -> Changes {
+pub(crate) fn policies(ingress: bool, egress: bool, lets: &[Lets]) -> Changes {
     let classes = |pods, blocks| Classes { pods, blocks };
     let peer = |range: &str, classes| (Prefix(range.parse().unwrap()), classes);
     let verdict = |(direction, class, ports): &Lets| Verdict {
@@ -331,14 +329,16 @@ fn fragments_follow_the_first() {
     let Some(mut lab) = Lab::new("policy-fragments") else { return };
     lab.policies(&policies(true, true, &[(Ingress, FRIENDS, Some((17, 7, 16)))]));
     let data = [7; 64];
-    let [first, later] = fragments(&udp("10.244.2.9:4000", "10.244.1.2:7", &data), 32, 1);
     let verdict = |lab: &mut Lab, packet: &[u8]| lab.bytes("from_uplink", "uplink", packet).0;
-    // Alone it says nothing of ports.
-    assert_eq!(verdict(&mut lab, &later), 2);
-    assert_ne!(verdict(&mut lab, &first), 2);
-    assert_ne!(verdict(&mut lab, &later), 2);
-    let [first, later] = fragments(&udp("10.244.2.9:4000", "10.244.1.2:8", &data), 32, 2);
-    assert_eq!((verdict(&mut lab, &first), verdict(&mut lab, &later)), (2, 2));
+    for (friend, pod) in [("10.244.2.9:4000", "10.244.1.2"), ("[fd00:2::9]:4000", "[fd00:1::2]")] {
+        let [first, later] = fragments(&udp(friend, &format!("{pod}:7"), &data), 32, 1);
+        // Alone it says nothing of ports.
+        assert_eq!(verdict(&mut lab, &later), 2);
+        assert_ne!(verdict(&mut lab, &first), 2);
+        assert_ne!(verdict(&mut lab, &later), 2);
+        let [first, later] = fragments(&udp(friend, &format!("{pod}:8"), &data), 32, 2);
+        assert_eq!((verdict(&mut lab, &first), verdict(&mut lab, &later)), (2, 2));
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@ use keelson_dataplane::plan::Protocol::Sctp;
 use keelson_ebpf_common::drop::Reason;
 
 use crate::{
+    altered::fragments,
     lab::{Fate, Lab, external, frontend, pass, redirect},
-    packet::{fragments, sctp, tell},
+    packet::{sctp, tell},
 };
 
 const CLIENT: &str = "10.244.1.2:4000";

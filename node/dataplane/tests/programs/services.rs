@@ -4,8 +4,9 @@ use keelson_dataplane::plan::Protocol::{Tcp, Udp};
 use keelson_ebpf_common::{drop::Reason, layout, limits};
 
 use crate::{
+    altered::fragments,
     lab::{Fate, Lab, frontend, pass, redirect},
-    packet::{ACK, FIN, RST, SYN, echo, fragments, port_of, tcp, tcp_with, tell, udp, udp_unsummed},
+    packet::{ACK, FIN, RST, SYN, echo, port_of, tcp, tcp_with, tell, udp, udp_unsummed},
 };
 
 #[test]
@@ -300,19 +301,34 @@ fn a_node_port_of_the_pods_own_node_is_a_service_and_the_node_itself_is_not() {
 #[test]
 fn later_fragments_follow_the_first() {
     let Some(mut lab) = Lab::new("fragments") else { return };
-    lab.frontends(&[frontend(Udp, "10.96.0.7:53", &["10.244.1.3:5353"])]);
-    let [first, later] = fragments(&udp("10.244.1.2:4000", "10.96.0.7:53", &[7; 100]), 64, 1);
-    let (_, one) = lab.bytes("from_pod", "pod1", &first);
-    let (_, two) = lab.bytes("from_pod", "pod1", &later);
-    assert_eq!(tell(&two), "later 10.244.1.2 > 10.244.1.3 hops 63");
-    // Put together they are a datagram whose checksum is right.
-    let mut whole = [&one[..], &two[34..]].concat();
-    let expected = udp("10.244.1.2:4000", "10.244.1.3:5353", &[7; 100]);
-    whole[14..34].copy_from_slice(&expected[14..34]);
-    assert_eq!(tell(&whole), "udp 10.244.1.2:4000 > 10.244.1.3:5353");
-    // Without its first a fragment means nothing to us.
-    let [_, orphan] = fragments(&udp("10.244.1.2:4000", "10.96.0.7:53", &[7; 100]), 64, 2);
-    assert_eq!(lab.run("from_pod", "pod1", &orphan), redirect("later 10.244.1.2 > 10.96.0.7 hops 63"));
+    lab.frontends(&[
+        frontend(Udp, "10.96.0.7:53", &["10.244.1.3:5353"]),
+        frontend(Udp, "[fd00:96::7]:53", &["[fd00:1::3]:5353"]),
+    ]);
+    for (pod, service, other, head) in
+        [("10.244.1.2", "10.96.0.7", "10.244.1.3", 34), ("fd00:1::2", "fd00:96::7", "fd00:1::3", 54)]
+    {
+        let at =
+            |address: &str, port: u16| std::net::SocketAddr::new(address.parse().unwrap(), port).to_string();
+        let (from, asked, backend) = (at(pod, 4000), at(service, 53), at(other, 5353));
+        let [first, later] = fragments(&udp(&from, &asked, &[7; 100]), 64, 1);
+        let (_, one) = lab.bytes("from_pod", "pod1", &first);
+        let (_, two) = lab.bytes("from_pod", "pod1", &later);
+        assert_eq!(tell(&two), format!("later {pod} > {other} hops 63"));
+        // Put together they are a datagram whose checksum is right.
+        let expected = udp(&from, &backend, &[7; 100]);
+        let whole = [&expected[..head], &one[one.len() - 64..], &two[two.len() - 44..]].concat();
+        assert_eq!(tell(&whole), format!("udp {from} > {backend}"));
+        // The answer's, too.
+        let [first, later] = fragments(&udp(&backend, &from, &[9; 100]), 64, 3);
+        lab.bytes("from_pod", "pod2", &first);
+        let back = redirect(&format!("later {service} > {pod} hops 63"));
+        assert_eq!(lab.run("from_pod", "pod2", &later), back);
+        // Without its first a fragment means nothing to us.
+        let [_, orphan] = fragments(&udp(&from, &asked, &[7; 100]), 64, 2);
+        let (_, left) = lab.bytes("from_pod", "pod1", &orphan);
+        assert!(tell(&left).starts_with(&format!("later {pod} > {service}")), "{}", tell(&left));
+    }
 }
 
 #[test]

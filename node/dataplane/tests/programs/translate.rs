@@ -7,11 +7,9 @@ use keelson_dataplane::{
 use keelson_ebpf_common::wire::Verdict;
 
 use crate::{
+    altered::{dividable, fragments, marked, with_hops},
     lab::{Fate, Lab, NODE, NODE6, PODS, external, ip, pass},
-    packet::{
-        ACK, FIN, RST, SYN, dividable, fragments, icmp_error, marked, port_of, tcp, tcp_with, tell, udp,
-        udp_unsummed, with_hops,
-    },
+    packet::{ACK, FIN, RST, SYN, icmp_error, port_of, tcp, tcp_with, tell, udp, udp_unsummed},
 };
 
 const SERVICE: &str = "203.0.113.5:80";
@@ -26,10 +24,8 @@ fn lab(name: &str) -> Option<Lab> {
         options.wire.as_mut().unwrap().translation = Translation::Wire;
     })?;
     ip("neigh add 172.30.0.1 dev uplink lladdr 02:00:00:00:00:12");
-    ip("-6 neigh add fd00:30::12 dev uplink lladdr 02:00:00:00:00:12");
     ip("-6 neigh add fd00:30::1 dev uplink lladdr 02:00:00:00:00:12");
     ip("-6 route add default via fd00:30::1");
-    ip("-6 route add fd00:1::3 dev pod2");
     Some(lab)
 }
 
@@ -179,8 +175,6 @@ fn what_does_not_lead_back_to_the_wire_or_is_to_be_decided_is_left_to_tc() {
     let to = |port: u16| format!("203.0.113.5:{port}");
     let [first, later] = fragments(&udp(CLIENT, "203.0.113.5:53", &[7; 64]), 24, 9);
     let error = icmp_error("10.244.2.1", NODE, [3, 1], &tcp(&format!("{NODE}:2000"), REMOTE, SYN));
-    let mut last_hop6 = tcp(CLIENT6, SERVICE6, SYN);
-    last_hop6[21] = 1;
     for (packet, why) in [
         (tcp(CLIENT, "203.0.113.5:8080", SYN), "no Service"),
         (tcp(CLIENT, &format!("{NODE}:2000"), ACK), "an answer to nobody"),
@@ -191,7 +185,7 @@ fn what_does_not_lead_back_to_the_wire_or_is_to_be_decided_is_left_to_tc() {
         (later, "a later fragment"),
         (marked(&tcp(CLIENT, SERVICE, SYN), SERVICE), "options"),
         (with_hops(tcp(CLIENT, SERVICE, SYN), 1), "its last hop"),
-        (last_hop6, "its last hop"),
+        (with_hops(tcp(CLIENT6, SERVICE6, SYN), 1), "its last hop"),
         (tcp("198.51.100.129:5000", &to(81), SYN), "a client out of range"),
         (tcp(CLIENT, &to(82), SYN), "session affinity"),
         (tcp(CLIENT, &to(83), SYN), "a backend of this node"),

@@ -7,8 +7,9 @@ use keelson_dataplane::{
 use keelson_ebpf_common::drop::Reason;
 
 use crate::{
+    altered::dividable,
     lab::{Fate, Lab, external, ip, pass, redirect},
-    packet::{ACK, SYN, dividable, port_of, tcp, tcp_with, tell, udp},
+    packet::{ACK, SYN, port_of, tcp, tcp_with, tell, udp},
 };
 
 const LINK: &str = "keelson-vxlan";

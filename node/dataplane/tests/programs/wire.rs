@@ -7,10 +7,9 @@ use keelson_dataplane::plan::{
 use keelson_ebpf_common::wire::Verdict;
 
 use crate::{
+    altered::{dividable, fragments, marked, with_hops},
     lab::{Fate, Lab, external, pass, redirect},
-    packet::{
-        ACK, FIN, SYN, dividable, echo, fragments, marked, tcp, tcp_with, tell, udp, udp_unsummed, with_hops,
-    },
+    packet::{ACK, FIN, SYN, echo, tcp, tcp_with, tell, udp, udp_unsummed},
 };
 
 const SERVICE: &str = "203.0.113.5:80";
@@ -64,18 +63,14 @@ fn what_it_does_not_understand_or_cannot_decide_is_left_alone() {
     let Some(mut lab) = Lab::new("wire-left") else { return };
     let mut ranged = direct(Tcp, "203.0.113.5:81", &REMOTE);
     ranged.source_ranges = vec!["198.51.100.0/25".parse().unwrap()];
-    let mut affine = direct(Tcp, "203.0.113.5:82", &REMOTE);
-    affine.affinity_s = 60;
     lab.external(&[
         direct(Tcp, SERVICE, &REMOTE),
         direct(Udp, "203.0.113.5:53", &REMOTE),
         ranged,
-        affine,
         external(Tcp, "203.0.113.5:83", &REMOTE),
         direct(Tcp, "203.0.113.5:84", &[]),
         direct(Tcp, "203.0.113.5:85", &["192.0.2.1:80"]),
         direct(Tcp, "203.0.113.5:86", &["10.244.3.2:80"]),
-        direct(Tcp, "[fd00:30::11]:80", &["[fd00:2::9]:80"]),
     ]);
     let to = |port: u16| format!("203.0.113.5:{port}");
     let [first, later] = fragments(&udp(CLIENT, "203.0.113.5:53", &[7; 64]), 24, 9);
@@ -85,10 +80,8 @@ fn what_it_does_not_understand_or_cannot_decide_is_left_alone() {
         (first, "a fragment"),
         (later, "a later fragment"),
         (marked(&tcp(CLIENT, SERVICE, SYN), SERVICE), "options"),
-        (tcp("[fd00:30::99]:5000", "[fd00:30::11]:80", SYN), "IPv6"),
         (with_hops(tcp(CLIENT, SERVICE, SYN), 1), "its last hop"),
         (tcp("198.51.100.129:5000", &to(81), SYN), "a client out of range"),
-        (tcp(CLIENT, &to(82), SYN), "session affinity"),
         (tcp(CLIENT, &to(83), SYN), "the node's address as its source"),
         (tcp(CLIENT, &to(84), SYN), "no backend"),
         (tcp(CLIENT, &to(85), SYN), "a backend outside of the cluster"),

@@ -8,7 +8,7 @@ use keelson_dataplane::plan::{
 };
 use keelson_ebpf_common::wire::Verdict;
 
-use crate::lab::{Lab, NODE1, OUTSIDE, POD2, POD3, external};
+use crate::lab::{Lab, NODE1, NODE1_6, OUTSIDE, OUTSIDE_6, POD2, POD3, POD3_6, external};
 
 const SERVICE: &str = "203.0.113.5";
 
@@ -64,6 +64,70 @@ fn the_backends_node_answers_clients_itself() {
 fn in_the_kernels_generic_path_it_is_the_same() {
     let Some(mut lab) = lab("direct-generic", true) else { return };
     all_is_answered_directly(&mut lab, "generic");
+}
+
+/// Nodes that have IPv6, too.
+fn lab6(name: &str) -> Option<Lab> {
+    let lab = Lab::with(name, |options| options.node_addresses.push(NODE1_6.parse().unwrap()))?;
+    let lab = lab.with_second().with_ipv6();
+    let there = lab.serve("pod3", POD3_6, 7070);
+    assert_eq!(lab.ask("node1", POD3_6, 7070).unwrap(), NODE1_6);
+    drop(there);
+    Some(lab)
+}
+
+#[test]
+fn clients_of_ipv6_are_answered_directly_too() {
+    /// The longest datagram that is one packet, and the longest with the extension header.
+    const LONGEST: usize = 1_500 - 48;
+    const LONGEST_MARKED: usize = LONGEST - 24;
+    const SERVICE6: &str = "fd00:99::5";
+    let Some(mut lab) = lab6("direct-six") else { return };
+    let there = lab.serve("pod3", POD3_6, 8080);
+    let datagrams = lab.serve_datagrams("pod3", POD3_6, 5353);
+    lab.external(&[
+        direct(Tcp, &format!("[{SERVICE6}]:80"), &[&format!("[{POD3_6}]:8080")]),
+        direct(Tcp, &format!("[{NODE1_6}]:30080"), &[&format!("[{POD3_6}]:8080")]),
+        direct(Udp, &format!("[{SERVICE6}]:53"), &[&format!("[{POD3_6}]:5353")]),
+    ]);
+    assert_eq!(lab.wire().mode, "native");
+    assert_eq!(lab.ask("outside", SERVICE6, 80).unwrap(), OUTSIDE_6, "the pod sees the client");
+    assert_eq!(lab.ask("outside", NODE1_6, 30_080).unwrap(), OUTSIDE_6, "on a node port, too");
+    assert_eq!(lab.ask_datagram("outside", SERVICE6, 53, 9).unwrap(), OUTSIDE_6);
+    assert_eq!(lab.ask_datagram("outside", SERVICE6, 53, LONGEST_MARKED).unwrap(), OUTSIDE_6);
+    let (known, chosen) = (count(&mut lab, Verdict::Known), count(&mut lab, Verdict::Chosen));
+    assert!(known >= 4 && chosen == 4, "{known} {chosen}");
+    // Too long for the option: the client is told, and sends its next one in pieces, which tc translates.
+    let lost = lab.ask_datagram("outside", SERVICE6, 53, LONGEST);
+    assert!(lost.is_err(), "{lost:?}");
+    assert_eq!(count(&mut lab, Verdict::TooLong), 1);
+    for bytes in [LONGEST, 4_000] {
+        assert_eq!(lab.ask_datagram("outside", SERVICE6, 53, bytes).unwrap(), NODE1_6);
+    }
+    let _ = lab.ask_datagram("outside", SERVICE6, 53, 0);
+    datagrams.join().unwrap();
+    drop(there);
+}
+
+#[test]
+fn a_connection_of_ipv6_outlives_its_backends_membership_and_the_daemon() {
+    let Some(mut lab) = lab6("direct-six-stay") else { return };
+    let there = lab.echo("pod3", POD3_6, 8080);
+    lab.external(&[direct(Tcp, "[fd00:99::5]:80", &[&format!("[{POD3_6}]:8080")])]);
+    let mut stream = lab.connect("outside", "fd00:99::5", 80).unwrap();
+    let mut ask = |byte: u8, when: &str| {
+        let mut answer = [0];
+        stream.write_all(&[byte]).unwrap();
+        stream.read_exact(&mut answer).unwrap_or_else(|e| panic!("{when}: {e}"));
+        assert_eq!(answer, [byte], "{when}");
+    };
+    ask(1, "at first");
+    let without = [direct(Tcp, "[fd00:99::5]:80", &[])];
+    lab.external(&without);
+    ask(2, "without any backend");
+    lab.restart(|_| {}, &without);
+    ask(3, "after a new daemon has taken over");
+    drop(there);
 }
 
 #[test]

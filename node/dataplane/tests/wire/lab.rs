@@ -4,8 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::Path,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
@@ -14,14 +13,14 @@ use std::{
 };
 
 use keelson_dataplane::{
-    Dataplane, Object, Options, PacketOptions, PodEndpoint, Talk, WireStatus,
-    plan::{ExternalFrontend, Frontend, FrontendKey, Protocol},
-    remove_all,
+    Dataplane, Object, Options, PacketOptions, PodEndpoint, WireStatus,
+    plan::{ExternalFrontend, Frontend},
 };
-use keelson_sys::bpf::is_bpffs;
 use nix::sched::{CloneFlags, setns, unshare};
 
-const BPFFS: &str = "/sys/fs/bpf";
+use crate::node::{clean, explain, object, options, or_skipped};
+pub(crate) use crate::node::{external, frontend};
+
 pub(crate) const NODE1: &str = "172.31.0.11";
 pub(crate) const NODE2: &str = "172.31.0.12";
 pub(crate) const OUTSIDE: &str = "192.0.2.7";
@@ -31,7 +30,7 @@ pub(crate) const POD3: &str = "10.245.2.2";
 /// The same of IPv6, of those that have it.
 pub(crate) const NODE1_6: &str = "fd00:31::11";
 const NODE2_6: &str = "fd00:31::12";
-const OUTSIDE_6: &str = "fd00:92::7";
+pub(crate) const OUTSIDE_6: &str = "fd00:92::7";
 pub(crate) const POD3_6: &str = "fd00:45:2::2";
 const POD4: &str = "10.245.1.4";
 const HOST_MAC: [u8; 6] = [0xee, 0x4b, 0x4c, 0, 0, 1];
@@ -103,56 +102,27 @@ impl Lab {
     }
 
     pub(crate) fn with(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Option<Self> {
-        match Self::prepare(name, change) {
-            Ok(lab) => Some(lab),
-            Err(reason) => {
-                eprintln!("skipped: {reason}");
-                None
-            }
-        }
+        or_skipped(Self::prepare(name, change))
     }
 
     fn prepare(name: &str, change: impl FnOnce(&mut PacketOptions)) -> Result<Self, String> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err("not root".into());
-        }
-        let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ebpf/sock.o");
-        let object = std::env::var_os("KEELSON_EBPF_OBJ").map_or(object, Into::into);
-        for name in ["tc.o", "xdp.o"] {
-            if !object.with_file_name(name).exists() {
-                return Err(format!("no {name} beside {}: run `cargo xtask ebpf`", object.display()));
-            }
-        }
-        if !is_bpffs(Path::new(BPFFS)).unwrap_or(false) {
-            return Err(format!("no bpffs at {BPFFS}"));
-        }
+        let object = object()?;
         let spaces = Spaces::new();
         lay(&spaces);
         // Whoever makes the data plane is on node1, as its daemon is.
         setns(&*spaces.0["node1"], CloneFlags::CLONE_NEWNET).map_err(|e| e.to_string())?;
-        let object = Object::File(object);
         let mut packets = PacketOptions {
-            object: object.clone(),
+            object: Object::File(object.clone()),
             uplink: Some("eth0".into()),
             node_addresses: vec![NODE1.parse().unwrap()],
             masquerade: true,
-            never_masqueraded: ["10.245.0.0/16", "172.31.0.0/24"].map(|n| n.parse().unwrap()).into(),
+            never_masqueraded: ["10.245.0.0/16", "172.31.0.0/24", "fd00:45::/32", "fd00:31::/64"]
+                .map(|n| n.parse().unwrap())
+                .into(),
             ..PacketOptions::default()
         };
         change(&mut packets);
-        // A cgroup in which no process is: every socket here is one that the hooks miss.
-        let node = format!("wire-{name}-{}", std::process::id());
-        let cgroup_root = cgroup2().ok_or("no cgroup2 mount")?.join(&node);
-        std::fs::create_dir(&cgroup_root).map_err(|e| e.to_string())?;
-        let options = Options {
-            node,
-            bpffs: BPFFS.into(),
-            cgroup_root,
-            object,
-            packets: Some(packets),
-            measure: true,
-            talk: Talk::Silent,
-        };
+        let options = options(format!("wire-{name}-{}", std::process::id()), object, packets)?;
         let opened = Dataplane::open(&options).and_then(|mut dataplane| {
             dataplane.attach()?;
             let packets = dataplane.packets().expect("asked for");
@@ -164,13 +134,12 @@ impl Lab {
             Ok(dataplane) => Ok(Self { options, dataplane, second: None, polled: None, spaces }),
             Err(error) => {
                 clean(&options);
-                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-                panic!("{}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+                panic!("{}", explain(&error))
             }
         }
     }
 
-    /// Gives node2 the programs, too, and both nodes wires on which XDP can send.
+    /// Gives node2 the programs, too, of the families that node1 has, and both nodes wires on which XDP can send.
     pub(crate) fn with_second(mut self) -> Self {
         // XDP cannot see that a checksum is to be made later.
         self.make_checksums("outside");
@@ -180,19 +149,23 @@ impl Lab {
         options.node += "-second";
         options.cgroup_root = options.cgroup_root.with_file_name(&options.node);
         std::fs::create_dir(&options.cgroup_root).unwrap();
-        options.packets.as_mut().unwrap().node_addresses = vec![NODE2.parse().unwrap()];
+        let packets = options.packets.as_mut().unwrap();
+        let six = packets.node_addresses.iter().any(|address| address.is_ipv6()).then_some(NODE2_6);
+        packets.node_addresses = [NODE2].into_iter().chain(six).map(|n| n.parse().unwrap()).collect();
         let theirs = options.clone();
         let opened = self.spaces.within("node2", move || {
             let mut dataplane = Dataplane::open(&theirs)?;
             dataplane.attach()?;
-            dataplane.packets().expect("asked for").add_endpoint(&pod(POD3, "pod3"))?;
+            let packets = dataplane.packets().expect("asked for");
+            packets.add_endpoint(&pod(POD3, "pod3"))?;
+            packets.add_endpoint(&PodEndpoint { address: POD3_6.parse().unwrap(), ..pod(POD3, "pod3") })?;
             Ok::<_, keelson_dataplane::Error>(dataplane)
         });
         match opened {
             Ok(dataplane) => self.second = Some((options, dataplane)),
             Err(error) => {
                 clean(&options);
-                panic!("{error:?}")
+                panic!("{}", explain(&error))
             }
         }
         self
@@ -285,7 +258,11 @@ impl Lab {
     ) -> io::Result<String> {
         let server = SocketAddr::new(address.parse().unwrap(), port);
         self.spaces.within(space, move || {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            let any: IpAddr = match server {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
             socket.connect(server)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             socket.send(&vec![7; bytes])?;
@@ -412,15 +389,6 @@ impl Drop for Lab {
     }
 }
 
-fn clean(options: &Options) {
-    let removed = remove_all(&options.bpffs, &options.node);
-    let cgroup = std::fs::remove_dir(&options.cgroup_root);
-    if !thread::panicking() {
-        removed.unwrap();
-        cgroup.unwrap();
-    }
-}
-
 /// A server's thread; ends with the value.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
@@ -487,6 +455,7 @@ fn lay_ipv6(spaces: &Spaces) {
         ("node2", format!("address add {NODE2_6}/64 dev eth0 nodad")),
         ("outside", format!("address add {OUTSIDE_6}/128 dev eth0 nodad")),
         ("node1", format!("route add {OUTSIDE_6} dev eth0")),
+        ("node2", format!("route add {OUTSIDE_6} dev eth0")),
         ("node1", format!("route add {POD3_6} via {NODE2_6}")),
         ("outside", "route add fd00:31::/64 dev eth0".into()),
         ("outside", format!("route add fd00:99::/64 via {NODE1_6}")),
@@ -522,32 +491,5 @@ fn pod(address: &str, link: &str) -> PodEndpoint {
         shaped: false,
         pod: ("default".into(), "pod".into()),
         uid: "".into(),
-    }
-}
-
-fn cgroup2() -> Option<std::path::PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    line.split(' ').nth(4).map(Into::into)
-}
-
-fn key(protocol: Protocol, service: &str) -> FrontendKey {
-    let service: SocketAddr = service.parse().unwrap();
-    FrontendKey { address: service.ip(), port: service.port(), protocol }
-}
-
-pub(crate) fn frontend(protocol: Protocol, service: &str, backends: &[&str]) -> Frontend {
-    let backends = backends.iter().map(|b| b.parse().unwrap()).collect();
-    Frontend { key: key(protocol, service), backends, affinity_s: 0 }
-}
-
-pub(crate) fn external(protocol: Protocol, service: &str, backends: &[&str]) -> ExternalFrontend {
-    ExternalFrontend {
-        key: key(protocol, service),
-        backends: backends.iter().map(|b| b.parse().unwrap()).collect(),
-        local_backends_only: false,
-        source_ranges: Vec::new(),
-        affinity_s: 0,
-        forwarding: None,
     }
 }

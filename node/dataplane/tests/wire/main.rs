@@ -13,6 +13,9 @@ mod direct;
 mod lab;
 mod translated;
 
+#[path = "../shared/node.rs"]
+mod node;
+
 use keelson_dataplane::plan::Protocol::Tcp;
 
 use lab::{Lab, NODE1, NODE2, OUTSIDE, POD1, POD2, POD3, external, frontend};
