@@ -130,6 +130,15 @@ impl Cluster {
         Ok(address.with_context(|| format!("node {node} has no InternalIP"))?.to_string())
     }
 
+    /// The same of IPv6, in a cluster that has it.
+    pub fn node_address6(&self, node: &str) -> Result<String> {
+        let object = crate::api::get(&format!("/api/v1/nodes/{node}"))?;
+        let addresses = object["status"]["addresses"].as_array();
+        let internal = addresses.into_iter().flatten().filter(|address| address["type"] == "InternalIP");
+        let address = internal.filter_map(|address| address["address"].as_str()).find(|ip| ip.contains(':'));
+        Ok(address.with_context(|| format!("node {node} has no InternalIP of IPv6"))?.to_string())
+    }
+
     /// A command, not yet started, that counts as a process of a node: by its network namespace and its cgroup.
     pub fn within(&self, node: &str) -> Result<Command> {
         let mut command = Command::new(xtask()?);

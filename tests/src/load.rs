@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::{io::Write, process::Command, time::Duration};
+use std::{io::Write, net::SocketAddr, process::Command, time::Duration};
 use tempfile::NamedTempFile;
 
 /// Pause between two connections of constant load: two cores also run the cluster.
@@ -97,8 +97,13 @@ pub fn udp_from_node(cluster: &Cluster, node: &str, target: &str, number: u32) -
 
 /// A UDP server on a node that answers each datagram with its own name, until this value goes.
 pub fn udp_server(cluster: &Cluster, node: &str, port: u16) -> Result<Stream> {
+    udp_server_at(cluster, node, SocketAddr::new(cluster.node_address(node)?.parse()?, port))
+}
+
+/// The same at any address of the node.
+pub fn udp_server_at(cluster: &Cluster, node: &str, address: SocketAddr) -> Result<Stream> {
     let resolver = resolv_conf()?;
-    let listen = format!("{}:{port}", cluster.node_address(node)?);
+    let listen = address.to_string();
     let mut server = Stream::start(on_node(cluster, node, &resolver, &["udp-server", &listen, node])?)?;
     server.line(Duration::from_secs(10), |line| line == "listening")?;
     Ok(server)

@@ -24,6 +24,7 @@ const SILENCE: Duration = Duration::from_millis(1500);
 /// There is one at a time: tests that want one wait for each other (nextest's group `outside`).
 pub struct Outside {
     nodes: Vec<String>,
+    has_ipv6: bool,
     routes: Vec<IpAddr>,
     /// A node, and an address to which it sends by way of the host.
     detours: Vec<(String, String)>,
@@ -40,9 +41,9 @@ impl Outside {
     /// Plugs the host in.
     pub fn new(cluster: &Cluster) -> Result<Self> {
         // What a killed run left.
-        drop(Self { nodes: cluster.nodes(), routes: Vec::new(), detours: Vec::new() });
+        drop(Self::of(cluster));
         ip(&format!("netns add {NETNS}"))?;
-        let outside = Self { nodes: cluster.nodes(), routes: Vec::new(), detours: Vec::new() };
+        let outside = Self::of(cluster);
         ip(&format!("-n {NETNS} link set lo up"))?;
         // The same hardware address every time: nodes remember it longer than a test lasts.
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
@@ -54,7 +55,7 @@ impl Outside {
         for node in &outside.nodes {
             ip(&format!("-n keelson-{node} route add {OUTSIDE_IP} dev eth0"))?;
         }
-        if cluster.ip_family() != "ipv4" {
+        if outside.has_ipv6 {
             ip(&format!("-n {NETNS} address add {OUTSIDE_IP6}/128 dev eth0 nodad"))?;
             ip(&format!("-n {NETNS} -6 route add fd00:172:30::/64 dev eth0"))?;
             for node in &outside.nodes {
@@ -62,6 +63,11 @@ impl Outside {
             }
         }
         Ok(outside)
+    }
+
+    fn of(cluster: &Cluster) -> Self {
+        let has_ipv6 = cluster.ip_family() != "ipv4";
+        Self { nodes: cluster.nodes(), has_ipv6, routes: Vec::new(), detours: Vec::new() }
     }
 
     /// Has the host send packets for `address` to a node, instead of wherever it sent them before.
@@ -110,10 +116,14 @@ impl Outside {
         anyhow::bail!("{address} is no node's: {known}")
     }
 
-    /// Whether a node has a way to the host.
+    /// Whether a node has a way to the host, of each family that the host has.
     pub fn let_answer(&self, node: &str, wanted: bool) -> Result<()> {
         let verb = if wanted { "replace" } else { "delete" };
-        ip(&format!("-n keelson-{node} route {verb} {OUTSIDE_IP} dev eth0")).map(drop)
+        let six = self.has_ipv6.then(|| format!("-6 route {verb} {OUTSIDE_IP6}"));
+        for words in [format!("route {verb} {OUTSIDE_IP}")].into_iter().chain(six) {
+            ip(&format!("-n keelson-{node} {words} dev eth0"))?;
+        }
+        Ok(())
     }
 
     /// A server that tells each of so many clients the address that it sees.
@@ -158,7 +168,8 @@ impl Outside {
 
     /// The same of a datagram of any length.
     pub fn ask_udp_with(&self, server: SocketAddr, question: &[u8]) -> Result<String> {
-        let socket = self.within(|| Ok(UdpSocket::bind((OUTSIDE_IP, 0))?))?;
+        let own = if server.is_ipv4() { OUTSIDE_IP } else { OUTSIDE_IP6 };
+        let socket = self.within(move || Ok(UdpSocket::bind((own, 0))?))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(SILENCE))?;
         socket.send(question)?;

@@ -5,7 +5,7 @@ mod mtu;
 use anyhow::{Context, Result, ensure};
 use keelson_tests::{
     Cluster, Namespace, PATIENCE, api, eventually,
-    load::{from_node, from_pod, udp_server},
+    load::{from_node, from_pod, udp_server_at},
     manifest,
     outside::{OUTSIDE_IP, OUTSIDE_IP6, Outside, get_over},
 };
@@ -16,7 +16,7 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::services::PROGRAMMED_MAX;
+use crate::{podnet::dual, services::PROGRAMMED_MAX};
 
 /// Answers every request with the pod's name and the client's address as it sees it.
 pub(crate) fn telling() -> Value {
@@ -249,31 +249,48 @@ fn a_client_with_affinity_stays_with_its_endpoint_until_that_is_gone() -> Result
 
 #[test]
 fn datagrams_from_outside_are_answered_by_the_address_that_was_asked() -> Result<()> {
-    // Of the band that is not given out without being asked for.
-    const PORT: u16 = 30_073;
-    let (cluster, namespace) = (Cluster::require()?, Namespace::create("outside")?);
-    let (nodes, outside) = (cluster.nodes(), Outside::new(&cluster)?);
-    let _servers =
-        nodes[..2].iter().map(|node| udp_server(&cluster, node, 5353)).collect::<Result<Vec<_>>>()?;
-    let addresses = nodes[..2].iter().map(|node| cluster.node_address(node)).collect::<Result<Vec<_>>>()?;
+    let cluster = Cluster::require()?;
+    let addresses =
+        cluster.nodes().iter().map(|node| cluster.node_address(node)).collect::<Result<Vec<_>>>()?;
+    datagrams_are_answered(&cluster, &addresses, 30_073)
+}
+
+#[test]
+fn datagrams_of_ipv6_from_outside_are_answered_by_the_address_that_was_asked() -> Result<()> {
+    let Some(cluster) = dual()? else { return Ok(()) };
+    let addresses =
+        cluster.nodes().iter().map(|node| cluster.node_address6(node)).collect::<Result<Vec<_>>>()?;
+    datagrams_are_answered(&cluster, &addresses, 30_074)
+}
+
+/// By a node port, which is of the band that is not given out without being asked for, on each of these addresses of the nodes.
+fn datagrams_are_answered(cluster: &Cluster, addresses: &[String], port: u16) -> Result<()> {
+    let namespace = Namespace::create("outside")?;
+    let (nodes, outside) = (cluster.nodes(), Outside::new(cluster)?);
+    let servers = nodes[..2].iter().zip(addresses);
+    let _servers = servers
+        .map(|(node, address)| udp_server_at(cluster, node, at(address, 5353)?))
+        .collect::<Result<Vec<_>>>()?;
+    let family = if at(&addresses[0], port)?.is_ipv4() { "IPv4" } else { "IPv6" };
     let endpoints: Vec<Value> = nodes[..2]
         .iter()
-        .zip(&addresses)
+        .zip(addresses)
         .map(|(node, address)| json!({ "addresses": [address], "nodeName": node, "conditions": { "ready": true } }))
         .collect();
     namespace.apply_all(&[
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "echo" },
-            "spec": { "type": "NodePort", "ports": [{ "port": 53, "protocol": "UDP", "nodePort": PORT }] },
+            "spec": { "type": "NodePort", "ipFamilies": [family],
+                      "ports": [{ "port": 53, "protocol": "UDP", "nodePort": port }] },
         }),
         json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
             "metadata": { "name": "echo-1", "labels": { "kubernetes.io/service-name": "echo" } },
             "ports": [{ "name": "", "port": 5353, "protocol": "UDP" }], "endpoints": endpoints,
         }),
     ])?;
-    for node in &nodes {
-        let server = at(&cluster.node_address(node)?, PORT)?;
+    for (node, address) in nodes.iter().zip(addresses) {
+        let server = at(address, port)?;
         eventually(PROGRAMMED_MAX, &format!("both answer by {node}"), || {
             let who: BTreeSet<_> = (0..40).map(|_| outside.ask_udp(server)).collect::<Result<_>>()?;
             ensure!(who.len() == 2, "{who:?}");

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use keelson_tests::{
     Cluster, Namespace, PATIENCE, api, eventually, manifest,
-    outside::{OUTSIDE_IP, Outside, get_over},
+    outside::{OUTSIDE_IP, OUTSIDE_IP6, Outside, get_over},
     wires::{Wires, counted},
 };
 use serde_json::json;
@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     outside::{answers, at, node_port, web},
+    podnet::dual,
     services::PROGRAMMED_MAX,
 };
 
@@ -81,6 +82,56 @@ fn the_pods_node_answers_the_client_itself_where_the_service_asks_for_it() -> Re
     let seen = answers(&outside, plain, 20)?;
     ensure!(seen == seen_by_all(&address), "the other Service is forwarded as before: {seen:?}");
     Ok(())
+}
+
+#[test]
+fn clients_of_ipv6_are_answered_directly_too() -> Result<()> {
+    const BALANCED6: &str = "2001:db8:99::18";
+    let Some(cluster) = dual()? else { return Ok(()) };
+    let namespace = Namespace::create("direct")?;
+    let (nodes, mut outside) = (cluster.nodes(), Outside::new(&cluster)?);
+    let Some(_wires) = Wires::new(&cluster, &outside)? else { return Ok(()) };
+    let (asked, others) = (&nodes[0], &nodes[1..3]);
+    let address = cluster.node_address6(asked)?;
+    outside.route(BALANCED6, &address)?;
+    let spec =
+        json!({ "type": "LoadBalancer", "loadBalancerClass": "example.org/none", "ipFamilies": ["IPv6"] });
+    let service = web(&namespace, others, &spec)?;
+    let ingress = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": BALANCED6 }] } } });
+    api::merge(&namespace.path("services/web/status"), &ingress)?;
+    let servers = [at(BALANCED6, 80)?, at(&address, node_port(&service)?)?];
+    let seen_by_all = |client: &str| -> BTreeMap<String, BTreeSet<String>> {
+        others.iter().map(|node| (format!("web-{node}"), BTreeSet::from([client.to_owned()]))).collect()
+    };
+    for server in servers {
+        eventually(PROGRAMMED_MAX, &format!("{server} leads to all"), || {
+            let seen = answers(&outside, server, 20)?;
+            ensure!(seen == seen_by_all(&address), "{seen:?}");
+            Ok(())
+        })?;
+    }
+    let annotation = json!({ "metadata": { "annotations": { "keelson.dev/forwarding": "dsr" } } });
+    api::merge(&namespace.path("services/web"), &annotation)?;
+    for server in servers {
+        eventually(PATIENCE, &format!("{server} is answered by the pods' nodes"), || {
+            let seen = answers(&outside, server, 20)?;
+            ensure!(seen == seen_by_all(OUTSIDE_IP6), "{seen:?}");
+            Ok(())
+        })?;
+    }
+    let (before, mode) = counted(asked, &SENT)?;
+    ensure!(mode == "native", "{asked} has it {mode}");
+    outside.let_answer(asked, false)?;
+    for server in servers {
+        let seen = answers(&outside, server, 20)?;
+        ensure!(seen == seen_by_all(OUTSIDE_IP6), "{seen:?}");
+    }
+    outside.let_answer(asked, true)?;
+    eventually(PATIENCE, "the packets are counted", || {
+        let (after, _) = counted(asked, &SENT)?;
+        ensure!(after >= before + 2 * 20 * 4, "{after} after {before}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -11,9 +11,10 @@ use keelson_tests::{
     Cluster, Namespace, PATIENCE, api,
     cluster::Inside,
     eventually,
-    load::udp_server,
+    load::udp_server_at,
     manifest,
     outside::{get_over, within},
+    stream::Stream,
 };
 use serde_json::{Value, json};
 use std::{
@@ -109,7 +110,7 @@ fn udp(netns: &str, service: SocketAddr) -> Result<SocketAddr> {
 /// A datagram longer than any link takes at once is answered by the Service.
 fn in_pieces(netns: &str, service: SocketAddr) -> Result<()> {
     within(netns, move || {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let socket = UdpSocket::bind(if service.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.send_to(&[7; 4000], service)?;
         let (_, from) = socket.recv_from(&mut [0; 64])?;
@@ -144,31 +145,39 @@ pub(crate) fn web(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<Socket
     addresses(&namespace.get("services/web")?, 80)
 }
 
-/// A Service `who` of UDP servers on two nodes.
-fn who(cluster: &Cluster, namespace: &Namespace) -> Result<SocketAddr> {
-    let endpoint = |node: &str| {
-        Ok(json!({ "addresses": [cluster.node_address(node)?], "conditions": { "ready": true } }))
-    };
-    let endpoints = ["n1", "n2"].into_iter().map(endpoint).collect::<Result<Vec<Value>>>()?;
+/// A Service of UDP servers on two nodes, at these addresses of theirs, and the servers.
+fn who(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    name: &str,
+    servers: [SocketAddr; 2],
+) -> Result<(SocketAddr, Vec<Stream>)> {
+    let running = ["n1", "n2"].into_iter().zip(servers);
+    let running = running.map(|(node, at)| udp_server_at(cluster, node, at)).collect::<Result<_>>()?;
+    let family = if servers[0].is_ipv4() { "IPv4" } else { "IPv6" };
+    let endpoints = servers.map(|at| json!({ "addresses": [at.ip()], "conditions": { "ready": true } }));
     namespace.apply_all(&[
-        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "who" },
-                "spec": { "ports": [{ "port": 77, "protocol": "UDP", "targetPort": UDP_PORT }] } }),
-        json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": { "name": "who-1", "labels": { "kubernetes.io/service-name": "who" } },
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
+                "spec": { "ipFamilies": [family],
+                          "ports": [{ "port": 77, "protocol": "UDP", "targetPort": UDP_PORT }] } }),
+        json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+                "metadata": { "name": format!("{name}-1"), "labels": { "kubernetes.io/service-name": name } },
                 "endpoints": endpoints, "ports": [{ "port": UDP_PORT, "protocol": "UDP" }] }),
     ])?;
-    Ok(SocketAddr::new(namespace.cluster_ip("who")?.parse()?, 77))
+    Ok((SocketAddr::new(namespace.cluster_ip(name)?.parse()?, 77), running))
 }
 
 #[test]
 fn sockets_of_a_pod_that_says_so_are_left_alone_and_served_by_packet() -> Result<()> {
     let (cluster, namespace) = (Cluster::require()?, Namespace::create("socketlb")?);
     let services = web(&cluster, &namespace)?;
-    let _servers = ["n1", "n2"]
-        .map(|node| udp_server(&cluster, node, UDP_PORT))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
-    let of_udp = who(&cluster, &namespace)?;
+    let at = |address: String| Ok::<_, anyhow::Error>(SocketAddr::new(address.parse()?, UDP_PORT));
+    let four = [at(cluster.node_address("n1")?)?, at(cluster.node_address("n2")?)?];
+    let mut of_udp = vec![who(&cluster, &namespace, "who", four)?];
+    if cluster.ip_family() == "dual" {
+        let six = [at(cluster.node_address6("n1")?)?, at(cluster.node_address6("n2")?)?];
+        of_udp.push(who(&cluster, &namespace, "who-six", six)?);
+    }
     namespace.apply_all(&[client("off", "n1", Some("off")), client("normal", "n1", None)])?;
     for (name, left_alone) in [("off", true), ("normal", false)] {
         let netns = netns_of(&cluster, &namespace.ready(name)?)?;
@@ -181,10 +190,14 @@ fn sockets_of_a_pod_that_says_so_are_left_alone_and_served_by_packet() -> Result
             eventually(PROGRAMMED_MAX, &format!("{name} reaches {service}"), || tcp(&netns, service))?;
             (0..12).try_for_each(|_| check(service, tcp(&netns, service)?))?;
         }
-        eventually(PROGRAMMED_MAX, &format!("{name} reaches {of_udp}"), || udp(&netns, of_udp))?;
-        (0..6).try_for_each(|_| check(of_udp, udp(&netns, of_udp)?))?;
-        // In pieces: only the first one has ports.
-        (0..10).try_for_each(|_| in_pieces(&netns, of_udp).with_context(|| format!("of {name}")))?;
+        for &(service, _) in &of_udp {
+            eventually(PROGRAMMED_MAX, &format!("{name} reaches {service}"), || udp(&netns, service))?;
+            (0..6).try_for_each(|_| check(service, udp(&netns, service)?))?;
+            // In pieces: only the first one has ports.
+            (0..10).try_for_each(|_| {
+                in_pieces(&netns, service).with_context(|| format!("of {name} to {service}"))
+            })?;
+        }
     }
     // Its own processes: names, echo, and a node port of its own node.
     let change = json!({ "spec": { "type": "NodePort" } });
