@@ -9,7 +9,7 @@ pub(crate) use check::unquoted;
 
 use crate::{
     build,
-    cluster::{Spec, Store, Tunnel, up},
+    cluster::{Spec, Store, Translation, Tunnel, up},
     doctor, paths,
     shell::{printed, run as run_command},
 };
@@ -112,6 +112,7 @@ fn cluster(args: &Args, folder: &Path) -> Result<Vec<Value>> {
             bin_dir: Some(folder.to_owned()),
             segments: 1,
             tunnel: Tunnel::Auto,
+            translation: Translation::Auto,
             uplink: None,
             node_grace: None,
             toleration: None,

@@ -142,7 +142,7 @@ mod tests {
         build::Profile,
         cluster::{
             Store,
-            spec::{IpFamily, Tunnel},
+            spec::{IpFamily, Translation, Tunnel},
         },
     };
 
@@ -156,6 +156,7 @@ mod tests {
             profile: Profile::Dev,
             segments: 1,
             tunnel: Tunnel::Auto,
+            translation: Translation::Auto,
             bin_dir: None,
             uplink: None,
             node_grace_s: None,

@@ -28,4 +28,4 @@ mod node;
 mod spec;
 pub(crate) mod up;
 
-pub(crate) use spec::{IpFamily, Spec, Store, Tunnel};
+pub(crate) use spec::{IpFamily, Spec, Store, Translation, Tunnel};

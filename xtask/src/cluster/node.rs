@@ -69,6 +69,7 @@ pub(crate) fn daemon(spec: &Spec, bin: &Path, place: &Place) -> Result<Daemon> {
     if let Some(uplink) = uplink {
         flag("uplink", &uplink);
         flag("cluster-cidr", &spec.cluster_cidr());
+        flag("translation", &spec.translation.flag());
     }
     if spec.is_split() {
         flag("non-masquerade-cidr", &spec.nodes_cidr(place.number));

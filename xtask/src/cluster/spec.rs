@@ -71,6 +71,32 @@ impl Tunnel {
     }
 }
 
+/// `--translation` of the node daemon.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Translation {
+    /// As the uplink is.
+    #[default]
+    Auto,
+    /// By XDP.
+    Wire,
+    /// By tc.
+    Tc,
+}
+
+impl Translation {
+    /// As a flag has it.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Translation::Auto => "auto",
+            Translation::Wire => "wire",
+            Translation::Tc => "tc",
+        }
+    }
+}
+
 /// The cluster that `up` was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Spec {
@@ -89,6 +115,8 @@ pub(crate) struct Spec {
     pub(crate) segments: u8,
     #[serde(default)]
     pub(crate) tunnel: Tunnel,
+    #[serde(default)]
+    pub(crate) translation: Translation,
     /// The folder that the binaries are taken from, if they are not built by `up`.
     #[serde(default)]
     pub(crate) bin_dir: Option<PathBuf>,
@@ -311,6 +339,7 @@ mod tests {
             profile: Profile::Dev,
             segments: 1,
             tunnel: Tunnel::Auto,
+            translation: Translation::Auto,
             bin_dir: None,
             uplink: None,
             node_grace_s: None,

@@ -4,7 +4,7 @@ use super::{
     Spec, Store, containerd, control_plane,
     daemon::Daemon,
     netfilter, network, node,
-    spec::{IpFamily, NODES_MAX, Place, Tunnel},
+    spec::{IpFamily, NODES_MAX, Place, Translation, Tunnel},
 };
 use crate::{
     build::{self, Profile},
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// When packets between nodes go by VXLAN: where they are not adjacent, always or never
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) tunnel: Tunnel,
+    /// Where packets from outside to backends on other nodes get the node's address: by XDP (wire), by tc, or as the uplink is; with
+    /// several nodes `auto` is tc, for their wires are veths, on whose packets checksums may be missing
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) translation: Translation,
     /// Build without optimisation: quicker to build, slower to run
     #[arg(long)]
     pub(crate) dev: bool,
@@ -74,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<f64> {
         profile: if args.dev { Profile::Dev } else { Profile::Release },
         segments: args.segments,
         tunnel: args.tunnel,
+        translation: args.translation,
         bin_dir: args.bin_dir.as_deref().map(binaries_in).transpose()?,
         uplink: args.uplink.clone(),
         node_grace_s: args.node_grace,

@@ -9,7 +9,7 @@ mod soak;
 
 use crate::{
     build::{self, Built},
-    cluster::{Store, Tunnel, down, up},
+    cluster::{Store, Translation, Tunnel, down, up},
     doctor,
     shell::Progress,
 };
@@ -115,6 +115,7 @@ fn on_cluster(
             Some(Selection::Wrapped(Wrapping::Always)) => Tunnel::Always,
             _ => Tunnel::Auto,
         },
+        translation: Translation::Auto,
         dev: true,
         bin_dir: Some(built.folder.clone()),
         uplink: None,

@@ -71,7 +71,6 @@ global!(
     /// Whether packets get the node's address here, too.
     TRANSLATES: u32 = 0, translates);
 
-
 /// `CLOCK_MONOTONIC`, nanoseconds, as of the last tick.
 #[inline(always)]
 pub fn now_ns() -> u64 {
