@@ -1,6 +1,7 @@
 //! The end-to-end tests, a module a topic.
 #![forbid(unsafe_code)]
 
+mod apply;
 mod bandwidth;
 mod daemon;
 mod deployments;

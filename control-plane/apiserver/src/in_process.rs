@@ -2,7 +2,7 @@
 
 use crate::{identity::Caller, server::ApiServer, wire::Body};
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::BodyExt;
 use keelson_auth::UserInfo;
 use std::{
@@ -11,9 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A client that acts as `user`. Authentication is what it skips; authorisation and admission apply.
-pub fn in_process_client(server: &ApiServer, user: UserInfo) -> kube::Client {
-    let service = InProcess { server: server.clone(), user: Arc::new(user) };
+/// A client that acts as `user`, and as program goes by the name of `agent`, which is who owns the fields that it
+/// writes. Authentication is what it skips; authorisation and admission apply.
+pub fn in_process_client(server: &ApiServer, user: UserInfo, agent: &'static str) -> kube::Client {
+    let service = InProcess { server: server.clone(), user: Arc::new(user), agent };
     kube::Client::new(service, "default")
 }
 
@@ -21,6 +22,7 @@ pub fn in_process_client(server: &ApiServer, user: UserInfo) -> kube::Client {
 struct InProcess {
     server: ApiServer,
     user: Arc<UserInfo>,
+    agent: &'static str,
 }
 
 impl tower::Service<Request<kube::client::Body>> for InProcess {
@@ -33,9 +35,10 @@ impl tower::Service<Request<kube::client::Body>> for InProcess {
     }
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
-        let InProcess { server, user } = self.clone();
+        let InProcess { server, user, agent } = self.clone();
         Box::pin(async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
             Ok(server.answer(Caller::InProcess(user), request).await)
         })
     }

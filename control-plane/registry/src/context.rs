@@ -1,6 +1,6 @@
 //! What accompanies a call: who, when, how strictly, and where warnings go.
 
-use crate::alloc::NodePortRange;
+use crate::{alloc::NodePortRange, status::Status};
 use keelson_auth::UserInfo;
 use keelson_schema::FieldValidation;
 use parking_lot::Mutex;
@@ -41,8 +41,10 @@ pub struct Context {
     pub dry_run: bool,
     /// What to do about unknown and duplicate fields (patches are decoded here).
     pub field_validation: FieldValidation,
-    /// Name of the writer; not kept until server-side apply is built.
+    /// Name of the writer in managedFields; "" is unknown.
     pub field_manager: String,
+    /// Why a write by name may not create what is absent, if it may not: who may change an object may not always make it.
+    pub creation_refused: Option<Box<Status>>,
     /// Collects Warning headers.
     pub warnings: Warnings,
 }
@@ -56,6 +58,7 @@ impl Context {
             dry_run: false,
             field_validation: FieldValidation::Warn,
             field_manager: String::new(),
+            creation_refused: None,
             warnings: Warnings::default(),
         }
     }

@@ -7,7 +7,13 @@ use crate::{intern::Interner, kind::Kind, kind::Storage, scan};
 use bytes::{BufMut, Bytes, BytesMut};
 use keelson_store::Revision;
 use serde_json::Value;
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+/// What stands before the value of metadata.managedFields.
+pub(crate) const MANAGED_KEY: &[u8] = b"\"managedFields\":";
 
 /// An object at one revision.
 #[derive(Debug)]
@@ -16,6 +22,7 @@ pub struct Entry {
     pub head: Head,
     body: Bytes,
     split: usize,
+    managed: Range<u32>,
     revision: Revision,
     view: OnceLock<Option<Arc<Entry>>>,
 }
@@ -104,8 +111,8 @@ impl Entry {
             finalizers: !scanned.metadata.finalizers.is_empty(),
             key,
         };
-        let split = scanned.split;
-        Ok(Self { head, body, split, revision, view: OnceLock::new() })
+        let (split, managed) = (scanned.split, scanned.managed.start as u32..scanned.managed.end as u32);
+        Ok(Self { head, body, split, managed, revision, view: OnceLock::new() })
     }
 
     /// The revision that wrote this state: its resourceVersion.
@@ -128,6 +135,32 @@ impl Entry {
         let mut value = self.stored_value();
         value["metadata"]["resourceVersion"] = Value::String(self.revision.to_string());
         value
+    }
+
+    /// Parses the object less metadata.managedFields, which is large and which hardly a write reads.
+    pub(crate) fn to_unmanaged_value(&self) -> Value {
+        let Range { start, end } = self.managed_range();
+        let mut value: Value = if start == end {
+            self.stored_value()
+        } else {
+            // It is never the last key of metadata: uid is.
+            let (before, after) = (&self.body[..start - MANAGED_KEY.len()], &self.body[end + 1..]);
+            let parsed = serde_json::from_slice(&[before, after].concat());
+            parsed.expect("the body was parsed when the entry was made")
+        };
+        value["metadata"]["resourceVersion"] = Value::String(self.revision.to_string());
+        value
+    }
+
+    /// metadata.managedFields as JSON, "" where there is none.
+    pub(crate) fn managed(&self) -> &str {
+        std::str::from_utf8(&self.body[self.managed_range()])
+            .expect("the body was parsed when the entry was made")
+    }
+
+    /// Where that is in the body.
+    pub(crate) fn managed_range(&self) -> Range<usize> {
+        self.managed.start as usize..self.managed.end as usize
     }
 
     /// The stored value, without resourceVersion.

@@ -18,6 +18,7 @@ pub mod entry;
 mod intern;
 pub mod kind;
 pub mod kinds;
+mod managed;
 pub mod meta;
 pub mod ops;
 pub mod options;

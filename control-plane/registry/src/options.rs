@@ -89,8 +89,11 @@ pub enum PatchType {
     Merge,
     /// `application/strategic-merge-patch+json`.
     Strategic,
-    /// Server-side apply: refused by name.
-    Apply,
+    /// Server-side apply, `application/apply-patch+yaml`.
+    Apply {
+        /// Whether fields are taken that others own with other values.
+        force: bool,
+    },
 }
 
 /// The text "" is absent, "0" is any state.

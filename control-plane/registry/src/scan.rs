@@ -9,7 +9,7 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
 /// Where the selectable fields of a kind are, as a tree of object keys.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ pub(crate) struct Scanned<'a> {
     pub(crate) fields: Vec<Cow<'a, str>>,
     /// Byte offset of `"uid":` within the body.
     pub(crate) split: usize,
+    /// Where the value of metadata.managedFields is within the body; empty where there is none.
+    pub(crate) managed: Range<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +76,8 @@ pub(crate) struct Metadata<'a> {
     pub(crate) deletion_timestamp: Option<IgnoredAny>,
     #[serde(default)]
     pub(crate) finalizers: Vec<IgnoredAny>,
+    #[serde(borrow, default)]
+    managed_fields: Option<&'a RawValue>,
 }
 
 /// An object key; a plain `Cow` would copy each one.
@@ -95,7 +99,12 @@ pub(crate) fn scan<'a>(body: &'a [u8], tree: &FieldTree) -> Result<Scanned<'a>, 
         .zip(&tree.absent)
         .map(|(value, absent)| value.map_or(Cow::Borrowed(*absent), |(_, text)| text))
         .collect();
-    Ok(Scanned { metadata: serde_json::from_str(raw)?, fields, split: start + uid })
+    let metadata: Metadata<'a> = serde_json::from_str(raw)?;
+    let managed = metadata.managed_fields.map_or(0..0, |value| {
+        let at = value.get().as_ptr() as usize - body.as_ptr() as usize;
+        at..at + value.get().len()
+    });
+    Ok(Scanned { metadata, fields, split: start + uid, managed })
 }
 
 struct Found<'a> {
@@ -207,11 +216,12 @@ mod tests {
 
     #[test]
     fn finds_fields_labels_and_the_split() {
-        let body = br#"{"metadata":{"labels":{"a":"b\"c"},"name":"n","uid":"u-1"},"reporting":"r","source":{"component":"c"},"spec":{"hostNetwork":true,"nodeName":"node"}}"#;
+        let body = br#"{"metadata":{"labels":{"a":"b\"c"},"managedFields":[{"fieldsV1":{"f:uid":{}}}],"name":"n","uid":"u-1"},"reporting":"r","source":{"component":"c"},"spec":{"hostNetwork":true,"nodeName":"node"}}"#;
         let scanned = scan(body, &FieldTree::of(FIELDS)).expect("the body is canonical");
         assert_eq!(scanned.fields, ["node", "true", "c", ""]);
         assert_eq!(scanned.metadata.labels["a"], "b\"c");
         assert!(body[scanned.split..].starts_with(b"\"uid\":\"u-1\""));
+        assert_eq!(&body[scanned.managed], br#"[{"fieldsV1":{"f:uid":{}}}]"#);
     }
 
     #[test]

@@ -9,9 +9,19 @@ use crate::{
 use keelson_schema::{DecodeError, FieldError, Schemas, TypeRef, coerce, defaults, patch};
 use serde_json::Value;
 
-fn type_of(kind: &Kind, sub: &str) -> Option<TypeRef<'static>> {
+/// Group, version and kind of the body that a resource takes.
+pub(crate) fn body_of(kind: &Kind, sub: &str) -> (&'static str, &'static str, &'static str) {
     let body = kind.subresource(sub).and_then(|sub| sub.body);
-    let (group, version, kind) = body.unwrap_or((kind.group, kind.version, kind.kind));
+    body.unwrap_or((kind.group, kind.version, kind.kind))
+}
+
+/// `v1`, `apps/v1`.
+pub(crate) fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+pub(crate) fn type_of(kind: &Kind, sub: &str) -> Option<TypeRef<'static>> {
+    let (group, version, kind) = body_of(kind, sub);
     Schemas::builtin().kind(group, version, kind)
 }
 
@@ -37,8 +47,8 @@ pub(crate) fn patch(
         PatchType::Json => patch::json(old, body),
         PatchType::Merge => patch::merge(old, body),
         PatchType::Strategic => patch::strategic(ty, old, body),
-        PatchType::Apply => {
-            return Err(Status::unsupported_media_type("server-side apply is not supported yet"));
+        PatchType::Apply { .. } => {
+            return Err(Status::internal("an apply is no change of one text: it goes by its own way"));
         }
     };
     let patched = patched.map_err(|error| {
@@ -55,6 +65,15 @@ pub(crate) fn patch(
     for warning in decoded.warnings {
         context.warnings.add(warning);
     }
+    Ok(decoded.value)
+}
+
+/// Brings what an apply made into canonical form. Its fields are known: what can be wrong is a value.
+pub(crate) fn decode_applied(context: &Context, kind: &Kind, object: Value) -> Result<Value, Status> {
+    let ty = type_of(kind, "")
+        .ok_or_else(|| Status::internal(format!("there is no schema for {}", kind.group_kind())))?;
+    let decoded = coerce(object, ty, context.field_validation)
+        .map_err(|error| Status::bad_request(error.to_string()))?;
     Ok(decoded.value)
 }
 

@@ -162,7 +162,26 @@ pub fn decode(
     cx.finish(ty, read.map_err(|message| syntax(body, format, ty.kind(), message)))
 }
 
-/// The same for a value that was parsed already, e.g. the result of a patch.
+/// Reads an applied configuration, JSON or YAML, as it is: what it says of nulls and empty things counts. Its shape is
+/// checked by [`crate::structured::check`]. Err is the message for the client.
+pub fn decode_config(body: &[u8], validation: FieldValidation) -> Result<Decoded, String> {
+    let value = parse_yaml(body, true).map_err(|error| format!("error decoding YAML: {error}"))?;
+    if !value.is_object() {
+        return Err("error decoding YAML: the configuration is no object".to_owned());
+    }
+    let strict = match validation {
+        FieldValidation::Ignore => None,
+        FieldValidation::Warn | FieldValidation::Strict => parse_yaml(body, false).err(),
+    };
+    match strict {
+        Some(error) if validation == FieldValidation::Strict => {
+            Err(format!("error strict decoding YAML: {error}"))
+        }
+        warning => Ok(Decoded { value, warnings: warning.into_iter().collect() }),
+    }
+}
+
+/// Decodes a value that was parsed already, e.g. the result of a patch.
 pub fn coerce(value: Value, ty: TypeRef<'_>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let cx = Cx::new(validation);
     if !is_shallow(&value, DEPTH_MAX) {

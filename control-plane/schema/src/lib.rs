@@ -1,4 +1,4 @@
-//! What shape alone says of an object: decoding, pruning, defaulting, patching, OpenAPI.
+//! What shape alone says of an object: decoding, pruning, defaulting, patching, structured merge, OpenAPI.
 //!
 //! Built from the published API definitions at build time. Knows no kind's rules (validation, allocation, who may
 //! change what): those are the strategies' in `keelson-registry`.
@@ -10,10 +10,12 @@ pub mod field;
 mod load;
 pub mod openapi;
 pub mod patch;
+pub mod structured;
 pub mod types;
 
 pub use decode::{
-    ContentType, DecodeError, Decoded, FieldValidation, TypeMeta, coerce, decode, peek_type_meta,
+    ContentType, DecodeError, Decoded, FieldValidation, TypeMeta, coerce, decode, decode_config,
+    peek_type_meta,
 };
 pub use field::{Cause, FieldError, Path};
 pub use types::{ListType, Merge, Property, Schemas, Shape, TypeRef};

@@ -35,6 +35,8 @@ pub(crate) fn builtin() -> Schemas {
             ["W", path, property, presence, form] => {
                 let ty = loader.schemas.types.last_mut().expect("a protobuf field follows its type");
                 let at = ty.index_of(property).expect("the build checks that the property exists");
+                ty.properties[at].held |= matches!(ty.properties[at].shape, Shape::Object(_))
+                    && matches!(*presence, "value" | "kept");
                 ty.wire.insert(path, at, presence, form);
             }
             &["K", group, version, kind, type_id] => {
@@ -72,15 +74,19 @@ impl Loader {
             },
             map_keys: map_keys.split(',').filter(|key| !key.is_empty()).collect(),
             map_atomic: map_type == "atomic",
+            map_granular: map_type == "granular",
             patch_merge: strategy.split(',').any(|s| s == "merge"),
             patch_replace: strategy.split(',').any(|s| s == "replace"),
             patch_retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
             merge_key: (!merge_key.is_empty()).then_some(merge_key),
         };
+        let (shape, required) = (self.shape(shape), required == "!");
         Property {
             name,
-            shape: self.shape(shape),
-            required: required == "!",
+            shape,
+            required,
+            // A required list or map is written even when it is empty; objects are told by their protobuf field.
+            held: required && matches!(shape, Shape::Array(_) | Shape::Map(_)),
             merge: (merge != Merge::default()).then(|| Box::new(merge)),
             default: (!default.is_empty()).then(|| {
                 let value = serde_json::from_str(default).expect("the build writes defaults as JSON");

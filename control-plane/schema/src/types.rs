@@ -53,6 +53,8 @@ pub struct Property {
     pub shape: Shape,
     /// Whether the API definition requires it.
     pub required: bool,
+    /// Whether upstream's structures hold it by value, so that it is there even when JSON leaves it out.
+    pub(crate) held: bool,
     /// How it is merged; none: arrays are replaced, objects merged key by key.
     pub merge: Option<Box<Merge>>,
     pub(crate) default: Option<Box<Default>>,
@@ -75,6 +77,8 @@ pub struct Merge {
     pub map_keys: Vec<&'static str>,
     /// A map or object that is replaced whole by server-side apply.
     pub map_atomic: bool,
+    /// A map or object that is merged by server-side apply though its type is replaced whole elsewhere.
+    pub map_granular: bool,
     /// Strategic merge patch merges the list, by `merge_key` if it holds objects.
     pub patch_merge: bool,
     /// Strategic merge patch replaces the object or list.

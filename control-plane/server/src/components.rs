@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::ValueEnum;
+use http::{HeaderValue, header::USER_AGENT};
 use keelson_harness::{Api, Informers, leader::LeaderElection};
 use std::{future::Future, path::Path, time::Duration};
 use tokio::task::JoinSet;
@@ -25,6 +26,15 @@ impl Component {
             Self::Apiserver => "system:apiserver",
             Self::Controllers => "system:kube-controller-manager",
             Self::Scheduler => "system:kube-scheduler",
+        }
+    }
+
+    /// The program's name, who owns the fields that it writes: upstream's.
+    pub(crate) const fn agent(self) -> &'static str {
+        match self {
+            Self::Apiserver => "kube-apiserver",
+            Self::Controllers => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
         }
     }
 }
@@ -89,13 +99,18 @@ async fn named(what: &'static str, run: impl Future<Output = anyhow::Result<()>>
     run.await.with_context(|| format!("{what} ended"))
 }
 
-/// A client for components that run apart from the API server.
-pub(crate) async fn remote_client(path: &Path) -> anyhow::Result<kube::Client> {
+/// A configuration for components that run apart from the API server.
+pub(crate) async fn remote_config(path: &Path) -> anyhow::Result<kube::Config> {
     let kubeconfig = kube::config::Kubeconfig::read_from(path)
         .with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-            .await
-            .with_context(|| format!("the kubeconfig {} is not usable", path.display()))?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("the kubeconfig {} is not usable", path.display()))
+}
+
+/// A component's client, which says whose it is.
+pub(crate) fn remote_client(config: &kube::Config, component: Component) -> anyhow::Result<kube::Client> {
+    let mut config = config.clone();
+    config.headers.push((USER_AGENT, HeaderValue::from_static(component.agent())));
     Ok(kube::Client::try_from(config)?)
 }

@@ -171,8 +171,14 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     if !args.components.contains(&Component::Apiserver) {
         let path = args.kubeconfig.as_deref().context("--kubeconfig is needed")?;
-        let client = components::remote_client(path).await?;
-        let tasks = components::start(&args.components, |_| client.clone(), &settings, &stop);
+        let config = components::remote_config(path).await?;
+        let controllers = components::remote_client(&config, Component::Controllers)?;
+        let scheduler = components::remote_client(&config, Component::Scheduler)?;
+        let client = |component| match component {
+            Component::Scheduler => scheduler.clone(),
+            Component::Apiserver | Component::Controllers => controllers.clone(),
+        };
+        let tasks = components::start(&args.components, client, &settings, &stop);
         return until_stopped(tasks, &stop).await;
     }
     let drain = CancellationToken::new();
@@ -181,7 +187,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let serving = spawn_serving(&args, &server, listeners)?;
 
     let masters = UserInfo::authenticated(Component::Apiserver.user(), [MASTERS_GROUP]);
-    let own = in_process_client(&server, masters);
+    let own = in_process_client(&server, masters, Component::Apiserver.agent());
     bootstrap::run(own.clone(), &args.service_cidr)
         .await
         .context("making the objects that a cluster starts with")?;
@@ -193,7 +199,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let client = |component: Component| {
         let user = UserInfo::authenticated(component.user(), [] as [&str; 0]);
-        in_process_client(&server, user)
+        in_process_client(&server, user, component.agent())
     };
     let tasks = components::start(&args.components, client, &settings, &stop);
     let result = until_stopped(tasks, &stop).await;

@@ -1,5 +1,7 @@
 //! The API server by itself, on both stores, as kubectl sees it: no scheduler, no controller, no node.
 
+#[path = "kubectl/apply.rs"]
+mod apply;
 #[path = "kubectl/services.rs"]
 mod services;
 mod support;
@@ -145,8 +147,6 @@ fn three_kinds_of_patch_work(server: &mut Server) {
     ]);
     assert_eq!(server.ok(&image), "only:1");
     assert_eq!(server.ok(&["get", "deploy", "web", "-o", "jsonpath={.spec.replicas}"]), "2");
-    let apply = server.refused_with(&["apply", "--server-side", "-f", "-"], DEPLOYMENT);
-    assert!(apply.contains("server-side apply"), "{apply}");
 }
 
 fn apply_diff_and_replace_work(server: &mut Server) {

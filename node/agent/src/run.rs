@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::{HeaderValue, header::USER_AGENT};
 use keelson_cni::server::{EndpointError, Endpoints, NoEndpoints, PodEnd};
 use keelson_dataplane::{PodEndpoint, TunnelDevice};
 use keelson_kubelet::{Drain, NoDrain, Parts};
@@ -32,13 +33,14 @@ const RUNTIME_PAUSE: Duration = Duration::from_millis(50);
 /// Time for streams to end when the daemon is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// A client from a kubeconfig, as its current context.
-pub(crate) async fn client(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
+/// A client from a kubeconfig, as its current context. What it writes is `agent`'s, a program's name as upstream has it.
+pub(crate) async fn client(kubeconfig: &Path, agent: &'static str) -> anyhow::Result<kube::Client> {
     let file = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("reading the kubeconfig {}", kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("the kubeconfig {} cannot be used", kubeconfig.display()))?;
+    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     Ok(kube::Client::try_from(config)?)
 }
 
@@ -115,7 +117,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check()?;
     std::fs::create_dir_all(&args.root).with_context(|| format!("creating {}", args.root.display()))?;
     let shutdown = CancellationToken::new();
-    let client = client(&args.kubeconfig).await?;
+    let client = client(&args.kubeconfig, "kubelet").await?;
     let socket = args.runtime_socket()?;
     let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::new(&socket));
     wait_for_runtime(runtime.as_ref()).await;

@@ -78,7 +78,7 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
     }
     let shutdown = CancellationToken::new();
     let client = match &args.kubeconfig {
-        Some(path) => run::client(path).await?,
+        Some(path) => run::client(path, "kube-proxy").await?,
         None => {
             let config = kube::Config::incluster()
                 .context("no --kubeconfig, and not in a pod with a service account")?;

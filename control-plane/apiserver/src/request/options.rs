@@ -50,16 +50,26 @@ fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldErro
 }
 
 impl WriteOptions {
-    /// Reads the options of a create, update or patch; `kind` names them in messages (`CreateOptions`).
-    pub(crate) fn parse(query: &Query, kind: &'static str, user_agent: &str) -> Result<Self, Status> {
+    /// Reads the options of a create, update or patch.
+    pub(crate) fn parse(query: &Query, verb: WriteVerb, user_agent: &str) -> Result<Self, Status> {
         let mut errors = Vec::new();
-        let dry_run = dry_run(query.all("dryRun"), &mut errors);
-        let field_manager = query
-            .non_empty("fieldManager")
-            .map_or_else(|| user_agent.split('/').next().unwrap_or_default().to_owned(), str::to_owned);
-        if query.non_empty("fieldManager").is_some() {
-            check_field_manager(&field_manager, &mut errors);
+        let given = query.non_empty("fieldManager");
+        match verb {
+            WriteVerb::Apply if given.is_none() => {
+                let path = Path::new("fieldManager");
+                errors.push(FieldError::required(&path, "is required for apply patch"));
+            }
+            WriteVerb::Patch if query.first("force").is_some() => {
+                let path = Path::new("force");
+                errors.push(FieldError::forbidden(&path, "may not be specified for non-apply patch"));
+            }
+            _ => {}
         }
+        if let Some(manager) = given {
+            check_field_manager(manager, &mut errors);
+        }
+        let field_manager = given.map_or_else(|| manager_of(user_agent), str::to_owned);
+        let dry_run = dry_run(query.all("dryRun"), &mut errors);
         let field_validation = match query.non_empty("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
@@ -73,13 +83,46 @@ impl WriteOptions {
                 FieldValidation::Warn
             }
         };
-        if kind == "PatchOptions" && query.first("force").is_some() {
-            errors
-                .push(FieldError::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
-        }
-        meta_invalid(kind, errors)?;
+        meta_invalid(verb.options(), errors)?;
         Ok(Self { dry_run, field_manager, field_validation })
     }
+}
+
+/// What a write does with its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteVerb {
+    /// Makes an object of it.
+    Create,
+    /// Puts it in the place of what is there.
+    Update,
+    /// Changes what is there by it.
+    Patch,
+    /// Applies it.
+    Apply,
+}
+
+impl WriteVerb {
+    /// The kind of the options, as messages name it.
+    fn options(self) -> &'static str {
+        match self {
+            Self::Create => "CreateOptions",
+            Self::Update => "UpdateOptions",
+            Self::Patch | Self::Apply => "PatchOptions",
+        }
+    }
+}
+
+/// The name of a client that gives none: the beginning of its user agent, as far as it can be printed.
+fn manager_of(user_agent: &str) -> String {
+    let name = user_agent.split('/').next().unwrap_or_default();
+    let mut manager = String::new();
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if manager.len() + c.len_utf8() > FIELD_MANAGER_BYTES_MAX {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
 }
 
 fn check_field_manager(manager: &str, errors: &mut Vec<FieldError>) {
@@ -223,22 +266,25 @@ fn delete_from_body(body: &Value, errors: &mut Vec<FieldError>) -> Result<(Delet
 }
 
 /// Media types of patches, as the 415 lists them.
-pub(crate) const PATCH_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+pub(crate) const PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 /// The form of a patch body, by its media type.
-pub(crate) fn patch_type(content_type: Option<&str>) -> Result<PatchType, Status> {
+pub(crate) fn patch_type(content_type: Option<&str>, query: &Query) -> Result<PatchType, Status> {
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match media {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-            Err(Status::unsupported_media_type(format!(
-                "server-side apply ({media}) is not supported by this server yet; it accepts: {}",
-                PATCH_TYPES.join(", ")
-            )))
-        }
+        "application/apply-patch+yaml" => Ok(PatchType::Apply { force: query.flag("force") }),
+        "application/apply-patch+cbor" => Err(Status::unsupported_media_type(format!(
+            "CBOR ({media}) is not supported by this server; it accepts: {}",
+            PATCH_TYPES.join(", ")
+        ))),
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: {} (got {other:?})",
             PATCH_TYPES.join(", ")
@@ -260,6 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
+        let none = Query::default();
         let rows = [
             (refused(list(&Query::parse("shardSelector=x"))), 400, "shardSelector"),
             (refused(list(&Query::parse("sendInitialEvents=true"))), 422, "sendInitialEvents"),
@@ -270,19 +317,41 @@ mod tests {
                 "ignoreStoreReadError",
             ),
             (refused(delete(&Query::parse("propagationPolicy=Never"), None)), 422, "propagationPolicy"),
-            (refused(WriteOptions::parse(&Query::parse("dryRun=Some"), "CreateOptions", "")), 422, "dryRun"),
             (
-                refused(WriteOptions::parse(&Query::parse("fieldValidation=Maybe"), "CreateOptions", "")),
+                refused(WriteOptions::parse(&Query::parse("dryRun=Some"), WriteVerb::Create, "")),
+                422,
+                "dryRun",
+            ),
+            (
+                refused(WriteOptions::parse(&Query::parse("fieldValidation=Maybe"), WriteVerb::Create, "")),
                 422,
                 "fieldValidation",
             ),
-            (refused(WriteOptions::parse(&Query::parse("force=true"), "PatchOptions", "")), 422, "force"),
-            (refused(patch_type(Some("application/apply-patch+yaml"))), 415, "server-side apply"),
-            (refused(patch_type(Some("application/json"))), 415, "application/merge-patch+json"),
+            (refused(WriteOptions::parse(&Query::parse("force=true"), WriteVerb::Patch, "")), 422, "force"),
+            (
+                refused(WriteOptions::parse(&Query::parse("force=true"), WriteVerb::Apply, "kubectl/1")),
+                422,
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+            ),
+            (refused(patch_type(Some("application/apply-patch+cbor"), &none)), 415, "CBOR"),
+            (refused(patch_type(Some("application/json"), &none)), 415, "application/merge-patch+json"),
         ];
         for ((code, text), want_code, want_text) in rows {
             assert!(code == want_code && text.contains(want_text), "{want_text}: {code} {text}");
         }
+    }
+
+    #[test]
+    fn a_writer_is_who_he_says_or_his_program() {
+        let manager = |query: &str, agent: &str| {
+            let options = WriteOptions::parse(&Query::parse(query), WriteVerb::Update, agent);
+            options.expect("good options").field_manager
+        };
+        assert_eq!(manager("fieldManager=me", "kubectl/v1.36.0 (linux/amd64)"), "me");
+        assert_eq!(manager("", "kubectl/v1.36.0 (linux/amd64)"), "kubectl");
+        assert_eq!(manager("", "a\u{7}b"), "ab");
+        assert_eq!(manager("", &"x".repeat(200)).len(), FIELD_MANAGER_BYTES_MAX);
+        assert_eq!(manager("", ""), "");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use super::{Call, decode, write};
 use crate::{
     pipeline::text,
-    request::{body, options},
+    request::{
+        body,
+        options::{self, WriteVerb},
+    },
     response::Answer,
     system::negotiated,
     wire::Body,
@@ -20,7 +23,7 @@ pub(crate) async fn create(
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
     let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
-    let mut context = write::context(call, &head.headers, "CreateOptions")?;
+    let mut context = write::context(call, &head.headers, WriteVerb::Create)?;
     let bytes = body::read(bytes).await?;
     let content_type = text(&head.headers, &header::CONTENT_TYPE);
     let wanted = decode::BodyKind::of(kind, call.subresource());

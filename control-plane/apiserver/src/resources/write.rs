@@ -12,7 +12,7 @@ use crate::{
     request::{
         accept::{Accepted, Form},
         body,
-        options::{self, WriteOptions},
+        options::{self, WriteOptions, WriteVerb},
     },
     response::Answer,
     system::negotiated,
@@ -20,20 +20,24 @@ use crate::{
 };
 use bytes::BytesMut;
 use http::{HeaderMap, Request, StatusCode, header};
-use keelson_registry::{Stored, StoredBody, context::Context, kind::Kind, status::Status};
+use keelson_registry::{PatchType, Stored, StoredBody, context::Context, kind::Kind, status::Status};
 use std::sync::Arc;
 
 /// Forms in which a write answers.
 const FORMS: [Form; 2] = [Form::Table, Form::Metadata];
 
 /// The registry's context with the options of this write.
-pub(super) fn context(call: &Call<'_>, headers: &HeaderMap, kind: &'static str) -> Result<Context, Status> {
+pub(super) fn context(call: &Call<'_>, headers: &HeaderMap, verb: WriteVerb) -> Result<Context, Status> {
     let agent = text(headers, &header::USER_AGENT).unwrap_or_default();
-    let options = WriteOptions::parse(call.query, kind, agent)?;
+    let options = WriteOptions::parse(call.query, verb, agent)?;
+    // Both may make what is absent, which is another right.
+    let may_create = matches!(verb, WriteVerb::Update | WriteVerb::Apply) && call.info.subresource.is_empty();
+    let creation = if may_create { call.server.authorize_create(&call.user, call.info) } else { Ok(()) };
     Ok(Context {
         dry_run: options.dry_run,
         field_manager: options.field_manager,
         field_validation: options.field_validation,
+        creation_refused: creation.err().map(Box::new),
         ..call.context()
     })
 }
@@ -66,7 +70,7 @@ async fn create_on(
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
     let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
-    let context = context(call, &head.headers, "CreateOptions")?;
+    let context = context(call, &head.headers, WriteVerb::Create)?;
     let bytes = body::read(bytes).await?;
     let content_type = text(&head.headers, &header::CONTENT_TYPE);
     let object = decode::decode(&context, content_type, &bytes, &BodyKind::of(kind, sub))?;
@@ -84,7 +88,7 @@ pub(crate) async fn update(
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
     let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
-    let context = context(call, &head.headers, "UpdateOptions")?;
+    let context = context(call, &head.headers, WriteVerb::Update)?;
     let bytes = body::read(bytes).await?;
     let sub = call.subresource();
     let content_type = text(&head.headers, &header::CONTENT_TYPE);
@@ -101,9 +105,11 @@ pub(crate) async fn patch(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let patch_type = options::patch_type(text(&head.headers, &header::CONTENT_TYPE))?;
+    let patch_type = options::patch_type(text(&head.headers, &header::CONTENT_TYPE), call.query)?;
     let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
-    let context = context(call, &head.headers, "PatchOptions")?;
+    let is_apply = matches!(patch_type, PatchType::Apply { .. });
+    let verb = if is_apply { WriteVerb::Apply } else { WriteVerb::Patch };
+    let context = context(call, &head.headers, verb)?;
     let bytes = body::read(bytes).await?;
     let registry = &call.inner().registry;
     let stored = registry

@@ -8,7 +8,10 @@ pub(crate) use token_request::token_request;
 
 use crate::{
     pipeline::text,
-    request::{body, options::WriteOptions},
+    request::{
+        body,
+        options::{WriteOptions, WriteVerb},
+    },
     resources::{Call, decode},
     response::Answer,
     system::negotiated,
@@ -30,7 +33,7 @@ struct Question {
 async fn read(call: &Call<'_>, kind: &Kind, request: Request<Body>) -> Result<Question, Status> {
     let (head, bytes) = request.into_parts();
     let agent = text(&head.headers, &header::USER_AGENT).unwrap_or_default();
-    let options = WriteOptions::parse(call.query, "CreateOptions", agent)?;
+    let options = WriteOptions::parse(call.query, WriteVerb::Create, agent)?;
     let context = Context {
         dry_run: options.dry_run,
         field_manager: options.field_manager,

@@ -11,7 +11,7 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
     bed.config_map("a").await;
     let one = format!("{MAPS}/a");
     let json = [("content-type", "application/json")];
-    let rows: [Row<'_>; 21] = [
+    let rows: [Row<'_>; 22] = [
         ("GET", "/api/v1/namespaces/default/configmaps/b", &[], "", 404, "configmaps \"b\" not found"),
         ("POST", MAPS, &[], r#"{"metadata":{"name":"a"}}"#, 409, "configmaps \"a\" already exists"),
         ("POST", MAPS, &[("content-type", "application/cbor")], "x", 415, "application/cbor"),
@@ -62,7 +62,15 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
             422,
             "fieldValidation",
         ),
-        ("PATCH", &one, &[("content-type", "application/apply-patch+yaml")], "{}", 415, "server-side apply"),
+        (
+            "PATCH",
+            &one,
+            &[("content-type", "application/apply-patch+yaml")],
+            "{}",
+            422,
+            "is required for apply patch",
+        ),
+        ("PATCH", &one, &[("content-type", "application/apply-patch+cbor")], "{}", 415, "CBOR"),
         ("PATCH", &one, &json, "{}", 415, "application/merge-patch+json"),
         ("PUT", MAPS, &json, "{}", 405, "does not allow this method"),
         ("POST", &one, &json, "{}", 405, "does not allow this method"),

@@ -75,11 +75,12 @@ async fn a_watch_ends_at_its_timeout() {
 async fn a_client_in_the_process_speaks_to_the_same_router() {
     let bed = Bed::new().await;
     bed.config_map("a").await;
-    let client = crate::in_process_client(&bed.server, UserInfo::authenticated("root", ["system:masters"]));
+    let client =
+        crate::in_process_client(&bed.server, UserInfo::authenticated("root", ["system:masters"]), "test");
     let request = Request::get(MAPS).body(Vec::new()).unwrap();
     let list: Value = client.request(request).await.unwrap();
     assert_eq!(list["items"][0]["metadata"]["name"], "a");
-    let nobody = crate::in_process_client(&bed.server, UserInfo::authenticated("nobody", ["none"]));
+    let nobody = crate::in_process_client(&bed.server, UserInfo::authenticated("nobody", ["none"]), "test");
     let refused = nobody.request::<Value>(Request::get(MAPS).body(Vec::new()).unwrap()).await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
 }

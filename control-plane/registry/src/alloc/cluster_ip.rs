@@ -2,7 +2,7 @@
 //! keeps it (KEP-1880); ServiceCIDR objects and the configured ranges say which addresses there are.
 
 use super::{Allocation, Family, Side};
-use crate::{cache, meta, ops::encode};
+use crate::{cache, managed, meta, ops::encode};
 use ipnet::IpNet;
 use keelson_store::{Compare, Write};
 use rand::Rng;
@@ -140,7 +140,8 @@ impl Allocation<'_> {
     fn record(&self, address: IpAddr) -> Side {
         let object = ip_address(address, self.namespace, self.name, self.now);
         let key: Arc<str> = format!("/registry/networking.k8s.io/ipaddresses/{address}").into();
-        let value = encode(object).expect("an IPAddress is far below the largest object");
+        let managed = managed::of_created(self.table, &object, self.now);
+        let value = encode(&object, &managed).expect("an IPAddress is far below the largest object").bytes;
         Side { compare: Some(Compare::Absent(key.clone())), write: Write::Put { key, value, ttl: None } }
     }
 }

@@ -41,13 +41,15 @@ impl Registry {
         for _ in 0..ATTEMPTS_MAX {
             self.fresh().await?;
             let entry = cache.get(&key).ok_or_else(|| target.not_found())?;
-            let bound = bound(context, &target, entry.to_value(), &body)?;
+            let bound = bound(context, &target, entry.to_unmanaged_value(), &body)?;
             if context.dry_run {
                 return Ok(done());
             }
             let key = entry.head.key().clone();
             let own = Compare::ModRevision(key.clone(), entry.mod_revision());
-            let write = Write::Put { key, value: encode(bound)?, ttl: None };
+            // What a binding sets is nobody's, as upstream.
+            let value = encode(&bound, entry.managed())?.bytes;
+            let write = Write::Put { key, value, ttl: None };
             if let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? {
                 self.progress.wait(revision).await?;
                 return Ok(done());

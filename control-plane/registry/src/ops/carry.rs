@@ -22,7 +22,7 @@ pub(super) fn check_versions(
     if version.is_empty() || version == "0" {
         // A scale has always been taken without one.
         if kind.strategy.unconditional_update()
-            || matches!(intent, Intent::Patch(..))
+            || matches!(intent, Intent::Patch(..) | Intent::Apply(..))
             || target.sub == "scale"
         {
             return Ok(());
@@ -56,9 +56,7 @@ pub(super) fn carry_system_fields(object: &mut Value, old: &Value) {
     ] {
         meta::carry(metadata, key, before.get(key));
     }
-    for key in ["selfLink", "managedFields"] {
-        metadata.remove(key);
-    }
+    metadata.remove("selfLink");
 }
 
 pub(super) fn carry_all_but_status(object: &mut Value, old: &Value) {
@@ -80,4 +78,19 @@ pub(super) fn differs_in_spec(new: &Value, old: &Value) -> bool {
     all.iter()
         .filter(|key| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
         .any(|key| new.get(key) != old.get(key))
+}
+
+/// The name in the body must be that of the path.
+pub(super) fn match_name(target: &Target<'_>, body: &Value) -> Result<(), Status> {
+    match meta::field(body, "name") {
+        name if name == target.name => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        ))),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        ))),
+    }
 }

@@ -5,13 +5,12 @@ use crate::{
     alloc::{Allocation, Side},
     entry::Entry,
     intern::Interner,
-    meta,
     status::Status,
 };
 use bytes::Bytes;
 use keelson_store::{Compare, Revision, Txn, TxnOutcome, Write};
-use serde_json::Value;
-use std::sync::Arc;
+use serde_json::{Map, Value};
+use std::{ops::Range, sync::Arc};
 
 /// The largest stored object: etcd's default limit for a transaction, less keys and what is written beside it.
 pub(crate) const OBJECT_BYTES_MAX: usize = 1_480 << 10;
@@ -27,17 +26,74 @@ pub(crate) enum Outcome {
     SideChanged,
 }
 
-/// The canonical stored form: sorted keys, no white space, without what the server adds to answers.
-pub(crate) fn encode(mut object: Value) -> Result<Bytes, Status> {
-    let metadata = meta::metadata(&mut object);
-    for key in ["resourceVersion", "selfLink", "managedFields"] {
-        metadata.remove(key);
+/// An object as it is stored.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    /// Where the value of metadata.managedFields is; empty where there is none.
+    managed: Range<usize>,
+}
+
+impl Encoded {
+    /// Whether the entry holds the same but for managedFields.
+    pub(crate) fn is_but_for_managed(&self, entry: &Entry) -> bool {
+        let (ours, theirs) = (&self.managed, entry.managed_range());
+        self.bytes[..ours.start] == entry.body()[..theirs.start]
+            && self.bytes[ours.end..] == entry.body()[theirs.end..]
     }
-    let body = serde_json::to_vec(&object).map_err(Status::internal)?;
-    if body.len() > OBJECT_BYTES_MAX {
-        return Err(Status::too_large(format!("limit is {OBJECT_BYTES_MAX}, the object has {}", body.len())));
+}
+
+/// The canonical stored form: sorted keys, no white space, without what the server adds to answers. `managed` is the
+/// JSON of metadata.managedFields, "" for none; what the object itself has there is not looked at.
+pub(crate) fn encode(object: &Value, managed: &str) -> Result<Encoded, Status> {
+    let mut out = Vec::with_capacity(4096 + managed.len());
+    let mut at = 0..0;
+    out.push(b'{');
+    for (key, value) in object.as_object().into_iter().flatten() {
+        write_key(key, &mut out);
+        match value {
+            Value::Object(metadata) if key == "metadata" => at = write_metadata(metadata, managed, &mut out),
+            value => serde_json::to_writer(&mut out, value).map_err(Status::internal)?,
+        }
     }
-    Ok(body.into())
+    out.push(b'}');
+    if out.len() > OBJECT_BYTES_MAX {
+        return Err(Status::too_large(format!("limit is {OBJECT_BYTES_MAX}, the object has {}", out.len())));
+    }
+    Ok(Encoded { bytes: out.into(), managed: at })
+}
+
+/// Writes metadata with managedFields at its place, and says where.
+fn write_metadata(metadata: &Map<String, Value>, managed: &str, out: &mut Vec<u8>) -> Range<usize> {
+    const MANAGED: &str = "managedFields";
+    let mut at = 0..0;
+    let mut write_managed = |out: &mut Vec<u8>| {
+        if at.is_empty() && !managed.is_empty() {
+            write_key(MANAGED, out);
+            at = out.len()..out.len() + managed.len();
+            out.extend_from_slice(managed.as_bytes());
+        }
+    };
+    out.push(b'{');
+    for (key, value) in metadata {
+        if key.as_str() > MANAGED {
+            write_managed(out);
+        }
+        if !matches!(key.as_str(), "resourceVersion" | "selfLink" | MANAGED) {
+            write_key(key, out);
+            serde_json::to_writer(&mut *out, value).expect("writing to memory does not fail");
+        }
+    }
+    write_managed(out);
+    out.push(b'}');
+    at
+}
+
+fn write_key(key: &str, out: &mut Vec<u8>) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    serde_json::to_writer(&mut *out, key).expect("writing to memory does not fail");
+    out.push(b':');
 }
 
 impl Registry {

@@ -4,12 +4,14 @@ use super::{
     Registry, Stored, StoredBody, Target,
     commit::{ATTEMPTS_MAX, Outcome, encode},
     match_namespace,
+    wanted::put_managed,
 };
 use crate::{
     admit::Operation,
     context::Context,
     entry::Entry,
     kind::{Kind, Storage},
+    managed::Given,
     meta, shape,
     status::Status,
     validate,
@@ -39,12 +41,15 @@ impl Registry {
         namespace: Option<&str>,
         sub: Option<&str>,
         name_hint: Option<&str>,
-        body: Value,
+        mut body: Value,
     ) -> Result<Stored, Status> {
         self.cache(kind)?;
         let target = Target::new(kind, namespace, name_hint.unwrap_or_default(), sub);
         match (kind.group, kind.plural, target.sub) {
-            (_, _, "") => self.create_object(context, target, body).await,
+            (_, _, "") => {
+                let wish = Wish::Tracked(Given::take(&mut body));
+                self.create_object(context, target, body, wish).await
+            }
             ("", "pods", "binding") => self.bind(context, target, body).await,
             _ => Err(Status::method_not_allowed(&kind.group_resource(), "create")),
         }
@@ -55,6 +60,7 @@ impl Registry {
         context: &Context,
         target: Target<'_>,
         mut body: Value,
+        wish: Wish,
     ) -> Result<Stored, Status> {
         match_namespace(&target, &mut body)?;
         if target.kind.namespaced && target.namespace.is_empty() {
@@ -63,10 +69,18 @@ impl Registry {
         if !meta::field(&body, "resourceVersion").is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        let entries = match wish {
+            Wish::Applied(entries) => NewEntries { text: entries, kept: true },
+            Wish::Tracked(given) => {
+                shape::default(target.kind, &mut body);
+                let text = self.track(context, &target).created(&given, &body);
+                NewEntries { text, kept: false }
+            }
+        };
         let (stored_kind, body) = self.as_stored(context, target.kind, body)?;
         let given_name = meta::field(&body, "name").to_owned();
         let stored_target = Target { kind: &stored_kind, name: &given_name, ..target };
-        let entry = self.create_stored(context, stored_target, body).await?;
+        let entry = self.create_stored(context, stored_target, body, &entries).await?;
         Ok(Stored { body: entry.shown_as(target.kind)?, code: 201 })
     }
 
@@ -96,6 +110,7 @@ impl Registry {
         context: &Context,
         target: Target<'_>,
         mut object: Value,
+        entries: &NewEntries,
     ) -> Result<Proposed, Status> {
         shape::default(target.kind, &mut object);
         let admission = self.admission();
@@ -114,7 +129,7 @@ impl Registry {
             let prepared = self.prepare_new(context, &target, body);
             let prepared = validated(context, &target, prepared)?;
             admission.validate(&target.attributes(context, Operation::Create, None), Some(&prepared)).await?;
-            match self.commit_new(context, &target, prepared).await {
+            match self.commit_new(context, &target, prepared, entries).await {
                 Err(status) if generate && status.code == 409 && attempt < GENERATED_ATTEMPTS_MAX => {}
                 outcome => return outcome,
             }
@@ -139,6 +154,7 @@ impl Registry {
         context: &Context,
         target: &Target<'_>,
         mut prepared: Value,
+        entries: &NewEntries,
     ) -> Result<Proposed, Status> {
         let key: Arc<str> = target.key().into();
         let strategy = target.kind.strategy;
@@ -161,9 +177,12 @@ impl Registry {
                 if let Some(existing) = self.cache(target.kind)?.get(&key) {
                     return Err(exists(target, Some(&existing)));
                 }
-                return Ok(Proposed::DryRun(object));
+                return Ok(Proposed::dry_run(object, &entries.text));
             }
-            let body = encode(object)?;
+            let body = match encode(&object, &entries.text) {
+                Err(_) if !entries.kept => encode(&object, "")?.bytes,
+                encoded => encoded?.bytes,
+            };
             let write = Write::Put { key: key.clone(), value: body.clone(), ttl: strategy.ttl() };
             match self.run(Compare::Absent(key.clone()), write, sides).await? {
                 Outcome::Committed(revision) => return self.made(target, &key, body, revision).await,
@@ -200,7 +219,28 @@ pub(crate) enum Proposed {
     DryRun(Value),
 }
 
+/// Where a new object's managedFields come from.
+pub(crate) enum Wish {
+    /// Its writer's fields are those it has.
+    Tracked(Given),
+    /// It was applied, with these.
+    Applied(String),
+}
+
+/// managedFields of a new object, as JSON.
+struct NewEntries {
+    text: String,
+    /// Whether the object may not do without; else it goes without them when it is too large with them.
+    kept: bool,
+}
+
 impl Proposed {
+    /// An object that was not stored, as it would be.
+    pub(crate) fn dry_run(mut object: Value, managed: &str) -> Self {
+        put_managed(&mut object, managed);
+        Self::DryRun(object)
+    }
+
     pub(crate) fn shown_as(self, kind: &Kind) -> Result<StoredBody, Status> {
         match self {
             Self::Written(entry) => entry
@@ -230,11 +270,7 @@ fn validated(context: &Context, target: &Target<'_>, object: Value) -> Result<Va
 
 /// What the server alone decides about a new object.
 fn fill_system_fields(context: &Context, object: &mut Value) {
-    if meta::at(object, &["metadata", "managedFields"]).is_some() {
-        context.warnings.add("metadata.managedFields: not kept: server-side apply is not supported yet");
-    }
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
-    {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta::set(object, key, None);
     }
     meta::set(object, "uid", Some(json!(uuid::Uuid::new_v4().to_string())));

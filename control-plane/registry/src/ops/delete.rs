@@ -88,7 +88,7 @@ impl Registry {
         options: &DeleteOptions,
         entry: &Arc<Entry>,
     ) -> Result<Option<Deleted>, Status> {
-        let old = entry.to_value();
+        let old = entry.to_unmanaged_value();
         check_preconditions(target, options, &old)?;
         let stored = self.stored_kind(target.kind)?;
         let shown = Proposed::DryRun(old.clone()).shown_as(target.kind)?.to_value();
@@ -104,10 +104,11 @@ impl Registry {
                 Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) if context.dry_run => {
-                Ok(Some(Deleted { body: Proposed::DryRun(object).shown_as(target.kind)?, gone: false }))
+                let body = Proposed::dry_run(object, entry.managed()).shown_as(target.kind)?;
+                Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) => {
-                let body = encode(object)?;
+                let body = encode(&object, entry.managed())?.bytes;
                 let write = Write::Put { key: key.clone(), value: body.clone(), ttl: stored.strategy.ttl() };
                 let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? else {
                     return Ok(None);

@@ -82,7 +82,7 @@ impl Registry {
     async fn pod(&self, target: &Target<'_>) -> Result<(Arc<Entry>, Value), Status> {
         self.fresh().await?;
         let entry = self.cache(target.kind)?.get(&target.key()).ok_or_else(|| target.not_found())?;
-        let pod = entry.to_value();
+        let pod = entry.to_unmanaged_value();
         Ok((entry, pod))
     }
 
@@ -129,7 +129,7 @@ impl Registry {
                     return Err(status);
                 }
             };
-            let mut object = budget.to_value();
+            let mut object = budget.to_unmanaged_value();
             if !is_ready(pod) && spares_unready(&object) {
                 return Ok(Verdict::Unready(budget.head.name().to_owned()));
             }
@@ -139,7 +139,8 @@ impl Registry {
             }
             let key = budget.head.key().clone();
             let own = Compare::ModRevision(key.clone(), budget.mod_revision());
-            let write = Write::Put { key, value: encode(object)?, ttl: None };
+            let value = encode(&object, budget.managed())?.bytes;
+            let write = Write::Put { key, value, ttl: None };
             if let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? {
                 self.progress.wait(revision).await?;
                 return Ok(Verdict::Granted);
@@ -170,7 +171,8 @@ impl Registry {
                 set_disrupted(context, &mut pod);
                 let key = entry.head.key().clone();
                 let own = Compare::ModRevision(key.clone(), entry.mod_revision());
-                let write = Write::Put { key, value: encode(pod)?, ttl: None };
+                let value = encode(&pod, entry.managed())?.bytes;
+                let write = Write::Put { key, value, ttl: None };
                 let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? else { continue };
                 self.progress.wait(revision).await?;
                 // Held against the state above; the mark has made another one.

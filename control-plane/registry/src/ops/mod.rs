@@ -14,6 +14,7 @@ mod patch;
 mod read;
 mod scale;
 mod update;
+mod wanted;
 
 pub use collection::DeletedCollection;
 pub(crate) use commit::encode;

@@ -1,7 +1,7 @@
 //! PATCH in its forms; what comes out goes the way of every update.
 
 use super::{Registry, Stored, Target, update::Intent};
-use crate::{context::Context, kind::Kind, options::PatchType, status::Status};
+use crate::{context::Context, kind::Kind, managed::Config, options::PatchType, status::Status};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -19,14 +19,13 @@ impl Registry {
         form: PatchType,
         body: Bytes,
     ) -> Result<Stored, Status> {
-        if form == PatchType::Apply {
-            return Err(Status::unsupported_media_type(
-                "server-side apply (application/apply-patch+yaml) is not supported yet: the accepted media types \
-                 include: application/json-patch+json, application/merge-patch+json, \
-                 application/strategic-merge-patch+json",
-            ));
-        }
         let target = Target::new(kind, namespace, name, sub);
-        self.modify(context, target, &Intent::Patch(form, &body)).await
+        let intent = match form {
+            PatchType::Apply { force } => {
+                Intent::Apply(Config::parse(context, kind, target.sub, &body, force)?)
+            }
+            form => Intent::Patch(form, &body),
+        };
+        self.modify(context, target, &intent).await
     }
 }

@@ -2,20 +2,21 @@
 
 use super::{
     Registry, Stored, Target,
-    carry::{carry_all_but_status, carry_system_fields, check_versions, differs_in_spec},
-    commit::{ATTEMPTS_MAX, Outcome, encode},
-    create::Proposed,
-    match_namespace, scale,
+    carry::{carry_all_but_status, carry_system_fields, check_versions, differs_in_spec, match_name},
+    commit::{ATTEMPTS_MAX, Encoded, Outcome, encode},
+    create::{Proposed, Wish},
+    scale,
+    wanted::Wanted,
 };
 use crate::{
     admit::Operation,
     context::Context,
     entry::Entry,
     kind::{Kind, Storage},
+    managed::{self, Config, Given, Ledger},
     meta,
     options::PatchType,
-    shape,
-    status::Status,
+    status::{Reason, Status},
     validate,
 };
 use keelson_store::{Compare, Write};
@@ -24,14 +25,16 @@ use std::{borrow::Cow, sync::Arc};
 
 /// What the client wants of the present state.
 pub(crate) enum Intent<'a> {
-    Replace(Value),
+    Replace(Value, Given),
     Patch(PatchType, &'a [u8]),
+    Apply(Config),
 }
 
 /// The next state, checked and admitted.
 struct Proposal {
     object: Value,
     old: Value,
+    ledger: Ledger,
 }
 
 impl Registry {
@@ -43,10 +46,11 @@ impl Registry {
         namespace: Option<&str>,
         name: &str,
         sub: Option<&str>,
-        body: Value,
+        mut body: Value,
     ) -> Result<Stored, Status> {
         let target = Target::new(kind, namespace, name, sub);
-        self.modify(context, target, &Intent::Replace(body)).await
+        let given = Given::take(&mut body);
+        self.modify(context, target, &Intent::Replace(body, given)).await
     }
 
     pub(crate) async fn modify(
@@ -63,7 +67,11 @@ impl Registry {
         for _ in 0..ATTEMPTS_MAX {
             let outcome = match &current {
                 Some(entry) => self.attempt(context, &target, intent, entry).await,
-                None if newest => return self.modify_absent(context, target, intent).await,
+                None if newest => match self.modify_absent(context, target, intent).await {
+                    // Another one has made it meanwhile: the configuration is applied to that.
+                    Err(status) if status.reason == Reason::AlreadyExists && intent.is_apply() => Ok(None),
+                    outcome => return outcome,
+                },
                 None => Err(target.not_found()),
             };
             match outcome {
@@ -91,18 +99,39 @@ impl Registry {
         target: Target<'_>,
         intent: &Intent<'_>,
     ) -> Result<Stored, Status> {
-        match intent {
-            Intent::Replace(body) if target.kind.strategy.create_on_update() && target.sub.is_empty() => {
+        if !target.sub.is_empty() {
+            return Err(target.not_found());
+        }
+        let (mut body, managed) = match intent {
+            Intent::Replace(body, given) if target.kind.strategy.create_on_update() => {
                 if !meta::field(body, "resourceVersion").is_empty() || !meta::field(body, "uid").is_empty() {
                     return Err(Status::modified(&target.kind.group_resource(), target.name));
                 }
-                let mut body = body.clone();
-                match_name(&target, &body)?;
-                meta::set(&mut body, "name", Some(json!(target.name)));
-                self.create_object(context, target, body).await
+                (body.clone(), Wish::Tracked(given.clone()))
             }
-            _ => Err(target.not_found()),
+            Intent::Apply(config) => {
+                let (uid, version) = config.preconditions();
+                if !uid.is_empty() {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    );
+                    return Err(Status::conflict(&target.kind.group_resource(), target.name, why));
+                }
+                if !version.is_empty() {
+                    return Err(Status::modified(&target.kind.group_resource(), target.name));
+                }
+                let track = self.track(context, &target);
+                let (object, managed) = managed::new_object(context, &track, config)?;
+                (object, Wish::Applied(managed))
+            }
+            _ => return Err(target.not_found()),
+        };
+        if let Some(refused) = &context.creation_refused {
+            return Err(Status::clone(refused));
         }
+        match_name(&target, &body)?;
+        meta::set(&mut body, "name", Some(json!(target.name)));
+        self.create_object(context, target, body, managed).await
     }
 
     /// One try on one state. None: another writer came between.
@@ -113,7 +142,8 @@ impl Registry {
         intent: &Intent<'_>,
         entry: &Arc<Entry>,
     ) -> Result<Option<Proposed>, Status> {
-        let Proposal { mut object, old } = self.propose(context, target, intent, entry).await?;
+        let Proposal { mut object, old, ledger } = self.propose(context, target, intent, entry).await?;
+        let managed = ledger.text(entry.managed());
         let strategy = self.stored_kind(target.kind)?.strategy;
         let last_hold_gone = meta::deleting(&object)
             && meta::finalizers(&object).is_empty()
@@ -123,7 +153,7 @@ impl Registry {
         let next = if last_hold_gone { None } else { Some(&mut object) };
         let sides = strategy.allocate(&allocation, next, Some(&old))?;
         if context.dry_run {
-            return Ok(Some(Proposed::DryRun(object)));
+            return Ok(Some(Proposed::dry_run(object, managed)));
         }
         let key = entry.head.key();
         let own = Compare::ModRevision(key.clone(), entry.mod_revision());
@@ -131,15 +161,16 @@ impl Registry {
             return match self.run(own, Write::Delete { key: key.clone() }, sides).await? {
                 Outcome::Committed(revision) => {
                     self.progress.wait(revision).await?;
-                    Ok(Some(Proposed::DryRun(object)))
+                    Ok(Some(Proposed::dry_run(object, managed)))
                 }
                 Outcome::KeyChanged | Outcome::SideChanged => Ok(None),
             };
         }
-        let body = encode(object)?;
-        if body == *entry.body() {
+        let encoded = encoded(intent, &object, managed)?;
+        if encoded.bytes == *entry.body() || ledger.is_idle() && encoded.is_but_for_managed(entry) {
             return Ok(Some(Proposed::Written(entry.clone())));
         }
+        let body = encoded.bytes;
         let write = Write::Put { key: key.clone(), value: body.clone(), ttl: strategy.ttl() };
         match self.run(own, write, sides).await? {
             Outcome::Committed(revision) => {
@@ -156,19 +187,9 @@ impl Registry {
         intent: &Intent<'_>,
         entry: &Arc<Entry>,
     ) -> Result<Proposal, Status> {
-        let old = entry.to_value();
+        let old = entry.to_unmanaged_value();
         let shown = shown(target, &old)?;
-        let mut new = match intent {
-            Intent::Replace(body) => body.clone(),
-            Intent::Patch(form, patch) => {
-                shape::patch(context, target.kind, target.sub, *form, &shown, patch)?
-            }
-        };
-        match_namespace(target, &mut new)?;
-        match_name(target, &new)?;
-        if target.sub != "scale" {
-            shape::default(target.kind, &mut new);
-        }
+        let Wanted { mut new, ledger } = self.wanted(context, target, intent, entry, &old, &shown)?;
         let admission = self.admission();
         admission
             .mutate(&target.attributes(context, Operation::Update, Some(&shown)), Some(&mut new))
@@ -179,7 +200,7 @@ impl Registry {
         let seen = admitted.as_ref().unwrap_or(&object);
         admission.validate(&target.attributes(context, Operation::Update, Some(&shown)), Some(seen)).await?;
         drop(shown);
-        Ok(Proposal { object, old })
+        Ok(Proposal { object, old, ledger })
     }
 
     /// Puts together the next stored object from what the client may change and what it may not, and validates it.
@@ -230,6 +251,19 @@ impl Registry {
     }
 }
 
+impl Intent<'_> {
+    fn is_apply(&self) -> bool {
+        matches!(self, Self::Apply(_))
+    }
+}
+
+/// An object that is too large with managedFields goes without, unless they are what the request is about.
+fn encoded(intent: &Intent<'_>, object: &Value, managed: &str) -> Result<Encoded, Status> {
+    encode(object, managed).or_else(|status| {
+        if intent.is_apply() || managed.is_empty() { Err(status) } else { encode(object, "") }
+    })
+}
+
 /// The present state in the form that the request is about.
 fn shown<'a>(target: &Target<'_>, old: &'a Value) -> Result<Cow<'a, Value>, Status> {
     match (target.sub, target.kind.storage) {
@@ -255,18 +289,4 @@ fn answer(target: &Target<'_>, proposed: Proposed) -> Result<Stored, Status> {
     }
     let scale = scale::of(target.kind, &body.to_value())?;
     Ok(Stored { body: super::StoredBody::Value(scale), code: 200 })
-}
-
-fn match_name(target: &Target<'_>, body: &Value) -> Result<(), Status> {
-    match meta::field(body, "name") {
-        name if name == target.name => Ok(()),
-        "" => Err(Status::bad_request(format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            target.name
-        ))),
-        name => Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            target.name
-        ))),
-    }
 }

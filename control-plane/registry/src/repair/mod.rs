@@ -14,9 +14,10 @@ use crate::{
         cluster_ip::{ip_address, parent},
         node_port::{may_hold_ports, ports_of},
     },
-    cache, meta,
+    cache, managed, meta,
     ops::{encode, store_error},
     status::Status,
+    table::KindTable,
     validate::service::needs,
 };
 use keelson_semantics::timestamp;
@@ -49,7 +50,7 @@ impl Registry {
         let snapshot = self.snapshot(now);
         let mut notices = Vec::new();
         for finding in plan::plan(&snapshot) {
-            if let Some(txn) = mend(&finding, now)? {
+            if let Some(txn) = mend(&self.table, &finding, now)? {
                 self.store.commit(txn).await.map_err(store_error)?;
             }
             notices.extend(notice(&finding, self.config.node_ports));
@@ -113,11 +114,12 @@ fn addresses(service: &Value) -> Vec<IpAddr> {
 }
 
 /// The write that mends a finding, if one can.
-fn mend(finding: &Finding<'_>, now: OffsetDateTime) -> Result<Option<Txn>, Status> {
+fn mend(table: &KindTable, finding: &Finding<'_>, now: OffsetDateTime) -> Result<Option<Txn>, Status> {
     Ok(match finding {
         Finding::Unrecorded(user, address) => {
             let key: Arc<str> = format!("/registry/networking.k8s.io/ipaddresses/{address}").into();
-            let value = encode(ip_address(*address, &user.namespace, &user.name, now))?;
+            let object = ip_address(*address, &user.namespace, &user.name, now);
+            let value = encode(&object, &managed::of_created(table, &object, now))?.bytes;
             Some(Txn {
                 compares: vec![
                     Compare::Absent(key.clone()),

@@ -173,6 +173,43 @@ impl Fixture {
         Ok(stored.body.to_value())
     }
 
+    /// The same fixture's context for another writer, some seconds later.
+    pub(crate) fn by(&self, manager: &str, seconds: i64) -> Context {
+        let now = self.context.now + Duration::from_secs(seconds.unsigned_abs());
+        Context { field_manager: manager.to_owned(), now, ..self.context.clone() }
+    }
+
+    /// Server-side apply; the code and the object.
+    pub(crate) async fn apply(
+        &self,
+        context: &Context,
+        plural: &str,
+        sub: Option<&str>,
+        config: &Value,
+        force: bool,
+    ) -> Result<(u16, Value), Status> {
+        let name = config["metadata"]["name"].as_str().unwrap_or_default();
+        let (kind, body) = (self.kind(plural), config.to_string().into());
+        let form = PatchType::Apply { force };
+        let stored = self.registry.patch(context, &kind, Some("ns"), name, sub, form, body).await?;
+        Ok((stored.code, stored.body.to_value()))
+    }
+
+    /// A patch of any form by somebody.
+    pub(crate) async fn patch_by(
+        &self,
+        context: &Context,
+        plural: &str,
+        name: &str,
+        sub: Option<&str>,
+        form: PatchType,
+        patch: Value,
+    ) -> Result<Value, Status> {
+        let (kind, body) = (self.kind(plural), patch.to_string().into());
+        let stored = self.registry.patch(context, &kind, Some("ns"), name, sub, form, body).await?;
+        Ok(stored.body.to_value())
+    }
+
     pub(crate) async fn delete(
         &self,
         plural: &str,
@@ -237,6 +274,19 @@ pub(crate) fn version(object: &Value) -> u64 {
         .as_str()
         .and_then(|text| text.parse().ok())
         .expect("a resourceVersion")
+}
+
+/// The entries of managedFields in short: who, by what, on which subresource, and which fields.
+pub(crate) fn owners(object: &Value) -> Vec<(String, Value)> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries
+        .map(|entry| {
+            let text = |key: &str| entry[key].as_str().unwrap_or_default();
+            assert_eq!(text("fieldsType"), "FieldsV1");
+            let who = [text("manager"), text("operation"), text("apiVersion"), text("subresource")];
+            (who.join(" ").trim_end().to_owned(), entry["fieldsV1"].clone())
+        })
+        .collect()
 }
 
 /// The next event in short: what, name, revision.

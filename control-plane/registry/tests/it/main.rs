@@ -1,11 +1,13 @@
 //! The registry over the model store, through its public interface.
 
 mod allocation;
+mod applying;
 mod autoscaling;
 mod deleting;
 mod eviction;
 mod fixture;
 mod jobs;
+mod managing;
 mod networking;
 mod reading;
 mod repair;

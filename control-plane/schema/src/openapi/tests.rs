@@ -40,7 +40,7 @@ fn kubectl_finds_field_validation_on_the_patch_operation() {
         patch["parameters"].as_array().into_iter().flatten().filter_map(|p| p["name"].as_str()).collect();
     assert!(names.contains(&"fieldValidation") && names.contains(&"dryRun"), "{names:?}");
     assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
-    assert!(patch["requestBody"]["content"].get("application/apply-patch+yaml").is_none(), "not built yet");
+    assert!(patch["requestBody"]["content"].get("application/apply-patch+yaml").is_some());
 }
 
 #[test]
