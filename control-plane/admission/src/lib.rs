@@ -1,17 +1,18 @@
 //! The ordered chain of admission plugins.
 //!
 //! ```text
-//! registry --mutate--> [Chain] NamespaceLifecycle > ServiceAccount > NodeRestriction > TaintNodesByCondition > Priority
-//!          --validate-->         > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
+//! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
+//!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
 //! What a kind's own fields must be like is not admission: that is the registry's strategies.
-//! PodSecurity, LimitRanger, ResourceQuota, webhooks and policies do not exist yet.
+//! PodSecurity, ResourceQuota, webhooks and policies do not exist yet.
 #![forbid(unsafe_code)]
 
 mod default_ingress_class;
 mod default_toleration;
+mod limit_ranger;
 mod lookup;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -66,6 +67,7 @@ impl Chain {
     pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>, config: Config) -> Self {
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
+            Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodesByCondition),

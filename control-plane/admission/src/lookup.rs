@@ -26,6 +26,8 @@ pub enum Wanted {
     RuntimeClass,
     /// An IngressClass; its namespace is empty.
     IngressClass,
+    /// A LimitRange.
+    LimitRange,
 }
 
 impl Wanted {
@@ -37,6 +39,7 @@ impl Wanted {
             Self::PriorityClass => ("scheduling.k8s.io", "priorityclasses"),
             Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
             Self::IngressClass => ("networking.k8s.io", "ingressclasses"),
+            Self::LimitRange => ("", "limitranges"),
         }
     }
 }

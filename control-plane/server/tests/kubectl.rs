@@ -2,6 +2,8 @@
 
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/kinds.rs"]
+mod kinds;
 #[path = "kubectl/services.rs"]
 mod services;
 mod support;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 /// Group, resource, and what does not happen.
 const IDLE: &[(&str, &str, &str)] = &[
+    ("", "persistentvolumes", "no claim is bound to it"),
     ("", "replicationcontrollers", "no pods are made"),
     ("apps", "daemonsets", "no pods are made"),
     ("apps", "statefulsets", "no pods are made"),
@@ -14,6 +15,7 @@ const IDLE: &[(&str, &str, &str)] = &[
     ("batch", "cronjobs", "no jobs are made"),
     ("batch", "jobs", "no pods are made"),
     ("policy", "poddisruptionbudgets", "the status is not computed, so pods that it covers are not evicted"),
+    ("storage.k8s.io", "volumeattachments", "nothing is attached, unless an attacher of yours does"),
 ];
 
 /// The warning that goes with a new object of such a kind.

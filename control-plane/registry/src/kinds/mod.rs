@@ -1,7 +1,7 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, LimitRange, webhooks,
-//! admission policies, flow control) gets its row with that component. What nobody carries out yet is kept and says so
+//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, webhooks, admission
+//! policies, flow control) gets its row with that component. What nobody carries out yet is kept and says so
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod apps;
@@ -18,7 +18,7 @@ pub mod policy;
 pub mod priority_class;
 pub mod rbac;
 pub mod runtime_class;
-pub mod storage_class;
+pub mod storage;
 
 use crate::{
     kind::{SelectableField, Storage},
@@ -32,6 +32,7 @@ pub struct Request;
 impl Strategy for Request {}
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
@@ -75,7 +76,12 @@ pub(crate) fn rows() -> Vec<Row> {
         row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),
         row(RBAC, "v1", "roles", &rbac::Role { namespaced: true }),
         row("scheduling.k8s.io", "v1", "priorityclasses", &priority_class::PriorityClass),
-        row("storage.k8s.io", "v1", "storageclasses", &storage_class::StorageClass),
+        row(STORAGE, "v1", "csidrivers", &storage::CsiDriver),
+        row(STORAGE, "v1", "csinodes", &storage::CsiNode),
+        row(STORAGE, "v1", "csistoragecapacities", &storage::CsiStorageCapacity),
+        row(STORAGE, "v1", "storageclasses", &storage::StorageClass),
+        row(STORAGE, "v1", "volumeattachments", &storage::VolumeAttachment).with(&["status"]),
+        row(STORAGE, "v1", "volumeattributesclasses", &storage::VolumeAttributesClass),
     ]);
     rows
 }
@@ -87,11 +93,13 @@ fn core_rows() -> Vec<Row> {
         row("", "v1", "configmaps", &core::ConfigMap),
         row("", "v1", "endpoints", &core::Endpoints),
         row("", "v1", "events", &core::Event).selectable(fields::EVENTS),
+        row("", "v1", "limitranges", &core::LimitRange),
         row("", "v1", "namespaces", &core::Namespace)
             .with(&["finalize", "status"])
             .selectable(fields::NAMESPACES),
         row("", "v1", "nodes", &core::Node).with(&["proxy", "status"]).selectable(fields::NODES),
         row("", "v1", "persistentvolumeclaims", &core::PersistentVolumeClaim).with(&["status"]),
+        row("", "v1", "persistentvolumes", &core::PersistentVolume).with(&["status"]),
         row("", "v1", "pods", &core::Pod).with(POD_SUBS).selectable(fields::PODS),
         row("", "v1", "podtemplates", &core::PodTemplate),
         row("", "v1", "replicationcontrollers", &apps::REPLICATION_CONTROLLER)

@@ -1,6 +1,6 @@
-//! Bindings, Lease, PriorityClass, RuntimeClass, StorageClass.
+//! Bindings, Lease, PriorityClass, RuntimeClass.
 
-use super::text::{count, name, or};
+use super::text::{count, name};
 use crate::meta;
 use serde_json::{Value, json};
 
@@ -39,20 +39,4 @@ pub(super) fn priority_class(object: &Value, age: Value) -> Vec<Value> {
 
 pub(super) fn runtime_class(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), json!(meta::text(object, &["handler"])), age]
-}
-
-pub(super) fn storage_class(object: &Value, age: Value) -> Vec<Value> {
-    let marked =
-        ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-            .into_iter()
-            .any(|key| meta::text(object, &["metadata", "annotations", key]) == "true");
-    let suffix = if marked { " (default)" } else { "" };
-    vec![
-        json!(format!("{}{suffix}", meta::field(object, "name"))),
-        json!(meta::text(object, &["provisioner"])),
-        or(meta::text(object, &["reclaimPolicy"]), "Delete"),
-        or(meta::text(object, &["volumeBindingMode"]), "Immediate"),
-        json!(object.get("allowVolumeExpansion") == Some(&Value::Bool(true))),
-        age,
-    ]
 }

@@ -84,7 +84,7 @@ pub(super) fn claim(object: &Value, age: Value) -> Vec<Value> {
         json!(phase),
         json!(volume),
         bound(meta::text(object, &["status", "capacity", "storage"]).to_owned()),
-        bound(access_modes(object)),
+        bound(access_modes(object, "status")),
         json!(class),
         or(meta::text(object, &["spec", "volumeAttributesClassName"]), "<unset>"),
         age,
@@ -92,14 +92,15 @@ pub(super) fn claim(object: &Value, age: Value) -> Vec<Value> {
     ]
 }
 
-fn access_modes(object: &Value) -> String {
+/// Of a claim they are in its status, of a volume in its spec.
+pub(super) fn access_modes(object: &Value, part: &str) -> String {
     const SHORT: &[(&str, &str)] = &[
         ("ReadWriteOnce", "RWO"),
         ("ReadOnlyMany", "ROX"),
         ("ReadWriteMany", "RWX"),
         ("ReadWriteOncePod", "RWOP"),
     ];
-    let given = meta::items(object, &["status", "accessModes"]);
+    let given = meta::items(object, &[part, "accessModes"]);
     let shown: Vec<&str> =
         SHORT.iter().filter(|(mode, _)| given.contains(&json!(mode))).map(|(_, short)| *short).collect();
     shown.join(",")

@@ -8,6 +8,7 @@ mod core;
 mod network;
 mod pod;
 mod scaling;
+mod storage;
 mod text;
 mod workloads;
 
@@ -35,6 +36,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("", "namespaces") => core::namespace(object, age()),
         ("", "nodes") => core::node(object, age()),
         ("", "persistentvolumeclaims") => core::claim(object, age()),
+        ("", "persistentvolumes") => storage::volume(object, age()),
         ("", "podtemplates") => workloads::pod_template(object),
         ("", "replicationcontrollers") => workloads::replication_controller(object, age()),
         ("", "secrets") => core::secret(object, age()),
@@ -61,7 +63,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
             cluster::binding(object, age())
         }
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(object, age()),
-        ("storage.k8s.io", "storageclasses") => cluster::storage_class(object, age()),
+        ("storage.k8s.io", plural) => storage::cells(plural, object, age()),
         _ => vec![text::name(object), object["metadata"]["creationTimestamp"].clone()],
     };
     Row { cells, conditions: Vec::new() }

@@ -108,10 +108,15 @@ pub fn tolerations(path: &Path, list: &[Value]) -> Errors {
 
 fn node_affinity(path: &Path, spec: &Value) -> Errors {
     let required = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
+    let Some(required) = meta::at(spec, &required) else { return Errors::new() };
+    node_selector(&path.child("requiredDuringSchedulingIgnoredDuringExecution"), required)
+}
+
+/// A NodeSelector: at least one term.
+pub fn node_selector(path: &Path, selector: &Value) -> Errors {
     let mut errors = Errors::new();
-    let Some(required) = meta::at(spec, &required) else { return errors };
-    let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
-    let terms = meta::items(required, &["nodeSelectorTerms"]);
+    let path = path.child("nodeSelectorTerms");
+    let terms = meta::items(selector, &["nodeSelectorTerms"]);
     if terms.is_empty() {
         errors.push(FieldError::required(&path, "must have at least one node selector term"));
     }

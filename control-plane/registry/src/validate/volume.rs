@@ -103,7 +103,8 @@ fn local_path(path: &Path, text: &str) -> Errors {
     errors
 }
 
-fn host_path(path: &Path, source: &Value) -> Errors {
+/// A path of the node.
+pub fn host_path(path: &Path, source: &Value) -> Errors {
     const TYPES: &[&str] = &[
         "",
         "BlockDevice",

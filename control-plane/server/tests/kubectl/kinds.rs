@@ -1,0 +1,115 @@
+//! Every kind that is served, as kubectl knows it: listed, explained, created from its sample, shown in its columns.
+
+use crate::support::{Backend, Server, missing};
+use std::path::PathBuf;
+
+/// Samples that the server itself, or a kind's own rules, keep from being made as they are: an address belongs to its
+/// Service, tokens to the account, and what is in the namespace goes with it.
+const NOT_MADE: &[&str] = &["events", "ipaddresses"];
+
+/// Resource, and the headings of its table.
+const COLUMNS: &[(&str, &str)] = &[
+    ("statefulsets", "NAME READY AGE CONTAINERS IMAGES"),
+    (
+        "daemonsets",
+        "NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE SELECTOR AGE CONTAINERS IMAGES SELECTOR",
+    ),
+    ("jobs", "NAME STATUS COMPLETIONS DURATION AGE CONTAINERS IMAGES SELECTOR"),
+    ("cronjobs", "NAME SCHEDULE TIMEZONE SUSPEND ACTIVE LAST SCHEDULE AGE CONTAINERS IMAGES SELECTOR"),
+    ("ingresses", "NAME CLASS HOSTS ADDRESS PORTS AGE"),
+    ("ingressclasses", "NAME CONTROLLER PARAMETERS AGE"),
+    ("poddisruptionbudgets", "NAME MIN AVAILABLE MAX UNAVAILABLE ALLOWED DISRUPTIONS AGE"),
+    ("horizontalpodautoscalers", "NAME REFERENCE TARGETS MINPODS MAXPODS REPLICAS AGE"),
+    ("replicationcontrollers", "NAME DESIRED CURRENT READY AGE CONTAINERS IMAGES SELECTOR"),
+    ("podtemplates", "NAME CONTAINERS IMAGES POD LABELS"),
+    ("limitranges", "NAME CREATED AT"),
+    (
+        "persistentvolumes",
+        "NAME CAPACITY ACCESS MODES RECLAIM POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE VOLUMEMODE",
+    ),
+    ("volumeattachments", "NAME ATTACHER PV NODE ATTACHED AGE"),
+    (
+        "csidrivers",
+        "NAME ATTACHREQUIRED PODINFOONMOUNT STORAGECAPACITY TOKENREQUESTS REQUIRESREPUBLISH MODES AGE",
+    ),
+    ("csinodes", "NAME DRIVERS AGE"),
+    ("csistoragecapacities", "NAME STORAGECLASSNAME CAPACITY"),
+    ("volumeattributesclasses", "NAME DRIVERNAME AGE"),
+];
+
+#[test]
+fn kubectl_knows_every_kind() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let server = Server::start(Backend::Embedded, "apiserver");
+    let listed = server.ok(&["api-resources", "--no-headers", "-o", "name"]);
+    server.ok(&["create", "serviceaccount", "default"]);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../registry/fixtures");
+    let mut samples: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("there are samples")
+        .map(|file| file.expect("it is there").path())
+        .collect();
+    samples.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    // What has a class comes after the class.
+    samples.sort();
+    for path in samples {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").trim_end_matches(".v2");
+        let (group, plural) = stem.rsplit_once('.').unwrap_or(("", stem));
+        let name = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+        assert!(listed.lines().any(|line| line == name), "{name} in {listed}");
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        let object = text.split("\n---\n").next().expect("splitting gives at least one part");
+        let version = object.lines().next().and_then(|line| line.strip_prefix("apiVersion: "));
+        let version = version.expect("a sample begins with its version");
+        let explained = server.ok(&["explain", plural, "--api-version", version]);
+        assert!(explained.contains("FIELDS"), "{explained}");
+        // Of the two versions of one object the second would find the first one's.
+        if NOT_MADE.contains(&plural) || version == "autoscaling/v1" {
+            continue;
+        }
+        server.ok_with(&["create", "-f", "-"], object);
+        server.ok_with(&["apply", "-f", "-"], object);
+        assert!(!server.ok(&["get", &name, "-o", "name"]).is_empty());
+        // kubectl before 1.33 describes these by a beta version.
+        if plural != "servicecidrs" {
+            assert!(server.ok_with(&["describe", "-f", "-"], object).contains("Name:"), "{name}");
+        }
+    }
+    for (resource, headings) in COLUMNS {
+        let table = server.ok(&["get", resource, "-o", "wide"]);
+        let first = table.lines().next().unwrap_or_default();
+        let shown: Vec<&str> = first.split_whitespace().collect();
+        assert_eq!(shown.join(" "), *headings, "{table}");
+    }
+}
+
+#[test]
+fn kubectl_makes_what_its_own_commands_make() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let server = Server::start(Backend::Embedded, "apiserver");
+    server.ok(&["create", "job", "once", "--image=busybox", "--", "true"]);
+    server.ok(&["create", "cronjob", "often", "--image=busybox", "--schedule=*/5 * * * *", "--", "true"]);
+    server.ok(&["create", "job", "now", "--from=cronjob/often"]);
+    server.ok(&["create", "deployment", "web", "--image=busybox"]);
+    server.ok(&["autoscale", "deployment", "web", "--max=3"]);
+    assert!(server.ok(&["get", "hpa", "web"]).contains("Deployment/web"));
+    server.ok(&["create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=1"]);
+    server.ok(&["create", "ingress", "web", "--rule=web.example.com/*=web:80"]);
+    assert!(server.ok(&["get", "ing", "web"]).contains("web.example.com"));
+    let all = server.ok(&["get", "all"]);
+    for name in
+        ["job.batch/once", "job.batch/now", "cronjob.batch/often", "horizontalpodautoscaler.autoscaling/web"]
+    {
+        assert!(all.contains(name), "{name} in {all}");
+    }
+    let warned = server.kubectl(&["create", "job", "warned", "--image=busybox"]);
+    let said = crate::support::text(&warned.stderr);
+    assert!(said.contains("jobs have no controller in this cluster yet"), "{said}");
+    let limits = server.kubectl(&["get", "resourcequotas"]);
+    assert!(!limits.status.success(), "what is not enforced is not served");
+}
