@@ -41,10 +41,12 @@ pub enum Reason {
     /// While there are network policies: a pod sent from an address that is not its own, or someone outside from one of this
     /// node's: dropped.
     ForeignSource = 16,
+    /// A pod with a bound of what it sends is so far ahead of it that its packet could leave only in two seconds: dropped.
+    TooFast = 17,
 }
 
 /// How many reasons there are.
-pub const REASONS: u32 = 17;
+pub const REASONS: u32 = 18;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -66,6 +68,7 @@ impl Reason {
         Self::PolicyEgress,
         Self::PolicyIngress,
         Self::ForeignSource,
+        Self::TooFast,
     ];
 
     /// The name in metrics and tools.
@@ -88,6 +91,7 @@ impl Reason {
             Self::PolicyEgress => "policy_egress",
             Self::PolicyIngress => "policy_ingress",
             Self::ForeignSource => "foreign_source",
+            Self::TooFast => "too_fast",
         }
     }
 }

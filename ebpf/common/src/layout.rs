@@ -371,8 +371,12 @@ pub const TUNNELS: Shape = shape::<u32, packet::Tunnel>(
     Keeping::State(1),
 );
 
+/// By the index of a pod's link, host order.
+pub const PACES: Shape =
+    shape::<u32, packet::Pace>("PACES", MapType::Hash, limits::PACES_MAX, NO_PREALLOC, Keeping::State(1));
+
 /// The maps that only the per-packet programs at tc have, or share with that one.
-pub const PACKET_MAPS: [Shape; 21] = [
+pub const PACKET_MAPS: [Shape; 22] = [
     ENDPOINTS,
     CONNTRACK,
     CONNTRACK_NEW,
@@ -394,6 +398,7 @@ pub const PACKET_MAPS: [Shape; 21] = [
     JUDGED_NEW,
     POLICY_CONTROL,
     TUNNELS,
+    PACES,
 ];
 
 /// Hash of the layout: the text of the files that state it. A changed comment costs one needless upgrade in place;

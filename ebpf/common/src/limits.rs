@@ -83,6 +83,8 @@ pub const CONNTRACK_NEW_MAX: u32 = 16_384;
 pub const FRAGMENTS_MAX: u32 = 1_024;
 /// Addresses of Services, which answer to ICMP echo.
 pub const ADDRESSES_MAX: u32 = 65_536;
+/// Pods of a node with a bound of what they send.
+pub const PACES_MAX: u32 = 4_096;
 /// Devices that lead to other nodes through something that wraps packets.
 pub const TUNNELS_MAX: u32 = 16;
 /// Load balancers' addresses for which the node answers on its wire.

@@ -216,6 +216,28 @@ pub struct Tunnel {
     pub node6: [u32; 4],
 }
 
+/// How fast a pod may send out of its node: each of its packets is told when it may leave.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
+pub struct Pace {
+    /// The bound; 0: none.
+    pub bytes_per_s: u64,
+    /// When the next one may leave: `CLOCK_MONOTONIC`, nanoseconds.
+    pub next_ns: u64,
+}
+
+impl Pace {
+    /// How long so many bytes take. A packet's are few: their product fits.
+    #[inline(always)]
+    pub const fn takes_ns(bytes: u64, bytes_per_s: u64) -> u64 {
+        bytes * 1_000_000_000 / bytes_per_s
+    }
+}
+
+/// A packet that could leave only later than that is dropped: else what a pod sends too fast would pile up at the uplink. That of others
+/// in the field (Cilium's bandwidth manager).
+pub const PACE_HORIZON_NS: u64 = 2_000_000_000;
+
 /// The hardware address by which the node answers for an address that is no link's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout)]
@@ -230,6 +252,8 @@ pub struct Announced {
 pub mod endpoint_flag {
     /// The host's end of its link bounds the rate of what comes to it: packets go through that end, not past it.
     pub const SHAPED: u32 = 1 << 2;
+    /// What it sends out of the node has times of departure ([`super::Pace`]).
+    pub const PACED: u32 = 1 << 3;
     /// What comes to it is judged.
     pub const INGRESS: u32 = 1;
     /// What it sends is judged.
@@ -393,7 +417,7 @@ pub mod global {
 
 const _: () = assert!(size_of::<Tuple>() == 40 && align_of::<Tuple>() == 4);
 const _: () = assert!(size_of::<Flow>() == 48);
-const _: () = assert!(size_of::<Endpoint>() == 28);
+const _: () = assert!(size_of::<Endpoint>() == 28 && size_of::<Pace>() == 16);
 const _: () = assert!(size_of::<Fragments>() == 40 && size_of::<FragmentPorts>() == 8);
 const _: () = assert!(size_of::<Client>() == 36 && size_of::<Range>() == 24);
 

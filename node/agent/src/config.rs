@@ -11,7 +11,7 @@ use keelson_cni::tunnel::Mode;
 use keelson_dataplane::{PacketOptions, PortAddresses, Talk, Translation, WireOptions, plan::Forwarding};
 
 /// Parts of the daemon that can be left out, by name.
-const PARTS: [&str; 7] = ["cni", "dataplane", "metrics", "native-xdp", "packets", "tcx", "xdp"];
+const PARTS: [&str; 8] = ["cni", "dataplane", "fq", "metrics", "native-xdp", "packets", "tcx", "xdp"];
 
 /// kube-proxy's port for health checks.
 const PROXY_HEALTHZ_PORT: u16 = 10256;
@@ -164,7 +164,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = TranslationArg::Auto)]
     pub(crate) translation: TranslationArg,
     /// Parts to leave out: cni, dataplane, metrics (of connections to Services), packets (the per-packet programs), tcx,
-    /// xdp (the program on the uplink's wire), native-xdp (it runs in the kernel's generic path)
+    /// xdp (the program on the uplink's wire), native-xdp (it runs in the kernel's generic path), fq (at the uplink, for bounds of what
+    /// pods send: queues in the pods instead)
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<String>,
 }

@@ -30,6 +30,7 @@ pub(crate) async fn start(
     client: &kube::Client,
     runtime: Arc<dyn Runtime>,
     endpoints: Arc<dyn Endpoints>,
+    departures: bool,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<watch::Receiver<NetworkState>> {
     let network: Arc<dyn Network> = Arc::new(Netlink::open()?);
@@ -47,6 +48,7 @@ pub(crate) async fn start(
         socket: args.run_dir.as_ref().unwrap_or(&args.root).join("cni.sock"),
         conf_dir: args.cni_conf_dir.clone(),
         mtu,
+        departures,
     };
     // The maps follow the API within the rest that an address has; nothing holds it longer.
     let (to_server, named) = (Arc::clone(&endpoints), Arc::new(|_| false));

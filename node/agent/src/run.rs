@@ -16,7 +16,7 @@ use keelson_kubelet::{Drain, NoDrain, Parts};
 use keelson_runtime::{CriRuntime, Runtime};
 use keelson_sys::cgroups::Hierarchies;
 use keelson_sys::mounts::KernelMounts;
-use keelson_sys::net::TUNNEL_LINK;
+use keelson_sys::net::{Departures, TUNNEL_LINK, keep_departures};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -87,6 +87,9 @@ fn endpoints(pod: &PodEnd) -> impl Iterator<Item = PodEndpoint> {
 #[async_trait::async_trait]
 impl Endpoints for DataplaneEndpoints {
     async fn add(&self, pod: PodEnd) -> Result<(), EndpointError> {
+        if pod.paced_bytes_per_s != 0 {
+            self.0.pace(pod.link.clone(), pod.paced_bytes_per_s).await?;
+        }
         for endpoint in endpoints(&pod) {
             self.0.add_endpoint(endpoint).await?;
         }
@@ -123,7 +126,13 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     wait_for_runtime(runtime.as_ref()).await;
 
     let dataplane = start_dataplane(&args, &client, &shutdown).await?;
-    let observer = dataplane.clone().map(|handle| Observer::new(&args.name, handle));
+    let departures = departures(&args).await?;
+    let bounds = match &departures {
+        Departures::Kept => "times of departure, fq at the uplink".to_owned(),
+        Departures::Ignored(why) => format!("queues in the pods: {why}"),
+    };
+    tracing::info!(%bounds, "bounds of what pods send");
+    let observer = dataplane.clone().map(|handle| Observer::new(&args.name, handle).with_bounds(bounds));
     if let Some(observer) = observer.clone() {
         let socket = args.run_dir.as_ref().unwrap_or(&args.root).join(keelson_observer::SOCKET);
         observe::serve(observer, socket, shutdown.clone())?;
@@ -134,7 +143,9 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             Some(handle) => Arc::new(DataplaneEndpoints(handle.clone())),
             None => Arc::new(NoEndpoints),
         };
-        network = Some(network::start(&args, &client, Arc::clone(&runtime), endpoints, &shutdown).await?);
+        let kept = departures == Departures::Kept;
+        let started = network::start(&args, &client, Arc::clone(&runtime), endpoints, kept, &shutdown);
+        network = Some(started.await?);
     }
     let drain: Arc<dyn Drain> = match dataplane {
         Some(handle) => Arc::new(DataplaneDrain(handle)),
@@ -158,6 +169,19 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     shutdown.cancel();
     let _ = tokio::time::timeout(DRAIN_MAX, server).await;
     Ok(())
+}
+
+/// Whether times of departure are kept: who would set them has to run, too.
+async fn departures(args: &RunArgs) -> anyhow::Result<Departures> {
+    for part in ["fq", "dataplane", "packets"] {
+        if !args.has(part) {
+            return Ok(Departures::Ignored(format!("--without {part}")));
+        }
+    }
+    match &args.uplink {
+        Some(uplink) => keep_departures(uplink).await.context("asking for fq at the uplink"),
+        None => Ok(Departures::Ignored("no --uplink".into())),
+    }
 }
 
 async fn wait_for_runtime(runtime: &dyn Runtime) {

@@ -42,7 +42,9 @@ pub(crate) async fn status(cluster: &Cluster, form: Form) -> Result<()> {
     for service in replies.iter().take(1).flat_map(|reply| &reply.unprogrammed) {
         missing.push(vec![service.namespace.clone(), service.service.clone(), service.what.join("; ")]);
     }
-    for table in [wires(&replies), policies, drops, missing].iter().filter(|table| !table.is_empty()) {
+    for table in
+        [wires(&replies), bounds(&replies), policies, drops, missing].iter().filter(|table| !table.is_empty())
+    {
         print!("\n{}", table.render(terminal_width()));
     }
     Ok(())
@@ -64,6 +66,15 @@ fn wires(replies: &[StatusReply]) -> Table {
             (Some(_), false) => counts.join(", "),
         };
         table.push(vec![reply.node.clone(), mode.to_owned(), said]);
+    }
+    table
+}
+
+/// How bounds of what pods send are kept.
+fn bounds(replies: &[StatusReply]) -> Table {
+    let mut table = Table::new(&["NODE", "EGRESS BANDWIDTH"]);
+    for reply in replies.iter().filter(|reply| !reply.bounds.is_empty()) {
+        table.push(vec![reply.node.clone(), reply.bounds.clone()]);
     }
     table
 }

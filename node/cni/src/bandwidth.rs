@@ -8,8 +8,8 @@
 //! pod's end   ── sends to ──▶ the host:  egress     its sockets feel the queue
 //! host's end  ── sends to ──▶ the pod:   ingress    a packet must pass it: it is not taken past it (`redirect_peer`)
 //! ```
-//! A pod that has NET_ADMIN can take the bound of what it sends away. Not here: departure times (`fq` at the uplink), which
-//! would need no queue a pod.
+//! A pod that has NET_ADMIN can take the bound of what it sends away. Where the uplink keeps times of departure, the data plane sets
+//! those instead of the pod's own queue.
 
 use keelson_sys::net::RateLimit;
 use serde::Deserialize;

@@ -55,6 +55,9 @@ pub struct PodEnd {
     pub host_mac: Mac,
     /// Packets to it must pass the host's end, where their rate is bounded.
     pub shaped: bool,
+    /// What it may send out of the node in a second, where packets get times of departure for it ([`Config::departures`]); 0: no bound, or
+    /// one that is known already.
+    pub paced_bytes_per_s: u64,
     /// Namespace of the pod.
     pub namespace: String,
     /// Name of the pod.
@@ -75,6 +78,7 @@ impl PodEnd {
             mac: link::pod_mac(&lease.addresses),
             host_mac: link::HOST_MAC,
             shaped: lease.shaped,
+            paced_bytes_per_s: 0,
             namespace: namespace.into(),
             name: name.into(),
             netns: PathBuf::new(),
@@ -83,13 +87,14 @@ impl PodEnd {
     }
 
     /// A pod that gets its link.
-    fn new(attachment: &Attachment, addresses: &[IpAddr]) -> PodEnd {
+    fn new(attachment: &Attachment, addresses: &[IpAddr], paced_bytes_per_s: u64) -> PodEnd {
         PodEnd {
             addresses: addresses.to_vec(),
             link: link::host_interface(&attachment.container_id),
             mac: link::pod_mac(addresses),
             host_mac: link::HOST_MAC,
             shaped: is_shaped(attachment),
+            paced_bytes_per_s,
             namespace: attachment.pod_namespace.clone(),
             name: attachment.pod_name.clone(),
             netns: attachment.netns.clone().into(),
@@ -131,6 +136,9 @@ pub struct Config {
     pub conf_dir: PathBuf,
     /// Bytes of an IP packet of a pod that starts now.
     pub mtu: watch::Receiver<u32>,
+    /// What leaves the node keeps its times of departure, and whoever is told of the pods sets them: then what a pod sends is bounded by
+    /// those, else by a queue of its own.
+    pub departures: bool,
 }
 
 /// What kept the server from starting or a call from succeeding.
@@ -263,18 +271,21 @@ impl Server {
     }
 
     async fn attach(&self, attachment: &Attachment) -> Result<AddReply, CniServerError> {
+        let mut bandwidth = bandwidth(attachment);
+        let paced =
+            if self.config.departures { std::mem::take(&mut bandwidth.egress_rate).div_ceil(8) } else { 0 };
         let link = PodLink {
             sandbox: attachment.container_id.clone(),
             netns: attachment.netns.clone().into(),
             interface: attachment.interface.clone(),
             addresses: self.acquire(attachment).await?,
             mtu: *self.config.mtu.borrow(),
-            bandwidth: bandwidth(attachment),
+            bandwidth,
         };
         let (host_ops, pod_ops) = link::plan_add(&link);
         self.network.apply(&Netns::Own, &host_ops).await?;
         self.network.apply(&Netns::Path(link.netns.clone()), &pod_ops).await?;
-        let end = PodEnd::new(attachment, &link.addresses);
+        let end = PodEnd::new(attachment, &link.addresses, paced);
         self.endpoints.add(end).await.map_err(CniServerError::Endpoint)?;
         Ok(AddReply {
             mac: link::mac_text(link::pod_mac(&link.addresses)),

@@ -69,6 +69,7 @@ async fn attach(folder: PathBuf, one: Netns, two: Netns) -> (Netns, Vec<IpAddr>,
         socket: folder.join("cni.sock"),
         conf_dir: folder.join("conf"),
         mtu: watch::channel(1500).1,
+        departures: false,
     };
     let ranges =
         PodRanges::Known(["10.244.1.0/24", "fd00:244:1::/64"].map(|net| net.parse().unwrap()).into());

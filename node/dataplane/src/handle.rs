@@ -277,6 +277,12 @@ impl Handle {
         self.packets(move |packets| packets.replace_endpoints(&pods)).await
     }
 
+    /// The pod that gets this link may send so fast out of the node, whose uplink keeps times of departure. Before [`Self::add_endpoint`],
+    /// once.
+    pub async fn pace(&self, link: String, bytes_per_s: u64) -> Result<(), Error> {
+        self.packets(move |packets| packets.pace(&link, bytes_per_s)).await
+    }
+
     /// Devices that lead to other nodes through something that wraps packets are exactly these. One that is left out may go.
     pub async fn set_tunnels(&self, devices: Vec<TunnelDevice>) -> Result<(), Error> {
         self.packets(move |packets| packets.set_tunnels(&devices)).await

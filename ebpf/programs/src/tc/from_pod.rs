@@ -3,7 +3,11 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use keelson_ebpf_common::{drop::Reason, net::Address6, packet::Endpoint};
+use keelson_ebpf_common::{
+    drop::Reason,
+    net::Address6,
+    packet::{Endpoint, endpoint_flag},
+};
 
 use crate::{
     answer::{self, Way},
@@ -11,10 +15,10 @@ use crate::{
     forward::{self, Otherwise, Packet},
     icmp,
     ip::{Ip, V4, V6},
-    policy,
+    pace, policy,
     say,
     service::{self, Choice},
-    skb::{self, PASS, Skb},
+    skb::{self, PASS, SHOT, Skb},
     state::{ADDRESSES, endpoint},
     transport::{Kind, Passage},
 };
@@ -42,7 +46,7 @@ fn run<I: Ip>(skb: Skb) -> i32 {
         let stays = policy::is_of_link(&passage.from.source) || is_none(&passage.from.source);
         return if policy::own_sources() && !stays { skb::drop(Reason::ForeignSource) } else { PASS };
     };
-    let policed = policy::is_policed(Some(own));
+    let (policed, paced) = (policy::is_policed(Some(own)), own.flags & endpoint_flag::PACED != 0);
     match decide::<I>(skb, passage) {
         Ok(Step::Send) => {}
         Ok(Step::Refuse) => return answer::refuse(skb, ip, passage, Way::Pod),
@@ -55,6 +59,10 @@ fn run<I: Ip>(skb: Skb) -> i32 {
         if decision != policy::PASSED && !is_for_node::<I>(skb, passage, to) {
             return policy::drop(passage, decision);
         }
+    }
+    // What stays on the node is not held by the uplink's queue.
+    if paced && to.is_none() && !pace::depart(skb, passage.carried.at) {
+        return SHOT;
     }
     Packet { skb, ip, passage }.send(to, Otherwise::Stack)
 }

@@ -36,6 +36,7 @@ mod judged;
 mod ndp;
 mod node;
 mod outside;
+mod pace;
 mod policy;
 mod service;
 mod skb;

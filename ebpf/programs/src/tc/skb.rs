@@ -145,6 +145,26 @@ impl Skb {
         unsafe { (&raw const (*self.0).tc_index).read_volatile() == JUDGED }
     }
 
+    /// When its sender, a pod's socket, wants it to leave: `CLOCK_MONOTONIC`, nanoseconds; 0 where it says nothing.
+    #[inline(always)]
+    pub fn departs_ns(self) -> u64 {
+        /// `BPF_SKB_TSTAMP_DELIVERY_MONO`; anything else is no such time.
+        const DELIVERY: u8 = 1;
+        // SAFETY: the kernel's context, in which these fields are readable.
+        unsafe {
+            let kind = (&raw const (*self.0).tstamp_type).read_volatile();
+            let time = (&raw const (*self.0).tstamp).read_volatile();
+            if kind == DELIVERY { time } else { 0 }
+        }
+    }
+
+    /// How many packets it is to be cut into; 0 for none.
+    #[inline(always)]
+    pub fn pieces(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).gso_segs).read_volatile() }
+    }
+
     /// Bytes from the Ethernet header on.
     #[inline(always)]
     pub fn len(self) -> u32 {

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use keelson_ebpf_common::{
     layout,
     net::Address6,
-    packet::{Announced, Endpoint, FragmentPorts, Fragments, Tunnel, Tuple},
+    packet::{Announced, Endpoint, FragmentPorts, Fragments, Pace, Tunnel, Tuple},
     policy::{Classes, Control, Judged},
 };
 
@@ -51,6 +51,9 @@ pub static JUDGED_NEW: LruHashMap<Tuple, Judged> =
 #[map]
 pub static POLICY_CONTROL: Array<Control> =
     Array::with_max_entries(layout::POLICY_CONTROL.max_entries, layout::POLICY_CONTROL.flags);
+
+#[map]
+pub static PACES: HashMap<u32, Pace> = HashMap::with_max_entries(layout::PACES.max_entries, layout::PACES.flags);
 
 #[map]
 static TUNNELS: HashMap<u32, Tunnel> =

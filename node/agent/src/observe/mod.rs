@@ -27,11 +27,18 @@ pub(crate) use path::PathError;
 pub(crate) struct Observer {
     node: Arc<str>,
     dataplane: Handle,
+    /// How bounds of what pods send are kept, in words; empty where nobody does.
+    bounds: Arc<str>,
 }
 
 impl Observer {
     pub(crate) fn new(node: &str, dataplane: Handle) -> Self {
-        Self { node: node.into(), dataplane }
+        Self { node: node.into(), dataplane, bounds: "".into() }
+    }
+
+    /// Of a daemon that gives pods their links.
+    pub(crate) fn with_bounds(self, bounds: String) -> Self {
+        Self { bounds: bounds.into(), ..self }
     }
 
     pub(crate) async fn services(&self) -> Result<proto::ServicesReply, Error> {
@@ -79,6 +86,7 @@ impl Observer {
                 .map(|(namespace, service, what)| proto::Unprogrammed { namespace, service, what })
                 .collect(),
             policies: status.policies.map(policies),
+            bounds: self.bounds.to_string(),
         })
     }
 

@@ -16,17 +16,24 @@ fn server_with(
     folder: &tempfile::TempDir,
     ranges: watch::Receiver<PodRanges>,
 ) -> (Arc<Server>, Arc<Recorder>) {
+    server_of(folder, ranges, Arc::new(NoEndpoints), false)
+}
+
+fn server_of(
+    folder: &tempfile::TempDir,
+    ranges: watch::Receiver<PodRanges>,
+    endpoints: Arc<dyn Endpoints>,
+    departures: bool,
+) -> (Arc<Server>, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let config = Config {
         root: folder.path().into(),
         socket: folder.path().join("cni.sock"),
         conf_dir: folder.path().join("conf"),
         mtu: watch::channel(1500).1,
+        departures,
     };
-    (
-        Server::open(config, recorder.clone(), Arc::new(NoEndpoints), ranges, Arc::new(|_| false)).unwrap(),
-        recorder,
-    )
+    (Server::open(config, recorder.clone(), endpoints, ranges, Arc::new(|_| false)).unwrap(), recorder)
 }
 
 fn attachment(sandbox: &str) -> Request<Attachment> {
@@ -62,6 +69,53 @@ async fn add_tells_the_kernel_both_namespaces_in_order() {
         (2, 2),
         "of each family one on either side"
     );
+}
+
+/// Remembers how fast pods may send.
+#[derive(Default)]
+struct Told(Mutex<Vec<u64>>);
+
+#[async_trait::async_trait]
+impl Endpoints for Told {
+    async fn add(&self, pod: PodEnd) -> Result<(), EndpointError> {
+        self.0.lock().push(pod.paced_bytes_per_s);
+        Ok(())
+    }
+
+    async fn remove(&self, _pod: PodEnd) -> Result<(), EndpointError> {
+        Ok(())
+    }
+
+    async fn replace(&self, _pods: Vec<PodEnd>) -> Result<(), EndpointError> {
+        Ok(())
+    }
+
+    async fn tunnel(&self, _addresses: Option<Vec<IpAddr>>) -> Result<(), EndpointError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_pod_sends_is_bounded_by_times_of_departure_where_they_are_kept_and_else_by_a_queue() {
+    for departures in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(Told::default());
+        let (_, ranges) = watch::channel(known(&["10.244.1.0/29"]));
+        let (server, recorder) = server_of(&folder, ranges, told.clone(), departures);
+        let mut request = attachment("a");
+        let bandwidth = keelson_cni_agent::Bandwidth { ingress_rate: 8_000, egress_rate: 16_001 };
+        request.get_mut().bandwidth = Some(bandwidth);
+        server.add(request).await.unwrap();
+        assert_eq!(*told.0.lock(), [if departures { 2_001 } else { 0 }]);
+        let calls = recorder.calls();
+        let queues = calls.iter().filter_map(|(netns, op)| match op {
+            NetOp::LimitRate { limit, .. } => Some((netns.clone(), limit.bytes_per_s)),
+            _ => None,
+        });
+        let (host, pod) = ((Netns::Own, 1_000), (Netns::Path("/run/netns/a".into()), 2_001));
+        let expected = if departures { vec![host] } else { vec![host, pod] };
+        assert_eq!(queues.collect::<Vec<_>>(), expected, "the bound of what comes to it stays a queue");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use keelson_ebpf_common::{
 use keelson_sys::bpf::Map;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::load::open;
+use super::{load::open, paces::Paces};
 use crate::{
     Error,
     maps::pins::Pins,
@@ -55,6 +55,7 @@ enum Enforcing {
 #[derive(Debug)]
 pub(super) struct Endpoints {
     pub(super) map: Map,
+    pub(super) paces: Paces,
     enforcing: Enforcing,
     pub(super) pods: BTreeMap<IpAddr, (PodEndpoint, u32)>,
     policies: BTreeMap<PodKey, PodPolicy>,
@@ -67,6 +68,7 @@ impl Endpoints {
         let map = open(pins, &layout::ENDPOINTS)?;
         Ok(Self {
             map,
+            paces: Paces::open(pins)?,
             enforcing: Enforcing::Never,
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -95,6 +97,7 @@ impl Endpoints {
         self.pods.insert(pod.address, (pod.clone(), ifindex));
         let (flags, group) = self.policy_of(pod, ifindex)?;
         let flags = flags | if pod.shaped { endpoint_flag::SHAPED } else { 0 };
+        let flags = flags | if self.paces.has(ifindex)? { endpoint_flag::PACED } else { 0 };
         let (mac, host_mac) = (pod.mac, pod.host_mac);
         self.write(pod.address, Endpoint { ifindex, mac, host_mac, flags, group })
     }
@@ -148,8 +151,15 @@ impl Endpoints {
     }
 
     pub(super) fn remove(&mut self, address: IpAddr) -> Result<(), Error> {
-        self.pods.remove(&address);
+        if let Some((_, ifindex)) = self.pods.remove(&address) {
+            self.paces.remove(ifindex)?;
+        }
         Ok(self.map.delete(Address6::from_ip(address).as_bytes())?)
+    }
+
+    /// There are no bounds of other pods.
+    pub(super) fn keep_paces(&self) -> Result<(), Error> {
+        self.paces.keep_only(&self.pods.values().map(|(_, ifindex)| *ifindex).collect())
     }
 
     pub(super) fn keep_only(&mut self, addresses: impl Iterator<Item = IpAddr>) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 //! - [`load`]: programs and maps. [`attach`]: devices. [`wire`]: the program before them, by XDP.
 //! - [`endpoints`], [`addresses`], [`external`], [`announce`]: what the tables are to hold, from pods, frontends, plans; [`places`] says where
 //!   it lies, [`maglev`] how flows are spread (pure).
+//! - [`paces`]: how fast pods may send out of the node.
 //! - [`tunnel`]: devices that lead to nodes by something that wraps packets.
 //! - [`policies`]: network policies. [`judged`]: the connections that they let pass, when idle.
 //! - [`path`]: what becomes of a connection between two pods, for people.
@@ -27,6 +28,7 @@ mod external;
 mod judged;
 mod load;
 mod maglev;
+mod paces;
 mod path;
 mod places;
 mod policies;
@@ -218,6 +220,13 @@ impl Packets {
         self.bypass.add(netns, link)
     }
 
+    /// The pod that gets this link may send so fast out of the node: to be called before [`Self::add_endpoint`], once. The uplink has to keep
+    /// times of departure. It lasts as long as the link.
+    pub fn pace(&mut self, link: &str, bytes_per_s: u64) -> Result<(), Error> {
+        let ifindex = self.devices.index(link)?;
+        self.endpoints.paces.put(ifindex, bytes_per_s)
+    }
+
     /// A pod's link is about to go.
     pub fn remove_endpoint(&mut self, pod: &PodEndpoint) -> Result<(), Error> {
         self.bypass.remove(&pod.link)?;
@@ -238,6 +247,7 @@ impl Packets {
             }
         }
         self.bypass.keep_only(pods.iter().map(|pod| &*pod.link))?;
+        self.endpoints.keep_paces()?;
         let node = self.options.node_addresses.iter().copied().chain(self.tunnels.addresses());
         self.endpoints.keep_only(there.into_iter().chain(node))
     }

@@ -15,6 +15,7 @@ mod held;
 mod lab;
 mod masquerade;
 mod ndp;
+mod pace;
 mod packet;
 mod policies;
 mod sctp;

@@ -5,6 +5,7 @@
 //! the absence of what is to be deleted. Reads ([`Network::routes`]) are separate, so that an executor can read back.
 
 mod addresses;
+mod departures;
 mod driver;
 mod frame;
 mod limit;
@@ -16,6 +17,7 @@ mod recorder;
 mod tunnel;
 
 pub use addresses::{address_changes, own_addresses, route_changes};
+pub use departures::{Departures, keep_departures};
 pub use driver::driver;
 pub use frame::{Frames, hardware_address, send_frame};
 pub use limit::RateLimit;
