@@ -155,7 +155,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = ForwardingArg::Snat)]
     pub(crate) forwarding: ForwardingArg,
     /// Size of the table by which connections to directly answered Services keep their backend: lines of 64 bytes for three
-    /// connections each, a power of two
+    /// connections each, a power of two; where the node has an IPv6 address there are as many lines of one connection of IPv6 each
     #[arg(long, default_value_t = keelson_ebpf_common::limits::KNOWN_LINES, value_parser = known_flow_lines)]
     pub(crate) known_flow_lines: u32,
     /// Where packets from outside get the node's address, and their answers the Service's: by XDP on the wire (wire), by tc (tc), or by

@@ -95,12 +95,8 @@ pub fn hold_external(from: &Tuple, number: u32, first: u32, count: u32, to: &mut
     let Some(chosen) = outside::backend(slot) else { return false };
     let chosen = Backend { address: chosen.address, port: chosen.port };
     let affinity_s = EXTERNAL_AFFINITY.get(number).copied().unwrap_or(0);
-    let frontend = Frontend6 {
-        address: from.destination,
-        port: from.destination_port,
-        protocol: from.protocol,
-        pad: 0,
-    };
+    let frontend =
+        Frontend6 { address: from.destination, port: from.destination_port, protocol: from.protocol, pad: 0 };
     let held = hold(&EXTERNAL_MEMBERS, &from.source, &frontend, affinity_s, chosen);
     (to.destination, to.destination_port) = (held.address, held.port);
     true

@@ -124,10 +124,9 @@ fn decide<I: Marked>(skb: Skb, ip: &mut I, passage: &mut Passage) -> Step {
         Choice::NotService => return Step::Plain,
         Choice::Refuse => return Step::Refuse,
         Choice::Drop => return Step::Drop,
-        Choice::Backend => say::chosen(
-            (from.destination, from.destination_port),
-            (to.destination, to.destination_port),
-        ),
+        Choice::Backend => {
+            say::chosen((from.destination, from.destination_port), (to.destination, to.destination_port))
+        }
     }
     // A backend elsewhere must answer to this node, which alone can translate back, and by the way that it was asked.
     let source = if endpoint(&to.destination).is_some() {

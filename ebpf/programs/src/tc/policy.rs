@@ -19,8 +19,7 @@ use keelson_ebpf_common::{
 
 use crate::{
     affinity::random,
-    judged,
-    skb,
+    judged, skb,
     state::{ALLOWED, PEERS, POLICY_CONTROL, endpoint},
     stream,
     transport::{Passage, tcp},

@@ -11,10 +11,10 @@ use crate::{
     frame::{self, DROP, PASS},
     headers::Head6,
     hop::{self, Way},
-    known::{self, Backend, Known},
-    outside,
+    known, outside,
     send::Direct,
     state::{self, Flows, count, now_ns},
+    ways::{Backend, Known},
 };
 
 /// A packet of IPv6 to a frontend of this number.

@@ -1,7 +1,7 @@
 //! The program on the uplink's wire: packets to Services with backends on other nodes go on to them before the node's stack has seen
 //! them, and their answers back to the clients.
 //!
-//! A packet is read ([`frame`], [`headers`]), its backend found among the known flows ([`known`]) or chosen ([`direct`]), the way to it
+//! A packet is read ([`frame`], [`headers`]), its backend found among the known flows ([`known`], [`ways`]) or chosen ([`direct`]), the way to it
 //! remembered ([`hop`]), then it is written and sent back out by the wire ([`send`]). Where the Service's backends do not
 //! answer clients themselves, it is translated as its flow says, in the table that tc has, too ([`translate`], [`flows`]). Whatever
 //! this does not understand or cannot decide goes on to tc, which can do all of it: fragments, options and extension headers, ICMP,
@@ -29,11 +29,12 @@ mod send6;
 mod state;
 mod too_long;
 mod translate;
+mod ways;
 
-#[path = "../sock/drops.rs"]
-mod drops;
 #[path = "../tc/affinity.rs"]
 mod affinity;
+#[path = "../sock/drops.rs"]
+mod drops;
 #[path = "../tc/flows.rs"]
 #[expect(dead_code, reason = "a direct flow's second half is tc's alone")]
 mod flows;

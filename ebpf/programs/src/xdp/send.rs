@@ -10,7 +10,7 @@ use keelson_ebpf_common::{
 use crate::{
     frame::{self, DROP, Ethernet, Head, TX, fold, halves},
     headers::Headers,
-    known::{Backend, Backend4, Known},
+    ways::{Backend, Backend4, Known},
 };
 
 /// Packets of one family that are sent on with the client's address.

@@ -9,8 +9,8 @@ use keelson_ebpf_common::{
 use crate::{
     frame::{self, DROP, Ethernet, Ipv6, TX, halves},
     headers::Head6,
-    known::{Backend, Backend6},
     send::{Direct, write_transport},
+    ways::{Backend, Backend6},
 };
 
 impl Direct for Head6 {
