@@ -126,10 +126,9 @@ fn covers(wide: &Value, narrow: &Value) -> bool {
     if wide == narrow {
         return true;
     }
-    if !same("key") && !(of(wide, "key").is_empty() && exists) {
-        return false;
-    }
-    if !same("effect") && !of(wide, "effect").is_empty() {
+    let keys = same("key") || (of(wide, "key").is_empty() && exists);
+    let effects = same("effect") || of(wide, "effect").is_empty();
+    if !(keys && effects) {
         return false;
     }
     if of(wide, "effect") == "NoExecute"

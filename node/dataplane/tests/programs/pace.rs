@@ -1,8 +1,11 @@
 //! Bounds of what a pod sends out of its node, as times of departure. That they are kept is the affair of the uplink's queue, which is
 //! not asked here.
 
-use keelson_ebpf_common::{drop::Reason, packet::Pace};
-use keelson_sys::{bpf::Ran, net::link_index};
+use keelson_ebpf_common::{drop::Reason, layout, packet::Pace};
+use keelson_sys::{
+    bpf::{Map, Ran},
+    net::link_index,
+};
 
 use crate::{
     lab::{Lab, explain, pod},
@@ -66,22 +69,19 @@ fn packets_that_come_too_fast_leave_one_after_the_other_and_those_beyond_the_hor
             ran.departs_ns
         );
     }
-    // It goes with the pod.
-    let packets = lab.dataplane.packets().unwrap();
-    for address in ["10.244.1.2", "fd00:1::2"] {
-        packets.remove_endpoint(&pod(address, "pod1")).unwrap();
-    }
-    for address in ["10.244.1.2", "fd00:1::2"] {
-        packets.add_endpoint(&pod(address, "pod1")).unwrap();
-    }
-    let free = sent(&mut lab, "pod1", &v4);
-    assert_eq!((free.verdict, free.departs_ns), (GOES, 0));
-    // The next daemon knows of one by the table alone.
+    // The next daemon knows of it by the table alone.
     pace(&mut lab, rate);
     lab.reopen();
     let verdicts: Vec<i32> = (0..4).map(|_| sent(&mut lab, "pod1", &v4).verdict).collect();
     assert_eq!(verdicts, [GOES, GOES, GOES, SHOT]);
     assert_eq!(lab.dropped(Reason::TooFast), 3);
+    // And it goes with the pod.
+    let (bpffs, node) = (&lab.options().bpffs, &lab.options().node);
+    let pin = bpffs.join("keelson").join(node).join("state").join(format!("{}-1", layout::PACES.name));
+    let map = Map::open_pinned(&pin).unwrap().unwrap();
+    assert_eq!(map.keys(2).unwrap().len(), 1);
+    lab.dataplane.packets().unwrap().remove_endpoint(&pod("10.244.1.2", "pod1")).unwrap();
+    assert!(map.keys(2).unwrap().is_empty());
 }
 
 #[test]
