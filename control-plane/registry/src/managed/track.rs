@@ -113,7 +113,7 @@ impl Track<'_> {
     fn created_entry(&self, new: &Value) -> Option<Entry> {
         let mut comparison = created(Place::of(shape::type_of(self.kind, "")?), new);
         comparison.retain(written_by(self.kind, self.sub));
-        let mut fields = comparison.added;
+        let mut fields = comparison.into_written();
         fields.subtract(&STRIPPED);
         (!fields.is_empty()).then(|| Entry::new(self.manager(Operation::Update), self.time(), fields))
     }

@@ -42,6 +42,12 @@ impl Comparison {
         }
     }
 
+    /// The same, of a comparison that is looked at no more.
+    #[must_use]
+    pub fn into_written(self) -> FieldSet {
+        if self.modified.is_empty() { self.added } else { self.added.union(&self.modified) }
+    }
+
     /// Whether this change touches something of a set that is at hand as FieldsV1.
     pub fn touches(&self, fields: &str) -> Result<bool, FieldsError> {
         for part in [&self.added, &self.modified, &self.removed] {
@@ -81,7 +87,7 @@ pub fn compare(place: Place<'_>, old: &Value, new: &Value) -> Comparison {
     }
 }
 
-/// Compares a new object with none: everything is added.
+/// Compares a new object with none: everything is added, or modified where it is atomic and held by value.
 #[must_use]
 pub fn created(place: Place<'_>, new: &Value) -> Comparison {
     static NOTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
