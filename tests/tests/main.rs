@@ -8,6 +8,7 @@ mod deployments;
 mod dns;
 mod dns_messages;
 mod hostile;
+mod kinds;
 mod kubectl;
 mod netfilter;
 mod nodes;

@@ -228,4 +228,47 @@ mod tests {
             )
         );
     }
+
+    #[test]
+    fn people_have_the_kinds_of_their_namespaces_and_none_of_the_cluster() {
+        let bound = |user: &str, role: &str| {
+            serde_json::json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": { "namespace": "ns", "name": user },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+                "subjects": [{ "kind": "User", "name": user }],
+            })
+        };
+        let authorizer = authorizer(&[
+            bound("editor", "system:aggregate-to-edit"),
+            bound("viewer", "system:aggregate-to-view"),
+        ]);
+        let users = ["editor", "viewer"].map(|name| UserInfo::authenticated(name, [] as [&str; 0]));
+        let ask = |verb, path| users.each_ref().map(|user| may(&authorizer, user, verb, path, "ns", "x"));
+        let own = [
+            "apps:daemonsets",
+            "apps:statefulsets",
+            "autoscaling:horizontalpodautoscalers",
+            "batch:cronjobs",
+            "batch:jobs",
+            "networking.k8s.io:ingresses",
+            "policy:poddisruptionbudgets",
+            ":replicationcontrollers",
+        ];
+        for path in own {
+            assert_eq!((ask("create", path), ask("list", path)), ([true, false], [false, true]), "{path}");
+        }
+        for path in ["apps:statefulsets/scale", ":replicationcontrollers/scale"] {
+            assert_eq!((ask("update", path), ask("get", path)), ([true, false], [false, true]), "{path}");
+        }
+        assert_eq!(ask("create", ":pods/eviction"), [true, false]);
+        assert_eq!(
+            (ask("create", ":limitranges"), ask("list", ":limitranges")),
+            ([false, false], [false, true])
+        );
+        assert_eq!(ask("list", "apps:controllerrevisions"), [false, true]);
+        for path in [":persistentvolumes", "storage.k8s.io:csidrivers", "networking.k8s.io:ingressclasses"] {
+            assert_eq!((ask("create", path), ask("list", path)), ([false; 2], [false; 2]), "{path}");
+        }
+    }
 }
