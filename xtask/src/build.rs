@@ -173,9 +173,24 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
         .args(["build", "--release", "--locked"]))?;
     for name in OBJECTS {
         let built = folder.join("build/bpfel-unknown-none/release").join(name);
-        std::fs::copy(&built, object(name)).with_context(|| format!("copying {}", built.display()))?;
+        let bytes = std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+        let to = object(name);
+        std::fs::write(&to, with_plain_names(bytes)).with_context(|| format!("writing {}", to.display()))?;
     }
     Ok(object(OBJECTS[0]))
+}
+
+/// How the name begins of a union that the linker leaves as Rust has it in the object's types, for which the kernel refuses all of them.
+const UNION: &[u8] = b"\0MaybeUninit<";
+
+/// Makes such names those that C could have, as long as before.
+fn with_plain_names(mut object: Vec<u8>) -> Vec<u8> {
+    let places = object.windows(UNION.len()).enumerate().filter(|(_, bytes)| *bytes == UNION);
+    for place in places.map(|(at, _)| at + 1).collect::<Vec<_>>() {
+        let name = object[place..].iter_mut().take_while(|byte| **byte != 0);
+        name.filter(|byte| !byte.is_ascii_alphanumeric()).for_each(|byte| *byte = b'_');
+    }
+    object
 }
 
 /// Whether rustup's toolchain has the standard library's source.
