@@ -1,4 +1,4 @@
-//! Kinds whose rules hold on a cluster, each by what a pod meets: limits of a namespace, evictions and their budgets.
+//! Kinds whose rules hold on a cluster, by what a pod meets: limits of a namespace.
 
 use anyhow::{Result, ensure};
 use keelson_tests::Namespace;
@@ -21,30 +21,5 @@ fn a_namespaces_limits_are_given_and_held() -> Result<()> {
     });
     let said = namespace.refused("create -f -", Some(&large.to_string()))?;
     ensure!(said.contains("maximum memory usage per Container is 128Mi, but limit is 1Gi"), "{said}");
-    Ok(())
-}
-
-#[test]
-fn an_eviction_asks_the_budget() -> Result<()> {
-    let namespace = Namespace::create("kinds")?;
-    for name in ["guarded", "free"] {
-        namespace.kubectl(&format!("run {name} --image=busybox --labels=app={name} -- sleep 1000"))?;
-    }
-    namespace.kubectl("wait pod --all --for=condition=Ready --timeout=60s")?;
-    namespace.kubectl("create poddisruptionbudget guarded --selector=app=guarded --min-available=1")?;
-    let evict = |name: &str| {
-        let body = json!({
-            "apiVersion": "policy/v1", "kind": "Eviction",
-            "metadata": {"name": name}, "deleteOptions": {"gracePeriodSeconds": 1},
-        });
-        let path = namespace.path(&format!("pods/{name}/eviction"));
-        namespace.answer(&format!("create --raw {path} -f -"), Some(&body.to_string()))
-    };
-    let kept = evict("guarded")?;
-    ensure!(kept.code != Some(0) && kept.stderr.contains("disruption budget"), "{kept:?}");
-    let gone = evict("free")?;
-    ensure!(gone.code == Some(0), "{gone:?}");
-    namespace.kubectl("wait pod free --for=delete --timeout=60s")?;
-    ensure!(namespace.get("pods/guarded")?["metadata"]["deletionTimestamp"].is_null());
     Ok(())
 }
