@@ -96,7 +96,8 @@ fn clients_of_ipv6_are_answered_directly_too() {
     assert_eq!(lab.ask_datagram("outside", SERVICE6, 53, 9).unwrap(), OUTSIDE_6);
     assert_eq!(lab.ask_datagram("outside", SERVICE6, 53, LONGEST_MARKED).unwrap(), OUTSIDE_6);
     let (known, chosen) = (count(&mut lab, Verdict::Known), count(&mut lab, Verdict::Chosen));
-    assert!(known >= 4 && chosen == 4, "{known} {chosen}");
+    // A SYN is sent again where a neighbour had to be asked for first.
+    assert!(known >= 4 && chosen >= 4, "{known} {chosen}");
     // Too long for the option: the client is told, and sends its next one in pieces, which tc translates.
     let lost = lab.ask_datagram("outside", SERVICE6, 53, LONGEST);
     assert!(lost.is_err(), "{lost:?}");
