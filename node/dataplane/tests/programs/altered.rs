@@ -42,7 +42,7 @@ fn piece(packet: &[u8], bytes: &[u8], offset: u16, more: bool, id: u16) -> Vec<u
         let mut head = packet[..HEAD4].to_vec();
         head[16..18].copy_from_slice(&(20 + bytes.len() as u16).to_be_bytes());
         head[18..20].copy_from_slice(&id.to_be_bytes());
-        head[20..22].copy_from_slice(&(offset / 8 | (u16::from(more) << 13)).to_be_bytes());
+        head[20..22].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         return summed([&head, bytes].concat());
     }
     let [high, low] = (offset | u16::from(more)).to_be_bytes();

@@ -271,7 +271,7 @@ fn behind_extensions(packet: &[u8]) -> (u8, usize, u16) {
             44 => match (word(packet, at + 2) & !7, packet[at + 3] & 1) {
                 (0, 0) => at += 8,
                 (0, _) => return (next, at + 8, 0x2000),
-                (offset, more) => return (next, at + 8, offset / 8 | (u16::from(more) << 13)),
+                (offset, more) => return (next, at + 8, (offset / 8) | (u16::from(more) << 13)),
             },
             0 | 43 | 60 => at += (usize::from(packet[at + 1]) + 1) * 8,
             _ => return (kind, at, 0),
