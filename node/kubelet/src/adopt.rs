@@ -120,8 +120,11 @@ impl Found {
             found.live = Some(Live {
                 id: newest.id.clone(),
                 image_id: status.image_ref,
-                started_at: Timestamp::from_nanosecond(i128::from(status.started_at))
-                    .unwrap_or(Timestamp::UNIX_EPOCH),
+                // What was told stays as it was told: the runtime's own time is a little earlier.
+                started_at: same.and_then(told_start).unwrap_or_else(|| {
+                    Timestamp::from_nanosecond(i128::from(status.started_at))
+                        .unwrap_or(Timestamp::UNIX_EPOCH)
+                }),
                 hooked: true,
                 started: same.is_some_and(|r| r.started == Some(true)),
                 ready: same.is_some_and(|r| r.ready),
@@ -181,6 +184,12 @@ fn reported<'a>(pod: &'a Pod, name: &str) -> Option<&'a ApiStatus> {
     let status = pod.status.as_ref()?;
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     all.into_iter().find(|status| status.name == name)
+}
+
+/// When the API was told that it started.
+fn told_start(reported: &ApiStatus) -> Option<Timestamp> {
+    let running = reported.state.as_ref()?.running.as_ref()?;
+    running.started_at.as_ref().map(|at| at.0)
 }
 
 /// A container that only the API remembers: the runtime lost it (a reboot). It starts as a restart.

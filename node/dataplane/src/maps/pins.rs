@@ -18,6 +18,8 @@ use crate::Error;
 
 /// Suffix of a state map of another size whose elements are being copied. bpffs allows no dots.
 const OUTGROWN: &str = "-outgrown";
+/// The wire's known flows, a family each.
+const KNOWN_FLOWS: [Shape; 2] = [layout::KNOWN, layout::KNOWN6];
 /// Name of the folder of the pins of devices' programs.
 pub(crate) const DEVICES: &str = "devices";
 /// Name of the folder of the pin of the program on the uplink's wire.
@@ -80,8 +82,8 @@ impl Pins {
     /// Those of the per-packet programs too, whether those run or not: their state outlives a daemon without them.
     fn all_shapes(&self) -> impl Iterator<Item = Shape> {
         self.shapes().chain(layout::PACKET_MAPS).chain(
-            // A node says how large that one is, and it is a cache: of another size it is made anew where it is opened.
-            layout::WIRE_MAPS.into_iter().filter(|shape| *shape != layout::KNOWN),
+            // A node says how large these are, and they are caches: of another size they are made anew where they are opened.
+            layout::WIRE_MAPS.into_iter().filter(|shape| !KNOWN_FLOWS.contains(shape)),
         )
     }
 
@@ -209,7 +211,7 @@ impl Pins {
                 remove_folder(&folder)?;
             }
         }
-        let ours: Vec<_> = self.all_shapes().chain([layout::KNOWN]).map(|shape| self.map(&shape)).collect();
+        let ours: Vec<_> = self.all_shapes().chain(KNOWN_FLOWS).map(|shape| self.map(&shape)).collect();
         for state in subfolders(&self.state())?.iter().filter(|path| !ours.contains(path)) {
             tracing::info!(path = %state.display(), "dropping state of another layout");
             bpf::unpin(state)?;

@@ -311,6 +311,15 @@ async fn a_new_daemon_adopts_what_runs_and_removes_what_belongs_to_nobody() {
     });
     first.join().unwrap();
     api.state.lock().pods.remove("orphan");
+    // What was told of its start stays, whatever the runtime's clock said; what is wrong is told anew.
+    const TOLD: &str = "2026-01-02T03:04:05Z";
+    {
+        let mut state = api.state.lock();
+        let status = &mut state.pods.get_mut("web").unwrap()["status"];
+        status["containerStatuses"][0]["state"]["running"]["startedAt"] = TOLD.into();
+        let conditions = status["conditions"].as_array_mut().unwrap();
+        conditions.iter_mut().for_each(|condition| condition["status"] = "False".into());
+    }
     let calls = std::mem::take(&mut runtime.world.lock().calls);
     assert_eq!(calls.iter().filter(|call| call.starts_with("StartContainer")).count(), 2);
 
@@ -321,6 +330,9 @@ async fn a_new_daemon_adopts_what_runs_and_removes_what_belongs_to_nobody() {
         }
     };
     tokio::time::timeout(crate::support::PATIENCE, gone).await.expect("the orphan is removed");
+    api.wait("web", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    let started = container(&api.state.lock(), "web")["state"]["running"]["startedAt"].clone();
+    assert_eq!(started, TOLD);
     let world = runtime.world.lock();
     assert!(
         !world.calls.iter().any(|c| c.starts_with("StartContainer") || c.starts_with("StopContainer")),
