@@ -122,8 +122,7 @@ impl Found {
                 image_id: status.image_ref,
                 // What was told stays as it was told: the runtime's own time is a little earlier.
                 started_at: same.and_then(told_start).unwrap_or_else(|| {
-                    Timestamp::from_nanosecond(i128::from(status.started_at))
-                        .unwrap_or(Timestamp::UNIX_EPOCH)
+                    Timestamp::from_nanosecond(i128::from(status.started_at)).unwrap_or(Timestamp::UNIX_EPOCH)
                 }),
                 hooked: true,
                 started: same.is_some_and(|r| r.started == Some(true)),
