@@ -14,11 +14,11 @@ use keelson_ebpf_common::{
 
 use crate::{
     context::{ALLOW, Hook},
+    drops,
     frontend::may_be4,
     local::bypasses,
-    maps::{self, DATAGRAMS},
-    record,
-    say,
+    maps::DATAGRAMS,
+    record, say,
     select::{Choice, Entropy, choose4, choose6},
 };
 
@@ -116,7 +116,7 @@ fn remember(cookie: u64, frontend: (Address6, Port), backend: (Address6, Port)) 
     }
     let value = value::Datagram { frontend: frontend.0, frontend_port: frontend.1, pad: [0; 3] };
     if DATAGRAMS.insert(&key, &value, 0).is_err() {
-        maps::count(Reason::DatagramsFull);
+        drops::count(Reason::DatagramsFull);
     }
 }
 

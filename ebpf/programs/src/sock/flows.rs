@@ -9,7 +9,10 @@ use keelson_ebpf_common::{
     metrics::{Flow, What},
 };
 
-use crate::maps::{self, CONTROL, FLOWS};
+use crate::{
+    drops,
+    maps::{CONTROL, FLOWS},
+};
 
 /// Tells of an event, if somebody listens and this socket is among the chosen.
 #[inline(always)]
@@ -20,7 +23,7 @@ pub fn tell(cookie: u64, what: What, fill: impl FnOnce(&mut Flow)) {
     if sample == 0 || cookie & u64::from(sample - 1) != 0 {
         return;
     }
-    let Some(mut entry) = FLOWS.reserve::<Flow>(0) else { return maps::count(Reason::FlowsFull) };
+    let Some(mut entry) = FLOWS.reserve::<Flow>(0) else { return drops::count(Reason::FlowsFull) };
     // SAFETY: zero is a value of every field.
     let flow = unsafe {
         entry.as_mut_ptr().write_bytes(0, 1);

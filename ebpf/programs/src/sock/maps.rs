@@ -7,7 +7,6 @@ use aya_ebpf::{
 };
 use keelson_ebpf_common::{key, layout, metrics, value};
 
-pub use crate::drops::count;
 use crate::frontend::Shard4;
 
 #[btf_map]

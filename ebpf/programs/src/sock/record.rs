@@ -11,7 +11,8 @@ use keelson_ebpf_common::{
 };
 
 use crate::{
-    maps::{self, CONNECTIONS, CONNECTIONS_SPILLED},
+    drops,
+    maps::{CONNECTIONS, CONNECTIONS_SPILLED},
     measure::Began,
 };
 
@@ -59,7 +60,7 @@ impl Slot {
             (&raw mut (*slot).spilled).write_volatile(1);
         }
         if CONNECTIONS_SPILLED.insert(&cookie, record(), 0).is_err() {
-            maps::count(Reason::ConnectionsFull);
+            drops::count(Reason::ConnectionsFull);
         }
     }
 }

@@ -13,9 +13,10 @@ use keelson_ebpf_common::{
 use crate::{
     affinity,
     context::Hook,
+    drops,
     frontend::{self, Leads4},
     local,
-    maps::{self, BACKENDS4, BACKENDS6},
+    maps::{BACKENDS4, BACKENDS6},
     measure,
 };
 
@@ -95,13 +96,13 @@ pub fn choose6(hook: &Hook, address: Address6, entropy: Entropy) -> Choice<Addre
 
 #[inline(always)]
 fn no_backend<A>(frontend: Frontend6) -> Choice<A> {
-    maps::count(Reason::NoBackend);
+    drops::count(Reason::NoBackend);
     measure::refused(frontend);
     Choice::Refuse
 }
 
 fn bad_record<A>() -> Choice<A> {
-    maps::count(Reason::BadRecord);
+    drops::count(Reason::BadRecord);
     Choice::Refuse
 }
 

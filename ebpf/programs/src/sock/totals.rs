@@ -5,10 +5,7 @@ use keelson_ebpf_common::{
     metrics::{BUCKETS, Row, Totals, What, bucket},
 };
 
-use crate::{
-    atomic,
-    maps::{self, TOTALS},
-};
+use crate::{atomic, drops, maps::TOTALS};
 
 /// `BPF_NOEXIST`: of two CPUs that make a row, one finds the other's.
 const NOEXIST: u64 = 1;
@@ -34,7 +31,7 @@ fn find(row: &Row) -> Option<*mut Totals> {
     if let Some(totals) = TOTALS.get_ptr_mut(row) {
         return Some(totals);
     }
-    maps::count(Reason::TotalsFull);
+    drops::count(Reason::TotalsFull);
     TOTALS.get_ptr_mut(&Row::OTHER)
 }
 

@@ -15,7 +15,7 @@ use keelson_ebpf_common::{
     packet::{PACE_HORIZON_NS, Pace},
 };
 
-use crate::{maps, skb::Skb, state::PACES};
+use crate::{drops, skb::Skb, state::PACES};
 
 /// `BPF_SKB_TSTAMP_DELIVERY_MONO`, by now also called `BPF_SKB_CLOCK_MONOTONIC`.
 const DELIVERY: u32 = 1;
@@ -39,14 +39,14 @@ pub fn depart(skb: Skb, transport: u32) -> bool {
         // The pod's own word (TCP's pacing) counts, too: the later of all three.
         let start = now.max(next).max(skb.departs_ns());
         if start - now >= PACE_HORIZON_NS {
-            maps::count(Reason::TooFast);
+            drops::count(Reason::TooFast);
             return false;
         }
         let pieces = u64::from(skb.pieces().max(1));
         let bytes = u64::from(skb.len()) + (pieces - 1) * u64::from(transport + TCP_HEADER);
         (&raw mut (*pace).next_ns).write_volatile(start + Pace::takes_ns(bytes, bytes_per_s));
         if start > now && bpf_skb_set_tstamp(skb.0, start, DELIVERY) != 0 {
-            maps::count(Reason::Unwritable);
+            drops::count(Reason::Unwritable);
             return false;
         }
     }
