@@ -69,10 +69,10 @@ impl Registry {
         if !meta::field(&body, "resourceVersion").is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        shape::default(target.kind, &mut body);
         let entries = match wish {
             Wish::Applied(entries) => NewEntries { text: entries, kept: true },
             Wish::Tracked(given) => {
-                shape::default(target.kind, &mut body);
                 let text = self.track(context, &target).created(&given, &body);
                 NewEntries { text, kept: false }
             }
@@ -84,7 +84,7 @@ impl Registry {
         Ok(Stored { body: entry.shown_as(target.kind)?, code: 201 })
     }
 
-    /// A view's body becomes the stored kind's; its own rules are checked on the way.
+    /// A view's body becomes the stored kind's, with the defaults of that; its own rules are checked on the way.
     fn as_stored(
         &self,
         context: &Context,
@@ -97,7 +97,9 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.group_kind(), meta::field(&body, "name"), errors));
         }
-        Ok((self.stored_kind(kind)?, conversion.to_stored(body)))
+        let (stored, mut body) = (self.stored_kind(kind)?, conversion.to_stored(body));
+        shape::default(&stored, &mut body);
+        Ok((stored, body))
     }
 
     /// The kind whose objects are in the store.
@@ -112,7 +114,6 @@ impl Registry {
         mut object: Value,
         entries: &NewEntries,
     ) -> Result<Proposed, Status> {
-        shape::default(target.kind, &mut object);
         let admission = self.admission();
         admission.mutate(&target.attributes(context, Operation::Create, None), Some(&mut object)).await?;
         let generate =
