@@ -113,12 +113,24 @@ pub(crate) fn apply(
     before: &str,
     live: &Value,
 ) -> Result<(Value, Ledger), Status> {
-    let mut entries = stored(before);
+    let mut entries = readable(stored(before));
     if entries.is_empty() {
         let first = Track { manager: BEFORE_FIRST_APPLY, ..*track };
         entries = stored(&first.created(&Given::Nothing, live));
     }
     run(context, track, config, entries, before, live)
+}
+
+/// Those whose fields can be read, and read: an apply looks at all of them. The rest is as good as none, as upstream has it.
+fn readable(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.retain_mut(|entry| match entry.read_fields() {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(manager = entry.manager.name, %error, "managed fields are forgotten");
+            false
+        }
+    });
+    entries
 }
 
 fn run(
@@ -156,11 +168,12 @@ fn merged(
     let versions = KindVersions { table: track.table, kind: track.kind };
     let keep = written_by(track.kind, track.sub);
     let version = track.kind.api_version();
-    let owner = |entry: &Entry| Owner {
-        version: entry.manager.api_version.clone(),
-        set: entry.set().map(|set| set.into_owned()).unwrap_or_default(),
+    let owner = |entry: &Entry| {
+        let set = entry.set().map_err(Status::internal)?.into_owned();
+        Ok::<_, Status>(Owner { version: entry.manager.api_version.clone(), set })
     };
-    let (last, others) = (last.map(owner), entries.iter().map(owner).collect::<Vec<_>>());
+    let last = last.map(owner).transpose()?;
+    let others = entries.iter().map(owner).collect::<Result<Vec<_>, _>>()?;
     let apply = |force: bool| Apply {
         versions: &versions,
         version: &version,

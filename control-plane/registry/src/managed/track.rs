@@ -268,10 +268,8 @@ pub(super) static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
 
 /// The entries of an object that the server itself makes.
 pub(crate) fn of_created(table: &KindTable, object: &Value, now: OffsetDateTime) -> String {
-    let (group, version) = match meta::text(object, &["apiVersion"]) {
-        version if !version.contains('/') => ("", version),
-        version => version.split_once('/').unwrap_or_default(),
-    };
+    let api_version = meta::text(object, &["apiVersion"]);
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let Some(kind) = table.by_kind(group, version, meta::text(object, &["kind"])) else {
         return String::new();
     };
