@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use keelson_registry::{Attributes, Operation, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::plugin::{Plugin, forbidden, is, list, list_mut, text};
 use crate::{Lookup, Wanted};
@@ -83,16 +83,14 @@ fn steer(pod: &mut Value, class: &Value) -> Result<(), String> {
     let wanted = class.pointer("/scheduling/nodeSelector").and_then(Value::as_object);
     for (key, value) in wanted.into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
-        let selector = &mut pod["spec"]["nodeSelector"];
-        match selector.get(key).and_then(Value::as_str) {
+        match pod.pointer("/spec/nodeSelector").and_then(|selector| selector.get(key)?.as_str()) {
             Some(own) if own != value => {
                 return Err(format!(
                     "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; pod.spec.nodeSelector[{key}] = {own}"
                 ));
             }
             Some(_) => {}
-            None if selector.is_null() => *selector = json!({ key: value }),
-            None => selector[key] = value.into(),
+            None => pod["spec"]["nodeSelector"][key] = value.into(),
         }
     }
     let more: Vec<Value> = list(class, "/scheduling/tolerations").cloned().collect();
@@ -101,7 +99,6 @@ fn steer(pod: &mut Value, class: &Value) -> Result<(), String> {
     {
         *tolerations = merged(std::mem::take(tolerations).into_iter().chain(more).collect());
     }
-    remove_nulls(pod);
     Ok(())
 }
 
@@ -143,17 +140,11 @@ fn covers(wide: &Value, narrow: &Value) -> bool {
             && same("value"))
 }
 
-/// Indexing for writing leaves a null where a field was only looked at.
-fn remove_nulls(pod: &mut Value) {
-    if let Some(spec) = pod["spec"].as_object_mut() {
-        spec.retain(|_, value| !value.is_null());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Cluster, Request};
+    use serde_json::json;
 
     fn cluster() -> Cluster {
         let boxed = json!({
