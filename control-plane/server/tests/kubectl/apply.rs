@@ -1,6 +1,7 @@
 //! Server-side apply as kubectl does it: conflicts, force, removal, hand-over, subresources, dry runs, differences, and
 //! the way from client-side apply.
 
+use crate::DEPLOYMENT as WEB;
 use crate::support::{Backend, Server, missing, text};
 use serde_json::Value;
 
@@ -9,22 +10,6 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
 data: {color: blue, size: '10'}
-";
-
-const WEB: &str = r"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - name: nginx
-        image: nginx:1
-        ports: [{containerPort: 80}]
 ";
 
 const APPLY: [&str; 4] = ["apply", "--server-side", "-f", "-"];
