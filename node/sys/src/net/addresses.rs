@@ -2,11 +2,11 @@
 
 use std::{io, net::IpAddr};
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use netlink_packet_route::RouteNetlinkMessage;
-use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
+use rtnetlink::MulticastGroup;
 
-use super::{NetError, messages};
+use super::{NetError, messages, news::subscribe};
 
 /// Addresses of all links, `lo` included, in no order.
 pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
@@ -20,31 +20,18 @@ pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
 
 /// Something for each time that an address comes or goes; within a tokio runtime.
 pub fn address_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetError> {
-    let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-    let (connection, handle, messages) =
-        rtnetlink::new_multicast_connection(&groups).map_err(NetError::Socket)?;
-    tokio::spawn(connection);
-    // The connection ends with its last handle.
-    Ok(messages.map(move |_| {
-        let _ = &handle;
-    }))
+    subscribe(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr], |message| {
+        matches!(message, RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_))
+    })
 }
 
 /// Something for each time that a route comes or goes by which other nodes may be reached: none of ours, and not what IPv6 gives
 /// each link by itself. Within a tokio runtime.
 pub fn route_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetError> {
-    let groups = [MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
-    let (connection, handle, messages) =
-        rtnetlink::new_multicast_connection(&groups).map_err(NetError::Socket)?;
-    tokio::spawn(connection);
-    Ok(Box::pin(messages.filter_map(move |(message, _)| {
-        let _ = &handle;
-        let news = match &message.payload {
-            NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
-            ) => messages::is_of_underlay(route),
-            _ => false,
-        };
-        std::future::ready(news.then_some(()))
-    })))
+    subscribe(&[MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route], |message| match message {
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+            messages::is_of_underlay(route)
+        }
+        _ => false,
+    })
 }

@@ -12,6 +12,7 @@ mod limit;
 mod messages;
 mod namespace;
 mod netlink;
+mod news;
 mod overlay;
 mod recorder;
 mod tunnel;

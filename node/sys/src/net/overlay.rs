@@ -3,15 +3,15 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::AddressAttribute,
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
-use rtnetlink::{MulticastGroup, packet_core::NetlinkPayload};
+use rtnetlink::MulticastGroup;
 
-use super::NetError;
+use super::{NetError, news::subscribe};
 
 /// What goes in and out of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,23 +69,11 @@ pub async fn overlays() -> Result<Vec<Overlay>, NetError> {
 /// Something for each time that the answer of [`overlays`] may be another; within a tokio runtime.
 pub fn overlay_changes() -> Result<impl Stream<Item = ()> + Send + Unpin, NetError> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-    let (connection, handle, messages) =
-        rtnetlink::new_multicast_connection(&groups).map_err(NetError::Socket)?;
-    tokio::spawn(connection);
-    Ok(Box::pin(messages.filter_map(move |(message, _)| {
-        // The connection ends with its last handle.
-        let _ = &handle;
-        let news = match &message.payload {
-            NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
-            ) => framing(link).is_some(),
-            NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_),
-            ) => true,
-            _ => false,
-        };
-        std::future::ready(news.then_some(()))
-    })))
+    subscribe(&groups, |message| match message {
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => framing(link).is_some(),
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => true,
+        _ => false,
+    })
 }
 
 fn overlay(link: &LinkMessage, addresses: &mut HashMap<u32, Vec<IpAddr>>) -> Option<Overlay> {
