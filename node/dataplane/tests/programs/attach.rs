@@ -70,22 +70,6 @@ fn a_later_daemon_takes_over_what_is_attached_and_removal_leaves_nothing() {
 }
 
 #[test]
-fn a_node_s_own_size_of_the_caches_is_no_reason_to_begin_anew() {
-    let few_lines = |options: &mut keelson_dataplane::PacketOptions| {
-        options.wire.as_mut().unwrap().known_lines = 8;
-        // Without an address of IPv6 that family's cache has yet another size.
-        options.node_addresses = vec![crate::lab::NODE.parse().unwrap()];
-    };
-    let Some(mut lab) = Lab::with("adopt-sizes", few_lines) else { return };
-    lab.frontends(&[frontend(Tcp, "10.96.0.7:80", &["10.244.1.3:8080"])]);
-    lab.reopen();
-    // What the API says has not been told yet: the tables are those of the daemon before.
-    let packet = tcp("10.244.1.2:4000", "10.96.0.7:80", SYN);
-    let there = redirect("tcp 10.244.1.2:4000 > 10.244.1.3:8080 S hops 63");
-    assert_eq!(lab.run("from_pod", "pod1", &packet), there);
-}
-
-#[test]
 fn without_tcx_filters_do_the_same() {
     let Some(lab) = Lab::with("clsact", |options| options.without_tcx = true) else { return };
     if !has_bpftool() {

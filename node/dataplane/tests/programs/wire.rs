@@ -159,6 +159,19 @@ fn connections_stay_at_their_backend_when_others_come_and_when_it_goes() {
 }
 
 #[test]
+fn a_later_daemon_knows_them_whatever_size_the_node_has_chosen() {
+    let Some(mut lab) = Lab::with("wire-size", |options| options.wire.as_mut().unwrap().known_lines = 64)
+    else {
+        return;
+    };
+    lab.external(&[direct(Tcp, SERVICE, &REMOTE[..1])]);
+    assert_eq!(sent_to(&mut lab, &tcp(CLIENT, SERVICE, SYN)), REMOTE[0]);
+    lab.reopen();
+    lab.external(&[direct(Tcp, SERVICE, &["10.244.2.20:8080"])]);
+    assert_eq!(sent_to(&mut lab, &tcp(CLIENT, SERVICE, ACK)), REMOTE[0]);
+}
+
+#[test]
 fn a_flood_displaces_no_connection_in_use_and_one_that_is_over_makes_room() {
     // Two lines: room for six.
     let Some(mut lab) = Lab::with("wire-flood", |options| options.wire.as_mut().unwrap().known_lines = 2)
