@@ -14,6 +14,7 @@ mod default_ingress_class;
 mod default_toleration;
 mod limit_ranger;
 mod lookup;
+pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod plugin;

@@ -149,6 +149,11 @@ impl Kind {
         self.subresource("status").is_some()
     }
 
+    /// Whether both are forms of the same stored objects: another version, or a view. Of itself it is true.
+    pub fn same_objects(&self, other: &Self) -> bool {
+        self.prefix == other.prefix
+    }
+
     /// The store's key of an object; `namespace` is ignored for a cluster-scoped kind.
     pub(crate) fn key(&self, namespace: Option<&str>, name: &str) -> String {
         match namespace {
