@@ -23,6 +23,7 @@ mod openapi_v2;
 mod pipeline;
 mod pods;
 mod request;
+mod resolve;
 mod resources;
 mod response;
 mod reviews;
@@ -35,5 +36,6 @@ mod wire;
 
 pub use in_process::in_process_client;
 pub use request::body::BODY_BYTES_MAX;
+pub use resolve::{ServiceResolver, WantedPort, endpoint};
 pub use server::{ApiServer, Config, SetupError};
 pub use wire::tls::TlsError;

@@ -32,14 +32,14 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 /// A server without sockets.
-struct Bed {
-    server: ApiServer,
+pub(crate) struct Bed {
+    pub(crate) server: ApiServer,
     _folder: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
-struct Got {
-    code: StatusCode,
+pub(crate) struct Got {
+    pub(crate) code: StatusCode,
     headers: HeaderMap,
     bytes: Vec<u8>,
 }
@@ -49,7 +49,7 @@ impl Got {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
@@ -67,7 +67,7 @@ impl Got {
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -140,7 +140,7 @@ impl Bed {
     }
 
     /// As a member of system:masters.
-    async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], text: &str) -> Got {
+    pub(crate) async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], text: &str) -> Got {
         self.send_as(Self::root(), method, uri, headers, text).await
     }
 

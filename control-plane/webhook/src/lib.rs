@@ -1,0 +1,26 @@
+//! What the API server calls: admission and conversion webhooks, aggregated API servers, proxied endpoints.
+//!
+//! ```text
+//! Client::post (a JSON review) ──┐
+//! aggregation, proxy ────────────┴─> Transport ──> pool (a peer) ──> dial ──> Resolve (Service -> ready endpoint)
+//!                                                                     └─────> TLS (caBundle, server name)
+//! ```
+//! - Every answer is bounded in time and, where it is read whole, in bytes.
+//! - Nobody is believed further than he was configured: redirects are answers, proxies of the environment are not used.
+//! - What a review means is its sender's matter; here are connections and HTTP.
+#![forbid(unsafe_code)]
+
+mod client;
+mod config;
+mod dial;
+mod error;
+mod resolve;
+mod tls;
+mod transport;
+
+pub use client::{Client, Limits};
+pub use config::{ClientConfig, ConfigError, ServiceReference, Target};
+pub use error::{CallError, TransportError};
+pub use resolve::{Resolve, ResolveError};
+pub use tls::{Identity, TlsError, Trust};
+pub use transport::{Body, BoxError, Host, Peer, Scheme, Transport};
