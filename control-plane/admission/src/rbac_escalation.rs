@@ -33,7 +33,7 @@ impl Plugin for RbacEscalation {
         _: &dyn Lookup,
     ) -> Result<(), Status> {
         let write = RbacWrite {
-            resource: attributes.kind.plural,
+            resource: &attributes.kind.plural,
             namespace: attributes.namespace,
             name: object_name(attributes, Some(object)),
             new: object,

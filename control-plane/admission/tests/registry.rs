@@ -22,7 +22,7 @@ async fn create(registry: &Registry, plural: &str, namespace: &str, object: Valu
     let kind = registry.table().iter().find(|kind| kind.plural == plural).unwrap().clone();
     let mut object = object;
     object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.into();
+    object["kind"] = kind.kind.to_string().into();
     let namespace = (!namespace.is_empty()).then_some(namespace);
     registry.create(&context, &kind, namespace, None, None, object).await.map(|stored| stored.body.to_value())
 }

@@ -91,11 +91,11 @@ async fn rbac_once(
                 WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) => {
                     if let Err(error) = index.apply(&entry.to_value()) {
                         tracing::error!(%error, "an RBAC object grants nothing");
-                        index.delete(kind.kind, entry.head.namespace(), entry.head.name());
+                        index.delete(&kind.kind, entry.head.namespace(), entry.head.name());
                     }
                 }
                 WatchEvent::Deleted(entry, _) => {
-                    index.delete(kind.kind, entry.head.namespace(), entry.head.name());
+                    index.delete(&kind.kind, entry.head.namespace(), entry.head.name());
                 }
                 WatchEvent::Bookmark { .. } => {}
                 WatchEvent::Error(status) => return Err(status),
@@ -118,7 +118,7 @@ async fn follow_pods(registry: Arc<Registry>, authorizer: Arc<Authorizer>) {
 }
 
 async fn pods_once(registry: &Registry, authorizer: &Authorizer, kind: &Arc<Kind>) -> Result<(), Status> {
-    let node_field = kind.selectable_fields.iter().position(|field| field.name == "spec.nodeName");
+    let node_field = kind.selectable_fields.iter().position(|field| field == "spec.nodeName");
     let mut seen = Seen::default();
     let mut events = registry.watch(kind, None, &everything()).await?;
     while let Some(event) = events.next().await {

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use keelson_registry::{
-    kind::Kind,
+    kind::{Kind, Name},
     status::{GroupResource, Status},
     table::KindTable,
 };
@@ -24,8 +24,8 @@ const IMMUTABLE: &str = "public, immutable, max-age=31536000";
 
 /// A document's source: a group and version with its kinds.
 struct Source {
-    group: &'static str,
-    version: &'static str,
+    group: Name,
+    version: Name,
     kinds: Vec<Arc<Kind>>,
 }
 
@@ -51,8 +51,8 @@ impl OpenApi {
             match sources.iter_mut().find(|s| s.group == kind.group && s.version == kind.version) {
                 Some(source) => source.kinds.push(kind.clone()),
                 None => sources.push(Source {
-                    group: kind.group,
-                    version: kind.version,
+                    group: kind.group.clone(),
+                    version: kind.version.clone(),
                     kinds: vec![kind.clone()],
                 }),
             }
@@ -110,9 +110,9 @@ impl Source {
             .zip(&subresources)
             .map(|(kind, subresources)| facts(kind, subresources))
             .collect();
-        let bytes = openapi::v3_document(self.group, self.version, &facts);
+        let bytes = openapi::v3_document(&self.group, &self.version, &facts);
         let packed = gzip(&bytes).ok_or_else(|| Status::internal("compressing an OpenAPI document"))?;
-        Ok(Document { path: openapi::v3_key(self.group, self.version), etag: etag(&bytes), packed })
+        Ok(Document { path: openapi::v3_key(&self.group, &self.version), etag: etag(&bytes), packed })
     }
 }
 
@@ -123,10 +123,10 @@ fn subresources(kind: &Kind) -> Vec<SubresourceFacts<'_>> {
 
 fn facts<'a>(kind: &'a Kind, subresources: &'a [SubresourceFacts<'a>]) -> KindFacts<'a> {
     KindFacts {
-        group: kind.group,
-        version: kind.version,
-        kind: kind.kind,
-        plural: kind.plural,
+        group: &kind.group,
+        version: &kind.version,
+        kind: &kind.kind,
+        plural: &kind.plural,
         namespaced: kind.namespaced,
         verbs: &kind.verbs,
         subresources,

@@ -106,8 +106,9 @@ pub(crate) async fn locate(call: &Call<'_>, name: &str) -> Result<NodeAddress, S
     let kind = registry
         .table()
         .by_resource("", "v1", "nodes")
+        .cloned()
         .ok_or_else(|| Status::internal("nodes are not served"))?;
-    let node: Arc<Entry> = registry.get(kind, None, name, Some("0")).await?;
+    let node: Arc<Entry> = registry.get(&kind, None, name, Some("0")).await?;
     address_of(name, &node.to_value())
 }
 

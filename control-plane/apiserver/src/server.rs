@@ -82,7 +82,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn table(&self) -> &KindTable {
+    pub(crate) fn table(&self) -> Arc<KindTable> {
         self.registry.table()
     }
 }
@@ -112,8 +112,8 @@ impl ApiServer {
         follow::authorizer(&registry, &authorizer, &shutdown);
         let started = Arc::new(AtomicBool::new(false));
         let inner = Inner {
-            discovery: Discovery::new(registry.table(), &config.advertise),
-            openapi: OpenApi::new(registry.table()),
+            discovery: Discovery::new(&registry.table(), &config.advertise),
+            openapi: OpenApi::new(&registry.table()),
             health: health(&registry, &shutdown, &started),
             metrics: Arc::new(Metrics::default()),
             reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),

@@ -8,34 +8,37 @@ use crate::{
     status::{GroupKind, GroupResource},
     strategy::Strategy,
 };
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+/// A name: of a built-in kind in the program's text, of a custom one its own.
+pub type Name = Cow<'static, str>;
 
 /// A resource in one group and version.
 pub struct Kind {
     /// API group, "" for the core group.
-    pub group: &'static str,
+    pub group: Name,
     /// Version, e.g. `v1`.
-    pub version: &'static str,
+    pub version: Name,
     /// Kind, e.g. `Pod`.
-    pub kind: &'static str,
+    pub kind: Name,
     /// Kind of the list, e.g. `PodList`.
-    pub list_kind: String,
+    pub list_kind: Name,
     /// Plural resource name, e.g. `pods`.
-    pub plural: &'static str,
+    pub plural: Name,
     /// Singular resource name, e.g. `pod`.
-    pub singular: &'static str,
+    pub singular: Name,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// Verbs of discovery, sorted.
     pub verbs: Vec<&'static str>,
     /// Short names, e.g. `po`.
-    pub short_names: Vec<&'static str>,
+    pub short_names: Vec<Name>,
     /// Categories, e.g. `all`.
-    pub categories: Vec<&'static str>,
+    pub categories: Vec<Name>,
     /// Served subresources, in the order of discovery.
     pub subresources: Vec<Subresource>,
     /// Field selectors beyond metadata.name and metadata.namespace; heads hold their values in this order.
-    pub selectable_fields: &'static [SelectableField],
+    pub selectable_fields: Vec<Name>,
     /// Columns of the server-side printed Table.
     pub columns: Vec<Column>,
     /// Where objects are kept.
@@ -73,11 +76,11 @@ pub struct SelectableField {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Heading.
-    pub name: &'static str,
+    pub name: Name,
     /// OpenAPI type.
-    pub type_: &'static str,
+    pub type_: Name,
     /// OpenAPI format; `name` marks the column that identifies the row.
-    pub format: &'static str,
+    pub format: Name,
     /// 0 is always shown, 1 in wide output.
     pub priority: i32,
 }
@@ -115,20 +118,30 @@ pub trait Conversion: Send + Sync {
 }
 
 impl Kind {
+    /// Group and plural: which resource this is, in whichever version.
+    pub fn resource(&self) -> (&str, &str) {
+        (&self.group, &self.plural)
+    }
+
+    /// Group, version and kind.
+    pub fn gvk(&self) -> (&str, &str, &str) {
+        (&self.group, &self.version, &self.kind)
+    }
+
     /// For messages about the resource: `deployments.apps`.
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource::new(self.group, self.plural)
+        GroupResource::new(self.group.clone(), self.plural.clone())
     }
 
     /// For messages about the kind: `Deployment.apps`.
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.group, self.kind)
+        GroupKind::new(self.group.clone(), self.kind.clone())
     }
 
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
-            self.version.to_owned()
+            self.version.clone().into_owned()
         } else {
             format!("{}/{}", self.group, self.version)
         }

@@ -3,7 +3,7 @@
 //! The body is our own canonical JSON (sorted keys, no white space), so the place where the resourceVersion belongs is
 //! known: before `"uid"`, which is the last key of metadata.
 
-use crate::kind::SelectableField;
+use crate::kind::{Name, SelectableField};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -21,7 +21,7 @@ pub(crate) struct FieldTree {
 
 #[derive(Debug, Default)]
 struct Node {
-    children: Vec<(&'static str, Node)>,
+    children: Vec<(Name, Node)>,
     /// (field, rank of the path among the field's paths).
     leaves: Vec<(usize, usize)>,
 }
@@ -31,7 +31,7 @@ impl FieldTree {
         let mut root = Node::default();
         for (field, declared) in fields.iter().enumerate() {
             for (rank, path) in declared.paths.iter().enumerate() {
-                let node = path.split('.').fold(&mut root, Node::child);
+                let node = path.split('.').map(Name::Borrowed).fold(&mut root, Node::child);
                 node.leaves.push((field, rank));
             }
         }
@@ -40,7 +40,7 @@ impl FieldTree {
 }
 
 impl Node {
-    fn child(&mut self, key: &'static str) -> &mut Node {
+    fn child(&mut self, key: Name) -> &mut Node {
         let at = self.children.iter().position(|(name, _)| *name == key).unwrap_or_else(|| {
             self.children.push((key, Node::default()));
             self.children.len() - 1

@@ -10,9 +10,9 @@ use keelson_schema::{DecodeError, FieldError, Schemas, TypeRef, coerce, defaults
 use serde_json::Value;
 
 /// Group, version and kind of the body that a resource takes.
-pub(crate) fn body_of(kind: &Kind, sub: &str) -> (&'static str, &'static str, &'static str) {
+pub(crate) fn body_of<'a>(kind: &'a Kind, sub: &str) -> (&'a str, &'a str, &'a str) {
     let body = kind.subresource(sub).and_then(|sub| sub.body);
-    body.unwrap_or((kind.group, kind.version, kind.kind))
+    body.unwrap_or(kind.gvk())
 }
 
 /// `v1`, `apps/v1`.
@@ -20,7 +20,8 @@ pub(crate) fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-pub(crate) fn type_of(kind: &Kind, sub: &str) -> Option<TypeRef<'static>> {
+/// The type of the body that a resource takes.
+pub(crate) fn type_of<'a>(kind: &'a Kind, sub: &str) -> Option<TypeRef<'a>> {
     let (group, version, kind) = body_of(kind, sub);
     Schemas::builtin().kind(group, version, kind)
 }

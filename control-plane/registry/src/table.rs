@@ -6,7 +6,7 @@ use crate::{
     scan::FieldTree,
     strategy::Strategy,
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 const RESOURCES: &str = include_str!("../facts/resources.tsv");
 const COLUMNS: &str = include_str!("../facts/table-columns.tsv");
@@ -33,8 +33,10 @@ pub struct Row {
 #[derive(Default)]
 pub struct KindTable {
     kinds: Vec<Arc<Kind>>,
-    by_resource: HashMap<(&'static str, &'static str, &'static str), usize>,
-    by_kind: HashMap<(&'static str, &'static str, &'static str), usize>,
+    /// Sorted by group, version and plural, each a place in `kinds`.
+    by_resource: Vec<usize>,
+    /// Sorted by group, version and kind.
+    by_kind: Vec<usize>,
 }
 
 impl KindTable {
@@ -47,31 +49,43 @@ impl KindTable {
     }
 
     pub(crate) fn of(rows: &[Row]) -> Self {
-        let mut table = Self::default();
-        for row in rows {
-            let index = table.kinds.len();
-            let kind = Arc::new(build(row));
-            table.by_resource.insert((kind.group, kind.version, kind.plural), index);
-            table.by_kind.insert((kind.group, kind.version, kind.kind), index);
-            table.kinds.push(kind);
-        }
-        table
+        Self::new(rows.iter().map(|row| Arc::new(build(row))).collect())
+    }
+
+    /// A table of these kinds, in the order of discovery.
+    pub(crate) fn new(kinds: Vec<Arc<Kind>>) -> Self {
+        let sorted = |compare: &dyn Fn(&Kind, &Kind) -> Ordering| {
+            let mut places: Vec<usize> = (0..kinds.len()).collect();
+            places.sort_by(|a, b| compare(&kinds[*a], &kinds[*b]));
+            places
+        };
+        let by_resource = sorted(&|a, b| gvr(a).cmp(&gvr(b)));
+        let by_kind = sorted(&|a, b| a.gvk().cmp(&b.gvk()));
+        Self { kinds, by_resource, by_kind }
     }
 
     /// By plural name, as in a path.
     pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.by_resource.get(&(group, version, plural)).map(|index| &self.kinds[*index])
+        let wanted = (group, version, plural);
+        let found = self.by_resource.binary_search_by(|at| gvr(&self.kinds[*at]).cmp(&wanted)).ok()?;
+        Some(&self.kinds[self.by_resource[found]])
     }
 
     /// By kind, as in a body.
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        self.by_kind.get(&(group, version, kind)).map(|index| &self.kinds[*index])
+        let wanted = (group, version, kind);
+        let found = self.by_kind.binary_search_by(|at| self.kinds[*at].gvk().cmp(&wanted)).ok()?;
+        Some(&self.kinds[self.by_kind[found]])
     }
 
     /// All, in the order of discovery.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.kinds.iter()
     }
+}
+
+fn gvr(kind: &Kind) -> (&str, &str, &str) {
+    (&kind.group, &kind.version, &kind.plural)
 }
 
 fn build(row: &Row) -> Kind {
@@ -86,22 +100,22 @@ fn build(row: &Row) -> Kind {
         Storage::Own | Storage::Virtual => (row.group, row.plural),
     };
     Kind {
-        group: row.group,
-        version: row.version,
-        kind: facts[3],
-        list_kind: format!("{}List", facts[3]),
-        plural: row.plural,
-        singular: facts[5],
+        group: row.group.into(),
+        version: row.version.into(),
+        kind: facts[3].into(),
+        list_kind: format!("{}List", facts[3]).into(),
+        plural: row.plural.into(),
+        singular: facts[5].into(),
         namespaced: facts[6] == "true",
         verbs: list(facts[7]),
-        short_names: list(facts[9]),
-        categories: list(facts[10]),
+        short_names: list(facts[9]).into_iter().map(Into::into).collect(),
+        categories: list(facts[10]).into_iter().map(Into::into).collect(),
         subresources: list(facts[8])
             .into_iter()
             .map(subresource)
             .filter(|sub| row.subresources.contains(&sub.name))
             .collect(),
-        selectable_fields: row.fields,
+        selectable_fields: row.fields.iter().map(|field| field.name.into()).collect(),
         columns: columns(row.group, row.plural),
         storage: row.storage,
         strategy: row.strategy,
@@ -110,7 +124,7 @@ fn build(row: &Row) -> Kind {
     }
 }
 
-fn prefix(group: &str, plural: &str) -> String {
+pub(crate) fn prefix(group: &str, plural: &str) -> String {
     let group = if group.is_empty() { "core" } else { group };
     format!("/registry/{group}/{plural}/")
 }
@@ -143,14 +157,19 @@ fn columns(group: &str, plural: &str) -> Vec<Column> {
         .skip(1)
         .map(|line| line.split('\t').collect::<Vec<_>>())
         .filter(|cells| cells[0] == group && cells[2] == plural && !cells[4].starts_with('('))
-        .map(|cells| Column { name: cells[4], type_: cells[5], format: cells[6], priority: priority(&cells) })
+        .map(|cells| Column {
+            name: cells[4].into(),
+            type_: cells[5].into(),
+            format: cells[6].into(),
+            priority: priority(&cells),
+        })
         .collect();
     if !found.is_empty() {
         return found;
     }
     vec![
-        Column { name: "Name", type_: "string", format: "name", priority: 0 },
-        Column { name: "Created At", type_: "date", format: "", priority: 0 },
+        Column { name: "Name".into(), type_: "string".into(), format: "name".into(), priority: 0 },
+        Column { name: "Created At".into(), type_: "date".into(), format: "".into(), priority: 0 },
     ]
 }
 

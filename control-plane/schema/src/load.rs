@@ -14,9 +14,9 @@ pub(crate) fn builtin() -> Schemas {
     for line in TABLE.lines() {
         let columns: Vec<&'static str> = line.split('\t').collect();
         match columns.as_slice() {
-            ["T", name, map_type] => loader.schemas.types.push(Type {
-                name,
-                map_atomic: *map_type == "atomic",
+            &["T", name, map_type] => loader.schemas.types.push(Type {
+                name: name.into(),
+                map_atomic: map_type == "atomic",
                 properties: Vec::new(),
                 hook: defaults::hook(name),
                 has_defaults: false,
@@ -72,7 +72,7 @@ impl Loader {
                 "set" => ListType::Set,
                 _ => ListType::Atomic,
             },
-            map_keys: map_keys.split(',').filter(|key| !key.is_empty()).collect(),
+            map_keys: map_keys.split(',').filter(|key| !key.is_empty()).map(Into::into).collect(),
             map_atomic: map_type == "atomic",
             map_granular: map_type == "granular",
             patch_merge: strategy.split(',').any(|s| s == "merge"),
@@ -82,7 +82,7 @@ impl Loader {
         };
         let (shape, required) = (self.shape(shape), required == "!");
         Property {
-            name,
+            name: name.into(),
             shape,
             required,
             // A required list or map is written even when it is empty; objects are told by their protobuf field.

@@ -3,6 +3,7 @@
 //! Compact and immutable: about 500 types and 2,200 properties in some hundred kilobytes, whose names point into the
 //! embedded table. Does not hold descriptions; those are only in the OpenAPI definitions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -32,7 +33,7 @@ pub(crate) struct Kind {
 /// An object type with known properties.
 #[derive(Debug)]
 pub(crate) struct Type {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub map_atomic: bool,
     /// Sorted by name.
     pub properties: Vec<Property>,
@@ -48,7 +49,7 @@ pub(crate) struct Type {
 #[derive(Debug)]
 pub struct Property {
     /// Its JSON key.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its JSON type.
     pub shape: Shape,
     /// Whether the API definition requires it.
@@ -74,7 +75,7 @@ pub struct Merge {
     /// For server-side apply.
     pub list_type: ListType,
     /// The keys of a `map` list, for server-side apply.
-    pub map_keys: Vec<&'static str>,
+    pub map_keys: Vec<Cow<'static, str>>,
     /// A map or object that is replaced whole by server-side apply.
     pub map_atomic: bool,
     /// A map or object that is merged by server-side apply though its type is replaced whole elsewhere.
@@ -164,7 +165,7 @@ impl Schemas {
     /// A type by the name of its published definition, e.g. `io.k8s.api.core.v1.PodSpec`.
     #[must_use]
     pub fn definition(&self, name: &str) -> Option<TypeRef<'_>> {
-        let at = self.types.binary_search_by(|ty| ty.name.cmp(name)).ok()?;
+        let at = self.types.binary_search_by(|ty| (*ty.name).cmp(name)).ok()?;
         Some(TypeRef { schemas: self, shape: Shape::Object(u16::try_from(at).ok()?) })
     }
 
@@ -197,19 +198,19 @@ impl<'s> TypeRef<'s> {
 
     /// The name of the published definition; none for what is no object type.
     #[must_use]
-    pub fn name(self) -> Option<&'static str> {
-        self.object().map(|ty| ty.name)
+    pub fn name(self) -> Option<&'s str> {
+        self.object().map(|ty| &*ty.name)
     }
 
     /// The kind, or the last part of the definition's name.
     #[must_use]
-    pub fn kind(self) -> &'static str {
+    pub fn kind(self) -> &'s str {
         self.name().and_then(|name| name.rsplit('.').next()).unwrap_or("object")
     }
 
     /// The API version without its group, e.g. `v1`.
     #[must_use]
-    pub fn version(self) -> &'static str {
+    pub fn version(self) -> &'s str {
         self.name().and_then(|name| name.rsplit('.').nth(1)).unwrap_or_default()
     }
 
@@ -260,7 +261,7 @@ impl fmt::Debug for TypeRef<'_> {
 
 impl Type {
     pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
-        self.properties.binary_search_by(|p| p.name.cmp(name)).ok()
+        self.properties.binary_search_by(|p| (*p.name).cmp(name)).ok()
     }
 
     pub(crate) fn property(&self, name: &str) -> Option<&Property> {
@@ -281,7 +282,7 @@ mod tests {
         assert!(containers.required);
         let merge = containers.merge.as_deref().expect("containers are merged");
         assert_eq!(merge.merge_key, Some("name"));
-        assert_eq!((merge.list_type, merge.map_keys.as_slice()), (ListType::Map, ["name"].as_slice()));
+        assert_eq!((merge.list_type, merge.map_keys.as_slice()), (ListType::Map, ["name".into()].as_slice()));
         let container = spec.child(containers).inner().expect("a list has items");
         assert_eq!(container.name(), Some("io.k8s.api.core.v1.Container"));
         let ports = container.property("ports").and_then(|p| p.merge.as_deref()).expect("ports are merged");

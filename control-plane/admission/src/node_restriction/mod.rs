@@ -68,7 +68,7 @@ async fn admit(
     lookup: &dyn Lookup,
 ) -> Result<(), Status> {
     let Some(node) = attributes.user.node_name() else { return Ok(()) };
-    let verdict = match (attributes.kind.group, attributes.kind.plural, attributes.subresource) {
+    let verdict = match (&*attributes.kind.group, &*attributes.kind.plural, attributes.subresource) {
         ("", "pods", "") => match (attributes.operation, object) {
             (Operation::Create, Some(pod)) => pods::create(node, pod, lookup).await,
             (Operation::Delete, _) => pods::delete(node, attributes.old),

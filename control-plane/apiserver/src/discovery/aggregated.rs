@@ -20,7 +20,7 @@ fn group(group: &Group<'_>) -> Value {
         .iter()
         .map(|(version, kinds)| {
             let mut kinds = kinds.clone();
-            kinds.sort_by_key(|kind| kind.plural);
+            kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
             let resources: Vec<Value> = kinds.iter().map(|kind| resource(kind)).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
         })
@@ -47,7 +47,7 @@ fn resource(kind: &Kind) -> Value {
             .subresources
             .iter()
             .map(|sub| {
-                let (group, version, name) = sub.body.unwrap_or((kind.group, kind.version, kind.kind));
+                let (group, version, name) = sub.body.unwrap_or(kind.gvk());
                 json!({
                     "subresource": sub.name,
                     "responseKind": {"group": group, "version": version, "kind": name},

@@ -129,12 +129,12 @@ fn groups(table: &KindTable) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for kind in table.iter() {
         let at = groups.iter().position(|g| g.name == kind.group).unwrap_or_else(|| {
-            groups.push(Group { name: kind.group, versions: Vec::new() });
+            groups.push(Group { name: &kind.group, versions: Vec::new() });
             groups.len() - 1
         });
         let versions = &mut groups[at].versions;
         let at = versions.iter().position(|(v, _)| *v == kind.version).unwrap_or_else(|| {
-            versions.push((kind.version, Vec::new()));
+            versions.push((&kind.version, Vec::new()));
             versions.len() - 1
         });
         versions[at].1.push(kind);

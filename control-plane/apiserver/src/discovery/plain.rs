@@ -71,11 +71,11 @@ fn subresource(kind: &Kind, sub: &Subresource) -> Value {
         "name": format!("{}/{}", kind.plural, sub.name),
         "singularName": "",
         "namespaced": kind.namespaced,
-        "kind": sub.body.map_or(kind.kind, |(_, _, kind)| kind),
+        "kind": sub.body.map_or(&*kind.kind, |(_, _, kind)| kind),
         "verbs": sub.verbs,
     });
     if let Some((group, version, _)) = sub.body
-        && (group, version) != (kind.group, kind.version)
+        && (group, version) != (&*kind.group, &*kind.version)
     {
         out["group"] = json!(group);
         out["version"] = json!(version);

@@ -21,9 +21,10 @@ impl Lookup for RegistryLookup<'_> {
             .0
             .table()
             .by_resource("", "v1", plural)
+            .cloned()
             .ok_or_else(|| LookupError(format!("{plural} are not served")))?;
         let namespace = kind.namespaced.then_some(namespace);
-        match self.0.get(kind, namespace, name, None).await {
+        match self.0.get(&kind, namespace, name, None).await {
             Err(status) if status.reason == Reason::NotFound => Ok(None),
             Err(status) => Err(LookupError(status.message)),
             Ok(entry) => {

@@ -7,22 +7,22 @@ use keelson_schema::{DecodeError, Schemas, TypeMeta};
 use serde_json::Value;
 
 /// Group, version and kind of the body that a path takes.
-pub(crate) struct BodyKind {
+pub(crate) struct BodyKind<'a> {
     /// API group.
-    pub(crate) group: &'static str,
+    pub(crate) group: &'a str,
     /// Version.
-    pub(crate) version: &'static str,
+    pub(crate) version: &'a str,
     /// Kind.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: &'a str,
 }
 
-impl BodyKind {
+impl<'a> BodyKind<'a> {
     /// The body of the kind, or of its subresource where that has one of its own.
-    pub(crate) fn of(kind: &Kind, subresource: Option<&str>) -> Self {
+    pub(crate) fn of(kind: &'a Kind, subresource: Option<&str>) -> Self {
         let (group, version, kind) = subresource
             .and_then(|name| kind.subresource(name))
             .and_then(|sub| sub.body)
-            .unwrap_or((kind.group, kind.version, kind.kind));
+            .unwrap_or(kind.gvk());
         Self { group, version, kind }
     }
 }
@@ -33,7 +33,7 @@ pub(crate) fn decode(
     context: &Context,
     content_type: Option<&str>,
     bytes: &Bytes,
-    wanted: &BodyKind,
+    wanted: &BodyKind<'_>,
 ) -> Result<Value, Status> {
     let type_ref = Schemas::builtin()
         .kind(wanted.group, wanted.version, wanted.kind)
@@ -54,7 +54,7 @@ pub(crate) fn decode(
 }
 
 /// Upstream's texts for a body of another kind or version.
-fn check_type(given: &TypeMeta, wanted: &BodyKind) -> Result<(), Status> {
+fn check_type(given: &TypeMeta, wanted: &BodyKind<'_>) -> Result<(), Status> {
     let expected = group_version(wanted.group, wanted.version);
     if !given.kind.is_empty() && given.kind != wanted.kind {
         let version = if given.api_version.is_empty() { &expected } else { &given.api_version };

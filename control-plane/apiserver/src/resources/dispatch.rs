@@ -15,7 +15,7 @@ use keelson_auth::UserInfo;
 use keelson_registry::{
     context::{Context, Warnings},
     kind::Kind,
-    status::{GroupResource, Status},
+    status::Status,
 };
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -79,9 +79,11 @@ const NODE_STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
 /// Answers a request on a resource.
 pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<Answer, Status> {
     let info = call.info;
-    let Some(kind) = call.inner().table().by_resource(&info.group, &info.version, &info.resource) else {
+    let Some(kind) = call.inner().table().by_resource(&info.group, &info.version, &info.resource).cloned()
+    else {
         return Ok(system::not_found());
     };
+    let kind = &kind;
     if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Ok(system::not_found());
     }
@@ -89,14 +91,14 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     if !served(kind, info) {
         return Err(not_allowed(kind, request.method()));
     }
-    if (kind.group, kind.plural) == ("", "bindings") {
+    if kind.resource() == ("", "bindings") {
         return write::bind(&call, kind, request).await;
     }
     if !kind.is_stored() {
         return reviews::create(&call, kind, request).await;
     }
     let subresource = info.subresource.as_str();
-    match (kind.plural, subresource) {
+    match (&*kind.plural, subresource) {
         ("pods", sub) if kind.group.is_empty() && NODE_STREAMS.contains(&sub) => {
             return pods::stream(&call, kind, request).await;
         }
@@ -147,7 +149,7 @@ fn served(kind: &Kind, info: &RequestInfo) -> bool {
 }
 
 fn not_allowed(kind: &Kind, method: &Method) -> Status {
-    let resource = GroupResource::new(kind.group, kind.plural);
+    let resource = kind.group_resource();
     let mut status = Status::method_not_allowed(&resource, method.as_str());
     status.message = "the server does not allow this method on the requested resource".to_owned();
     status

@@ -160,7 +160,7 @@ impl Frames {
         }
         let (kind, api_version) = match self.form {
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-            _ => (self.kind.kind, self.kind.api_version()),
+            _ => (&*self.kind.kind, self.kind.api_version()),
         };
         json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata }).to_string()
     }

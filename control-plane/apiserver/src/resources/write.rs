@@ -57,9 +57,9 @@ pub(crate) async fn bind(
     kind: &Arc<Kind>,
     request: Request<Body>,
 ) -> Result<Answer, Status> {
-    let pods = call.inner().table().by_resource("", "v1", "pods");
+    let pods = call.inner().table().by_resource("", "v1", "pods").cloned();
     let pods = pods.ok_or_else(|| Status::internal(format!("{} without pods", kind.plural)))?;
-    create_on(call, pods, Some("binding"), request).await
+    create_on(call, &pods, Some("binding"), request).await
 }
 
 async fn create_on(

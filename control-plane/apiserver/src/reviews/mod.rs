@@ -59,7 +59,7 @@ pub(crate) async fn create(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let Question { mut object, head, .. } = read(call, kind, request).await?;
-    let status = match (kind.group, kind.kind) {
+    let status = match (&*kind.group, &*kind.kind) {
         ("authorization.k8s.io", "SubjectAccessReview") => access::subject(call, kind, &object)?,
         ("authorization.k8s.io", "LocalSubjectAccessReview") => access::local(call, kind, &object)?,
         ("authorization.k8s.io", "SelfSubjectAccessReview") => access::own(call, kind, &object)?,

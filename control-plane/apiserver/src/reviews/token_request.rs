@@ -162,7 +162,8 @@ async fn find(call: &Call<'_>, plural: &str, namespace: &str, name: &str) -> Res
     let kind = registry
         .table()
         .by_resource("", "v1", plural)
+        .cloned()
         .ok_or_else(|| Status::internal(format!("{plural} are not served")))?;
     let namespace = kind.namespaced.then_some(namespace);
-    registry.get(kind, namespace, name, None).await
+    registry.get(&kind, namespace, name, None).await
 }

@@ -140,7 +140,7 @@ impl Allocation<'_> {
     fn record(&self, address: IpAddr) -> Side {
         let object = ip_address(address, self.namespace, self.name, self.now);
         let key: Arc<str> = format!("/registry/networking.k8s.io/ipaddresses/{address}").into();
-        let managed = managed::of_created(self.table, &object, self.now);
+        let managed = managed::of_created(&self.table, &object, self.now);
         let value = encode(&object, &managed).expect("an IPAddress is far below the largest object").bytes;
         Side { compare: Some(Compare::Absent(key.clone())), write: Write::Put { key, value, ttl: None } }
     }

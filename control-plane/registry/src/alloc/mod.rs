@@ -34,7 +34,7 @@ pub struct Side {
 /// What a strategy may look at when it allocates.
 pub struct Allocation<'a> {
     caches: &'a Caches,
-    table: &'a KindTable,
+    table: Arc<KindTable>,
     config: &'a RegistryConfig,
     namespace: &'a str,
     name: &'a str,
@@ -44,7 +44,7 @@ pub struct Allocation<'a> {
 impl<'a> Allocation<'a> {
     pub(crate) fn new(
         caches: &'a Caches,
-        table: &'a KindTable,
+        table: Arc<KindTable>,
         config: &'a RegistryConfig,
         namespace: &'a str,
         name: &'a str,
@@ -53,8 +53,8 @@ impl<'a> Allocation<'a> {
         Self { caches, table, config, namespace, name, now }
     }
 
-    pub(crate) fn cache(&self, group: &str, version: &str, plural: &str) -> Option<&'a Arc<ResourceCache>> {
+    pub(crate) fn cache(&self, group: &str, version: &str, plural: &str) -> Option<Arc<ResourceCache>> {
         let kind = self.table.by_resource(group, version, plural)?;
-        self.caches.by_prefix.get(&kind.prefix)
+        self.caches.of_kind(kind)
     }
 }

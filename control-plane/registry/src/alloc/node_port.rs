@@ -125,7 +125,7 @@ impl Allocation<'_> {
 
 /// Most Services are of types without node ports: their bodies need not be parsed.
 pub(crate) fn may_hold_ports(kind: &crate::Kind, head: &crate::Head) -> bool {
-    let at = kind.selectable_fields.iter().position(|field| field.name == "spec.type");
+    let at = kind.selectable_fields.iter().position(|field| field == "spec.type");
     let kind = at.and_then(|at| head.fields.get(at));
     kind.is_none_or(|kind| matches!(&**kind, "NodePort" | "LoadBalancer"))
 }

@@ -6,7 +6,13 @@
 //! read ends the feed and with it every consistent answer: a wrong cache is worse than none.
 
 use super::{ResourceCache, Root, State, progress::Progress};
-use crate::{entry::Entry, intern::Interner};
+use crate::{
+    entry::Entry,
+    intern::Interner,
+    kind::{Kind, Storage},
+    table::KindTable,
+};
+use arc_swap::{ArcSwap, Guard};
 use futures::StreamExt;
 use keelson_store::{Commit, Event, KeyValue, Revision, Store, StoreError};
 use std::{
@@ -30,19 +36,48 @@ pub(crate) const STORE_PREFIX: &str = "/registry/";
 /// Bumped by each transaction that takes or returns node ports, so that two of them cannot pass each other.
 pub(crate) const NODE_PORT_GUARD: &str = "/registry/ranges/servicenodeports";
 
-/// The caches by key prefix, and the state of the guard key.
+/// What is served at one moment: the kinds, and the caches of those that are stored, by key prefix. Replaced whole.
+pub(crate) struct World {
+    pub(crate) table: Arc<KindTable>,
+    by_prefix: HashMap<String, Arc<ResourceCache>>,
+}
+
+/// The kinds with their caches, and the state of the guard key.
 pub(crate) struct Caches {
-    pub(crate) by_prefix: HashMap<String, Arc<ResourceCache>>,
+    world: ArcSwap<World>,
     /// Revision of [`NODE_PORT_GUARD`], 0 while it is absent. Moved after the caches' states.
     pub(crate) node_port_guard: AtomicU64,
 }
 
 impl Caches {
-    /// Wakes every watcher.
-    pub(crate) fn wake_all(&self) {
-        self.by_prefix.values().for_each(|cache| cache.wake());
+    /// The kinds of a table, each with an empty cache.
+    pub(crate) fn new(table: KindTable) -> Self {
+        let by_prefix = table
+            .iter()
+            .filter(|kind| matches!(kind.storage, Storage::Own))
+            .map(|kind| (kind.prefix.clone(), Arc::new(ResourceCache::new(kind.clone()))))
+            .collect();
+        let world = World { table: Arc::new(table), by_prefix };
+        Self { world: ArcSwap::from_pointee(world), node_port_guard: AtomicU64::new(0) }
     }
 
+    /// What is served now, taken without a lock.
+    pub(crate) fn world(&self) -> Guard<Arc<World>> {
+        self.world.load()
+    }
+
+    /// Where a kind's objects are.
+    pub(crate) fn of_kind(&self, kind: &Kind) -> Option<Arc<ResourceCache>> {
+        self.world.load().by_prefix.get(&kind.prefix).cloned()
+    }
+
+    /// Wakes every watcher.
+    pub(crate) fn wake_all(&self) {
+        self.world.load().by_prefix.values().for_each(|cache| cache.wake());
+    }
+}
+
+impl World {
     fn of_key(&self, key: &str) -> Option<&Arc<ResourceCache>> {
         let (end, _) = key.match_indices('/').nth(3)?;
         self.by_prefix.get(&key[..=end])
@@ -74,7 +109,7 @@ impl Feed {
     /// Replaces every cache by what the store holds now.
     pub(crate) async fn load(&mut self) -> Result<Revision, FeedError> {
         let mut roots: BTreeMap<&str, Root> = BTreeMap::new();
-        let caches = self.caches.clone();
+        let world = self.caches.world.load_full();
         let (mut after, mut at, mut guard): (Option<Arc<str>>, Option<Revision>, Revision) = (None, None, 0);
         let revision = loop {
             let page = self.store.list(STORE_PREFIX, after.as_deref(), LOAD_PAGE, at).await?;
@@ -84,7 +119,7 @@ impl Feed {
                 if &*item.key == NODE_PORT_GUARD {
                     guard = item.mod_revision;
                 }
-                let Some(cache) = caches.of_key(&item.key) else { continue };
+                let Some(cache) = world.of_key(&item.key) else { continue };
                 let entry = self.read(cache, item)?;
                 roots.entry(&cache.kind.prefix).or_default().insert(entry.head.key().clone(), entry);
             }
@@ -92,7 +127,7 @@ impl Feed {
                 break page.revision;
             }
         };
-        for (prefix, cache) in &caches.by_prefix {
+        for (prefix, cache) in &world.by_prefix {
             cache.replace(State::loaded(roots.remove(prefix.as_str()).unwrap_or_default(), revision));
         }
         self.caches.node_port_guard.store(guard, Ordering::Release);
@@ -155,7 +190,7 @@ impl Feed {
 
     fn take(&mut self, commits: Vec<Commit>) -> Result<(), FeedError> {
         let Some(last) = commits.last().map(|commit| commit.revision) else { return Ok(()) };
-        let caches = self.caches.clone();
+        let world = self.caches.world.load_full();
         let mut touched: Vec<(&Arc<ResourceCache>, State)> = Vec::new();
         let mut guard = None;
         for commit in commits {
@@ -167,7 +202,7 @@ impl Feed {
                 if &*key == NODE_PORT_GUARD {
                     guard = Some(if value.is_some() { commit.revision } else { 0 });
                 }
-                let Some(cache) = caches.of_key(&key) else { continue };
+                let Some(cache) = world.of_key(&key) else { continue };
                 let entry = value.map(|value| self.read(cache, value)).transpose()?;
                 let at = touched.iter().position(|(own, _)| Arc::ptr_eq(own, cache)).unwrap_or_else(|| {
                     touched.push((cache, State::clone(&cache.state())));

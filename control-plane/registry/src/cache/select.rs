@@ -89,7 +89,7 @@ fn place(kind: &Kind, field: &str) -> Result<Place, Status> {
         "metadata.namespace" if kind.namespaced || !own_list => return Ok(Place::Namespace),
         _ => {}
     }
-    if let Some(index) = kind.selectable_fields.iter().position(|known| known.name == field) {
+    if let Some(index) = kind.selectable_fields.iter().position(|known| known == field) {
         return Ok(Place::Field(index));
     }
     Err(Status::bad_request(if own_list {

@@ -20,7 +20,7 @@ const IDLE: &[(&str, &str, &str)] = &[
 
 /// The warning that goes with a new object of such a kind.
 pub(crate) fn warnings(kind: &Kind, old: Option<&Value>) -> Vec<String> {
-    let row = IDLE.iter().find(|(group, plural, _)| (*group, *plural) == (kind.group, kind.plural));
+    let row = IDLE.iter().find(|(group, plural, _)| (*group, *plural) == kind.resource());
     match (row, old) {
         (Some((_, plural, what)), None) => {
             vec![format!("{plural} have no controller in this cluster yet: {what}")]
@@ -40,9 +40,9 @@ mod tests {
         let limits = readme.split("\n## Limits\n").nth(1).expect("the README has limits");
         for (group, plural, _) in IDLE {
             let table = KindTable::builtin();
-            let kind = table.iter().find(|kind| (kind.group, kind.plural) == (*group, *plural));
+            let kind = table.iter().find(|kind| kind.resource() == (*group, *plural));
             let kind = kind.unwrap_or_else(|| panic!("{plural} are not served"));
-            assert!(limits.contains(kind.kind), "README.md, Limits: {} has no controller", kind.kind);
+            assert!(limits.contains(&*kind.kind), "README.md, Limits: {} has no controller", kind.kind);
             assert_eq!(warnings(kind, None).len(), 1);
             assert!(warnings(kind, Some(&Value::Null)).is_empty());
         }

@@ -115,7 +115,7 @@ pub(crate) fn apply(
 ) -> Result<(Value, Ledger), Status> {
     let mut entries = readable(stored(before));
     if entries.is_empty() {
-        let first = Track { manager: BEFORE_FIRST_APPLY, ..*track };
+        let first = Track { manager: BEFORE_FIRST_APPLY, ..track.clone() };
         entries = stored(&first.created(&Given::Nothing, live));
     }
     run(context, track, config, entries, before, live)
@@ -165,7 +165,7 @@ fn merged(
     last: Option<&Entry>,
     live: &Value,
 ) -> Result<Applied, Status> {
-    let versions = KindVersions { table: track.table, kind: track.kind };
+    let versions = KindVersions { table: &track.table, kind: track.kind };
     let keep = written_by(track.kind, track.sub);
     let version = track.kind.api_version();
     let owner = |entry: &Entry| {

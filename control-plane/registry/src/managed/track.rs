@@ -8,7 +8,7 @@ use super::{
 use crate::{kind::Kind, meta, shape, table::KindTable};
 use keelson_schema::structured::{Changes, FieldSet, Place, created};
 use serde_json::{Value, json};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use time::OffsetDateTime;
 
 /// Entries of operation Update beyond this are merged, the oldest first.
@@ -72,9 +72,9 @@ pub(super) fn stored(text: &str) -> Vec<Entry> {
 }
 
 /// A write by somebody.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Track<'a> {
-    pub(crate) table: &'a KindTable,
+    pub(crate) table: Arc<KindTable>,
     /// The kind that the request names.
     pub(crate) kind: &'a Kind,
     /// "" for the object itself.
@@ -134,7 +134,7 @@ impl Track<'_> {
 
     /// Moves what changed to the writer. False if nothing did.
     fn update(&self, entries: &mut Vec<Entry>, old: &Value, new: &Value) -> bool {
-        let versions = KindVersions { table: self.table, kind: self.kind };
+        let versions = KindVersions { table: &self.table, kind: self.kind };
         let keep = written_by(self.kind, self.sub);
         let manager = self.manager(Operation::Update);
         let mut changes = Changes::new(&versions, &manager.api_version, old, new, &keep);
@@ -267,11 +267,12 @@ pub(super) static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
 });
 
 /// The entries of an object that the server itself makes.
-pub(crate) fn of_created(table: &KindTable, object: &Value, now: OffsetDateTime) -> String {
+pub(crate) fn of_created(table: &Arc<KindTable>, object: &Value, now: OffsetDateTime) -> String {
     let api_version = meta::text(object, &["apiVersion"]);
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let Some(kind) = table.by_kind(group, version, meta::text(object, &["kind"])) else {
         return String::new();
     };
-    Track { table, kind, sub: "", manager: "kube-apiserver", now }.created(&Given::Nothing, object)
+    Track { table: table.clone(), kind, sub: "", manager: "kube-apiserver", now }
+        .created(&Given::Nothing, object)
 }

@@ -98,7 +98,7 @@ fn write_key(key: &str, out: &mut Vec<u8>) {
 
 impl Registry {
     pub(crate) fn allocation<'a>(&'a self, target: &Target<'a>, now: time::OffsetDateTime) -> Allocation<'a> {
-        Allocation::new(&self.caches, &self.table, &self.config, target.namespace, target.name, now)
+        Allocation::new(&self.caches, self.table(), &self.config, target.namespace, target.name, now)
     }
 
     /// Runs a transaction whose first compare is the object's own.

@@ -45,7 +45,7 @@ impl Registry {
     ) -> Result<Stored, Status> {
         self.cache(kind)?;
         let target = Target::new(kind, namespace, name_hint.unwrap_or_default(), sub);
-        match (kind.group, kind.plural, target.sub) {
+        match (&*kind.group, &*kind.plural, target.sub) {
             (_, _, "") => {
                 let wish = Wish::Tracked(Given::take(&mut body));
                 self.create_object(context, target, body, wish).await

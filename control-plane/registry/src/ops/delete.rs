@@ -143,15 +143,15 @@ fn removed(target: &Target<'_>, entry: &Arc<Entry>) -> Result<StoredBody, Status
         "podtemplates",
         "resourcequotas",
     ];
-    if target.kind.group.is_empty() && RETURNED.contains(&target.kind.plural) {
+    if target.kind.group.is_empty() && RETURNED.contains(&&*target.kind.plural) {
         return Proposed::Written(entry.clone()).shown_as(target.kind);
     }
     Ok(StoredBody::Value(success(
         200,
         Some(Details {
             name: target.name.to_owned(),
-            group: target.kind.group.to_owned(),
-            kind: target.kind.plural.to_owned(),
+            group: target.kind.group.to_string(),
+            kind: target.kind.plural.to_string(),
             uid: entry.head.uid.to_string(),
             ..Details::default()
         }),

@@ -109,8 +109,8 @@ impl Registry {
         target: &Target<'_>,
         pod: &Value,
     ) -> Result<Verdict, Status> {
-        let kind = self.table.by_resource("policy", "v1", "poddisruptionbudgets");
-        let kind = kind.ok_or_else(|| Status::internal("poddisruptionbudgets are not served"))?.clone();
+        let kind = self.table().by_resource("policy", "v1", "poddisruptionbudgets").cloned();
+        let kind = kind.ok_or_else(|| Status::internal("poddisruptionbudgets are not served"))?;
         for _ in 0..ATTEMPTS_MAX {
             self.fresh().await?;
             let covering: Vec<Arc<Entry>> = self

@@ -40,16 +40,12 @@ use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
 use keelson_store::{Revision, Store};
 use serde_json::Value;
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// The control plane's one door to the store.
 pub struct Registry {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) table: KindTable,
     pub(crate) caches: Arc<Caches>,
     pub(crate) progress: Arc<Progress>,
     admission: ArcSwap<Arc<dyn Admission>>,
@@ -157,18 +153,13 @@ impl Registry {
         table: KindTable,
         config: RegistryConfig,
     ) -> Result<Arc<Self>, Status> {
-        let by_prefix: HashMap<String, Arc<ResourceCache>> = table
-            .iter()
-            .filter(|kind| matches!(kind.storage, crate::kind::Storage::Own))
-            .map(|kind| (kind.prefix.clone(), Arc::new(ResourceCache::new(kind.clone()))))
-            .collect();
-        let caches = Arc::new(Caches { by_prefix, node_port_guard: AtomicU64::new(0) });
+        let caches = Arc::new(Caches::new(table));
         let progress = Arc::new(Progress::new(0));
         let mut feed = Feed::new(store.clone(), caches.clone(), progress.clone());
         let revision = feed.load().await.map_err(Status::internal)?;
         let feed = tokio::spawn(feed.run(revision));
         let admission = ArcSwap::from_pointee(Arc::new(AdmitAll) as Arc<dyn Admission>);
-        Ok(Arc::new(Self { store, table, caches, progress, admission, config, feed }))
+        Ok(Arc::new(Self { store, caches, progress, admission, config, feed }))
     }
 
     /// Puts the chain of plugins in place; until then everything is admitted.
@@ -176,9 +167,9 @@ impl Registry {
         self.admission.store(Arc::new(admission));
     }
 
-    /// All kinds.
-    pub fn table(&self) -> &KindTable {
-        &self.table
+    /// All kinds that are served now. The table is replaced whole when that changes.
+    pub fn table(&self) -> Arc<KindTable> {
+        self.caches.world().table.clone()
     }
 
     /// The revision that every read shows at least.
@@ -195,10 +186,9 @@ impl Registry {
         Arc::clone(&self.admission.load())
     }
 
-    fn cache(&self, kind: &Kind) -> Result<&Arc<ResourceCache>, Status> {
+    fn cache(&self, kind: &Kind) -> Result<Arc<ResourceCache>, Status> {
         self.caches
-            .by_prefix
-            .get(&kind.prefix)
+            .of_kind(kind)
             .filter(|_| kind.is_stored())
             .ok_or_else(|| Status::method_not_allowed(&kind.group_resource(), "reading or writing"))
     }

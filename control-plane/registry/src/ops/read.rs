@@ -54,13 +54,13 @@ impl Registry {
 
     /// One object as the caches have it now, without asking the store: for lookups by components inside the server.
     pub fn cached(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Option<Arc<Entry>> {
-        let cache = self.caches.by_prefix.get(&kind.prefix)?;
+        let cache = self.caches.of_kind(kind)?;
         cache.get(&kind.key(namespace, name)).and_then(|entry| entry.as_kind(kind))
     }
 
     /// All objects of a kind (in a namespace) as the caches have them now.
     pub fn cached_all(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Arc<Entry>> {
-        let Some(cache) = self.caches.by_prefix.get(&kind.prefix) else { return Vec::new() };
+        let Some(cache) = self.caches.of_kind(kind) else { return Vec::new() };
         let state = cache.state();
         cache::range(&state.root, &kind.range(namespace), None)
             .filter_map(|entry| entry.as_kind(kind))

@@ -67,7 +67,7 @@ impl Registry {
 
     pub(super) fn track<'a>(&'a self, context: &'a Context, target: &Target<'a>) -> Track<'a> {
         Track {
-            table: &self.table,
+            table: self.table(),
             kind: target.kind,
             sub: target.sub,
             manager: &context.field_manager,

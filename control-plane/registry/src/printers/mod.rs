@@ -28,7 +28,7 @@ pub struct Row {
 /// Prints an object in the kind's served version.
 pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
     let age = || text::age(object, now);
-    let cells = match (kind.group, kind.plural) {
+    let cells = match kind.resource() {
         ("", "pods") => return Row { cells: pod::cells(object, now), conditions: pod::conditions(object) },
         ("", "configmaps") => core::config_map(object, age()),
         ("", "endpoints") => network::endpoints(object, age()),

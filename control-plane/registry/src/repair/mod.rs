@@ -50,7 +50,7 @@ impl Registry {
         let snapshot = self.snapshot(now);
         let mut notices = Vec::new();
         for finding in plan::plan(&snapshot) {
-            if let Some(txn) = mend(&self.table, &finding, now)? {
+            if let Some(txn) = mend(&self.table(), &finding, now)? {
                 self.store.commit(txn).await.map_err(store_error)?;
             }
             notices.extend(notice(&finding, self.config.node_ports));
@@ -61,7 +61,7 @@ impl Registry {
     }
 
     fn snapshot(&self, now: OffsetDateTime) -> Snapshot {
-        let allocation = Allocation::new(&self.caches, &self.table, &self.config, "", "", now);
+        let allocation = Allocation::new(&self.caches, self.table(), &self.config, "", "", now);
         let mut snapshot = Snapshot {
             uses: Vec::new(),
             records: Vec::new(),
@@ -114,7 +114,7 @@ fn addresses(service: &Value) -> Vec<IpAddr> {
 }
 
 /// The write that mends a finding, if one can.
-fn mend(table: &KindTable, finding: &Finding<'_>, now: OffsetDateTime) -> Result<Option<Txn>, Status> {
+fn mend(table: &Arc<KindTable>, finding: &Finding<'_>, now: OffsetDateTime) -> Result<Option<Txn>, Status> {
     Ok(match finding {
         Finding::Unrecorded(user, address) => {
             let key: Arc<str> = format!("/registry/networking.k8s.io/ipaddresses/{address}").into();

@@ -124,7 +124,8 @@ pub(crate) async fn statuses<const N: usize>(plural: &str, rows: [(Value, Option
 impl Fixture {
     pub(crate) fn kind(&self, plural: &str) -> Arc<Kind> {
         // Of two groups or versions, the one whose objects are stored.
-        let mut kinds = self.registry.table().iter().filter(|kind| kind.plural == plural);
+        let table = self.registry.table();
+        let mut kinds = table.iter().filter(|kind| kind.plural == plural);
         kinds.find(|kind| matches!(kind.storage, Storage::Own)).expect("the kind is served").clone()
     }
 

@@ -49,17 +49,17 @@ impl<'t> Seed<'t> {
             };
             let property = &ty.properties[at];
             if seen & (1 << at) != 0 {
-                self.cx.strict(|| format!("duplicate field {:?}", self.trail.field(property.name)));
+                self.cx.strict(|| format!("duplicate field {:?}", self.trail.field(&property.name)));
             }
             seen |= 1 << at;
-            let trail = self.trail.then(Step::Field(ty.name, property.name));
+            let trail = self.trail.then(Step::Field(&ty.name, &property.name));
             let seed = Seed { cx: self.cx, ty: self.ty.child(property), trail };
             match access.next_value_seed(seed)? {
                 Some(value) if !is_left_out(property, &value) => {
-                    map.insert(property.name.to_owned(), value);
+                    map.insert(property.name.clone().into_owned(), value);
                 }
                 _ => {
-                    map.remove(property.name);
+                    map.remove(&*property.name);
                 }
             }
         }

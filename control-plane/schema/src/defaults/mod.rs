@@ -45,14 +45,14 @@ fn apply_object(ty: TypeRef<'_>, object: &mut Map<String, Value>) {
     let Some(known) = ty.object().filter(|known| known.has_defaults) else { return };
     for property in &known.properties {
         let Some(default) = &property.default else { continue };
-        let is_set = match object.get(property.name) {
+        let is_set = match object.get(&*property.name) {
             None => false,
             Some(Value::String(text)) => !text.is_empty(),
             Some(Value::Number(number)) => !(default.zero_is_unset && number.as_i64() == Some(0)),
             Some(_) => true,
         };
         if !is_set {
-            object.insert(property.name.to_owned(), default.value.clone());
+            object.insert(property.name.clone().into_owned(), default.value.clone());
         }
     }
     if let Some(hook) = known.hook {

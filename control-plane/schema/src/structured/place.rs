@@ -23,7 +23,7 @@ pub struct Place<'s> {
 pub(super) struct Child<'s> {
     pub(super) place: Place<'s>,
     /// Its name, of a property of a structure.
-    pub(super) name: Option<&'static str>,
+    pub(super) name: Option<&'s Cow<'static, str>>,
     held: bool,
 }
 
@@ -37,7 +37,7 @@ impl Child<'_> {
 
     /// The step to it; only names that no schema knows are copied.
     pub(super) fn element(&self, name: &str) -> Element {
-        Element::Field(self.name.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed))
+        Element::Field(self.name.map_or_else(|| Cow::Owned(name.to_owned()), Cow::clone))
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Form<'s> {
     /// By its items, which are scalars.
     Set,
     /// By its items, which are objects told apart by these keys.
-    Keyed(&'s [&'static str]),
+    Keyed(&'s [Cow<'static, str>]),
 }
 
 static NO_FIELDS: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
@@ -105,7 +105,7 @@ impl<'s> Place<'s> {
         match self.ty.and_then(|ty| Some((ty, ty.property(name)?))) {
             Some((ty, property)) => Child {
                 place: Place { ty: Some(ty.child(property)), merge: property.merge.as_deref() },
-                name: Some(property.name),
+                name: Some(&property.name),
                 held: property.held,
             },
             None => Child { place: self.item(), name: None, held: false },
@@ -157,7 +157,7 @@ impl<'s> Place<'s> {
         }
     }
 
-    fn keyed(&self, keys: &[&'static str], item: &Value) -> Result<Element, String> {
+    fn keyed(&self, keys: &[Cow<'static, str>], item: &Value) -> Result<Element, String> {
         let object = match item {
             Value::Object(object) => object,
             Value::Null => return Err("associative list with keys may not have a null element".into()),
@@ -166,8 +166,8 @@ impl<'s> Place<'s> {
         let mut found: Vec<(Cow<'static, str>, Value)> = keys
             .iter()
             .filter_map(|key| {
-                let value = object.get(*key).or_else(|| self.key_default(key))?;
-                Some((Cow::Borrowed(*key), value.clone()))
+                let value = object.get(&**key).or_else(|| self.key_default(key))?;
+                Some((key.clone(), value.clone()))
             })
             .collect();
         if found.is_empty() {

@@ -68,7 +68,7 @@ async fn discovery_lists_each_kind_with_its_names_verbs_and_subresources() {
         let find = |name: &str| {
             all.iter().find(|resource| resource["name"] == name).unwrap_or_else(|| panic!("{name}: {got}"))
         };
-        let own = find(kind.plural);
+        let own = find(&kind.plural);
         assert_eq!((&own["kind"], &own["namespaced"]), (&json!(kind.kind), &json!(kind.namespaced)));
         assert_eq!((&own["singularName"], &own["verbs"]), (&json!(kind.singular), &json!(kind.verbs)));
         let names = own["shortNames"].as_array().cloned().unwrap_or_default();

@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
         let strict = format!("{}?fieldValidation=Strict&dryRun=All", self.list);
         self.ok("POST", &strict, "application/json", &self.sample.object, 201).await;
         let empty = self.get(&self.only).await;
-        assert_eq!(empty["kind"], self.kind.list_kind.as_str());
+        assert_eq!(empty["kind"], &*self.kind.list_kind);
         assert_eq!(empty["items"], json!([]), "{}: a dry run stores nothing", self.kind.plural);
         let watch = self.bed.open(walker(), "GET", &uri, &[], "").await;
         let made = self.create().await;

@@ -90,9 +90,9 @@ fn property(
     let Some(known) = ty.object() else { return Err(at.wrong(payload)) };
     let property = &known.properties[slot.at];
     let child = ty.child(property);
-    let trail = at.trail.then(Step::Field(known.name, property.name));
+    let trail = at.trail.then(Step::Field(&known.name, &property.name));
     let at = At { cx: at.cx, trail: &trail };
-    let name = property.name;
+    let name = &*property.name;
     match (child.shape(), child.inner()) {
         (Shape::Array(_), Some(inner)) if slot.form != Form::Items => {
             if let Value::Array(items) = into.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
