@@ -64,7 +64,7 @@ impl<'a> Subject<'a> {
         let kind = attributes.kind;
         Self {
             operation: attributes.operation,
-            resource: Resource { group: kind.group, version: kind.version, plural: kind.plural },
+            resource: Resource { group: &kind.group, version: &kind.version, plural: &kind.plural },
             subresource: attributes.subresource,
             namespace: attributes.namespace,
             name: attributes.name,
@@ -114,12 +114,11 @@ pub fn equivalents<'a>(
     subresource: &str,
 ) -> Vec<Resource<'a>> {
     let others = table.iter().filter(|other| other.same_objects(kind));
-    let others = others.filter(|other| {
-        (other.group, other.version, other.plural) != (kind.group, kind.version, kind.plural)
-    });
+    let others =
+        others.filter(|other| (other.resource(), &other.version) != (kind.resource(), &kind.version));
     let others = others.filter(|other| subresource.is_empty() || other.subresource(subresource).is_some());
     others
-        .map(|other| Resource { group: other.group, version: other.version, plural: other.plural })
+        .map(|other| Resource { group: &other.group, version: &other.version, plural: &other.plural })
         .collect()
 }
 
