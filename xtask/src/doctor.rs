@@ -65,6 +65,10 @@ const NEEDS: &[Need] = &[
     program!("setpriv", "util-linux", For::Test),
     program!("nft", "nftables", For::Test),
     program!("iptables", "iptables", For::Test),
+    program!("prometheus", "prometheus", For::Test),
+    program!("victoria-metrics", "victoria-metrics", For::Test),
+    program!("npm", "npm", For::Test),
+    Need { what: "python3 with venv", package: "python3-venv", found: python_venv, needed_for: For::Test },
 ];
 
 /// Debian's compiler of the same LLVM as the linker's, with the standard library's source.
@@ -73,6 +77,11 @@ const EBPF_PACKAGES: &str = "rustc-web cargo-web rust-web-src rust-web-llvm";
 /// Whether some compiler on the machine can build `core` for BPF.
 fn ebpf_compiler() -> bool {
     crate::build::rust_src_of_rustup() || Path::new("/usr/lib/rust-web-src").exists() || debian_rust_src()
+}
+
+/// Debian leaves out of python3 what makes pip in an environment.
+fn python_venv() -> bool {
+    succeeds(&mut cmd("python3", ["-c", "import ensurepip, venv"]))
 }
 
 fn debian_rust_src() -> bool {
@@ -86,6 +95,7 @@ pub(crate) fn run_checks() -> Vec<(&'static str, &'static str, bool)> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.install {
         ensure(For::Bench)?;
+        crate::clients::ensure()?;
     }
     let checks = run_checks();
     if args.output == "json" {

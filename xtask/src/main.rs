@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod clients;
 mod cluster;
 mod doctor;
 mod images;

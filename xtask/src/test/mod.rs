@@ -9,6 +9,7 @@ mod soak;
 
 use crate::{
     build::{self, Built},
+    clients,
     cluster::{Store, Translation, Tunnel, down, up},
     doctor,
     shell::Progress,
@@ -61,6 +62,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         soak::names()
     );
     let progress = Progress::start();
+    if wanted(Tier::Unit) {
+        progress.step("clients of others");
+        clients::ensure()?;
+    }
     progress.step("building all binaries and tests");
     build::ebpf()?;
     let built = build::workspace()?;
