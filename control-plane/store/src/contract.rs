@@ -148,6 +148,14 @@ pub enum StoreError {
     /// What is on disk is not what was written, or was written by another version.
     #[error("the stored data cannot be used: {0}")]
     Corrupt(String),
+    /// The disk has no room. Nothing of the write is there; reads go on, and so do writes once there is space.
+    #[error("the store's disk is full, nothing was written: make space in {path} ({reason})")]
+    Full {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
     /// Another process has the data folder open.
     #[error(
         "the data folder {path} is in use by another process: stop that one, or give this one a folder of its own"

@@ -52,8 +52,9 @@ async fn commit(store: &dyn Store, txn: Txn) -> u64 {
 fn child(test: &str, folder: &Path, shell: &str) -> Command {
     let mut command = Command::new("sh");
     command
-        .args(["-c", &format!("{shell} exec \"$0\" --exact {test} --ignored --nocapture")])
+        .args(["-c", &format!("{shell} exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
         .env(CHILD_FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -76,16 +77,16 @@ type Damage = fn(&Path);
 #[tokio::test]
 async fn a_foreign_or_damaged_folder_is_corrupt() {
     let damage: [(&str, Damage); 4] = [
-        ("says \"keelson-store 9", |folder| {
-            std::fs::write(folder.join("format"), "keelson-store 9\n").unwrap()
+        ("written by an earlier build", |folder| std::fs::create_dir(folder.join("engine")).unwrap()),
+        ("00000001.log at byte 0: the file's head is damaged", |folder| {
+            std::fs::write(folder.join("log/00000001.log"), [b'?'; 100]).unwrap()
         }),
-        ("is missing", |folder| std::fs::remove_file(folder.join("format")).unwrap()),
-        ("the engine", |folder| std::fs::write(folder.join("engine/version"), "not an engine").unwrap()),
-        ("the engine", |folder| {
-            let tables = folder.join("engine/keyspaces");
-            for keyspace in std::fs::read_dir(tables).unwrap() {
-                std::fs::write(keyspace.unwrap().path().join("current"), "?").unwrap();
-            }
+        (
+            "00000001.log at byte 40: a group of transactions is damaged, the next one begins at byte",
+            |folder| flip(&folder.join("log/00000001.log"), 60),
+        ),
+        ("00000001.log is missing", |folder| {
+            std::fs::rename(folder.join("log/00000001.log"), folder.join("log/00000002.log")).unwrap()
         }),
     ];
     for (expected, damage) in damage {
@@ -98,6 +99,12 @@ async fn a_foreign_or_damaged_folder_is_corrupt() {
         assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+fn flip(path: &Path, byte: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[byte] ^= 1;
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[tokio::test]
@@ -249,7 +256,7 @@ fn a_write_that_cannot_be_made_durable_ends_the_process() {
     use std::os::unix::process::ExitStatusExt as _;
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    // The journal is preallocated, so that it is reopened before the limit: then it only appends. Blocks of 512 bytes.
+    // Blocks of 512 bytes.
     let shell = "trap '' XFSZ; ulimit -f 1024;";
     let mut child = child("child_commits_until_it_cannot", folder.path(), shell).spawn().unwrap();
     let status = child.wait().unwrap();
@@ -259,4 +266,50 @@ fn a_write_that_cannot_be_made_durable_ends_the_process() {
     const SIGABRT: i32 = 6;
     assert_eq!(status.signal(), Some(SIGABRT), "{out}\n{err}");
     assert!(out.contains("opened") && err.contains("cannot make a write durable"), "{out}\n{err}");
+}
+
+/// A file system of so few pages that it is soon full, in a mount namespace of this process's own.
+#[tokio::test]
+#[ignore = "run as a process of its own by a_full_disk_refuses_writes_until_there_is_space"]
+async fn child_fills_its_disk() {
+    let folder = std::env::var(CHILD_FOLDER).unwrap();
+    let folder = Path::new(&folder);
+    let store = open(&folder.join("store"));
+    let mut kept = 0;
+    let error = loop {
+        match store.commit(put(&format!("/registry/{kept:04}"), &"x".repeat(10_000), None)).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, StoreError::Full { .. }), "{error:?}");
+    println!("refused: {error}");
+    assert_eq!(store.list("/registry/", None, 0, None).await.unwrap().items.len(), kept);
+    assert_eq!(store.revision().await.unwrap(), kept as u64);
+    std::fs::remove_file(folder.join("ballast")).unwrap();
+    commit(&store, put("/registry/after", "1", None)).await;
+    drop(store);
+    let store = open(&folder.join("store"));
+    assert_eq!(store.list("/registry/", None, 0, None).await.unwrap().items.len(), kept + 1);
+    println!("kept {kept}");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_space() {
+    let folder = tempfile::tempdir().unwrap();
+    // Undone by the kernel when the process ends.
+    let shell = format!(
+        "unshare --user --map-root-user --mount true 2>/dev/null || {{ echo skipped; exit 0; }}; \
+         exec unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=2m tmpfs {0} && \
+         head -c 500000 /dev/zero > {0}/ballast && exec \"$0\" \"$@\"' \"$0\" \"$@\";",
+        folder.path().display()
+    );
+    let child = child("child_fills_its_disk", folder.path(), &shell).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    if out.contains("skipped") {
+        eprintln!("skipped: this kernel gives no user namespace, and so no file system of one's own");
+        return;
+    }
+    assert!(child.status.success() && out.contains("kept 1"), "{out}\n{err}");
+    assert!(out.contains("refused: the store's disk is full, nothing was written: make space in"), "{out}");
 }

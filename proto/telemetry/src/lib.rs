@@ -22,7 +22,7 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 pub struct LogOptions {
     /// What is logged: a level (error, warn, info, debug, trace), or `target=level` terms joined with commas.
-    #[arg(long, env = "KEELSON_LOG", default_value = "info,fjall=warn,lsm_tree=warn", global = true)]
+    #[arg(long, env = "KEELSON_LOG", default_value = "info", global = true)]
     pub log: String,
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t, global = true)]

@@ -55,7 +55,12 @@ pub(super) fn run(
     if let Some(seed) = seed {
         command.args(["--seed", &seed.to_string()]);
     }
-    for (flag, target) in [("--store-crashes", "embedded"), ("--store-equivalence", "equivalence")] {
+    let programs = [
+        ("--store-power", "crashes"),
+        ("--store-crashes", "embedded"),
+        ("--store-equivalence", "equivalence"),
+    ];
+    for (flag, target) in programs {
         command.arg(flag).arg(built.test("control-plane/store", target)?);
     }
     run_command(command.env("KUBECONFIG", paths::cluster().join("kubeconfig")))

@@ -1,6 +1,6 @@
 //! Keys in the order in which they expire. It mirrors the deadlines of the records; the writer alone changes it.
 
-use super::record::Deadline;
+use super::log::Deadline;
 use std::{
     collections::BTreeSet,
     sync::Arc,

@@ -1,15 +1,14 @@
-//! The data folder: its lock, and the file that says in which format it is written. What the engine keeps inside is
-//! not known here.
+//! The data folder and its lock. What the log keeps inside is not known here.
 
 use crate::contract::StoreError;
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
-/// First line of the format file. The number grows when an older build could not read what a newer one wrote.
-const FORMAT: &str = "keelson-store 1\n";
+/// The folder of the log within it.
+const LOG: &str = "log";
 
 /// The folder, locked for as long as this lives.
 pub(super) struct Folder {
@@ -19,7 +18,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Locks the folder (and makes it), and compares its format.
+    /// Locks the folder (and makes it).
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let unavailable = |error: io::Error| {
             StoreError::unavailable(
@@ -42,39 +41,24 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(unavailable(error)),
         }
         let folder = Self { path: path.to_owned(), _lock: lock };
-        folder.check_format(unavailable)?;
+        folder.prepare(unavailable)?;
         Ok(folder)
     }
 
-    /// Where the engine's files are.
-    pub(super) fn engine_path(&self) -> PathBuf {
-        self.path.join("engine")
+    /// Where the log's files are.
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.path.join(LOG)
     }
 
-    fn check_format(&self, unavailable: impl Fn(io::Error) -> StoreError) -> Result<(), StoreError> {
-        let file = self.path.join("format");
-        match fs::read(&file) {
-            Ok(found) if found == FORMAT.as_bytes() => Ok(()),
-            Ok(found) => Err(StoreError::Corrupt(format!(
-                "{} says {:?}, this build reads and writes {FORMAT:?} only",
-                file.display(),
-                String::from_utf8_lossy(&found[..found.len().min(80)])
-            ))),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(error)),
-            Err(_) if self.engine_path().exists() => Err(StoreError::Corrupt(format!(
-                "{} is missing beside an engine that has data: restore the folder as a whole",
-                file.display()
-            ))),
-            Err(_) => self.write_format(&file).map_err(unavailable),
+    /// Makes the log's folder, durable. A folder that an earlier build wrote is refused: its engine is not here.
+    fn prepare(&self, unavailable: impl Fn(io::Error) -> StoreError) -> Result<(), StoreError> {
+        if self.path.join("engine").exists() {
+            return Err(StoreError::Corrupt(format!(
+                "{} is written by an earlier build, in another format",
+                self.path.display()
+            )));
         }
-    }
-
-    fn write_format(&self, file: &Path) -> io::Result<()> {
-        let new = self.path.join("format.new");
-        let mut writing = File::create(&new)?;
-        writing.write_all(FORMAT.as_bytes())?;
-        writing.sync_all()?;
-        fs::rename(&new, file)?;
-        File::open(&self.path)?.sync_all()
+        fs::create_dir_all(self.log_path()).map_err(&unavailable)?;
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(unavailable)
     }
 }

@@ -1,10 +1,9 @@
 //! A group of transactions that one fsync makes durable: what each does to the keys, in order, every compare seeing
-//! what was accepted before it. Nothing of it is written until [`Group::finish`].
+//! what was accepted before it. Nothing of it is written here.
 
 use super::{
     deadlines::{Deadlines, deadline},
-    engine::{Change, Engine},
-    record::{Deadline, Record},
+    log::{Change, Deadline, Index, Record},
 };
 use crate::{
     contract::{Commit, Event, KeyValue, Revision, StoreError, Txn, TxnOutcome, Write},
@@ -12,20 +11,23 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-struct Pending {
-    record: Option<Record>,
-    deadline_changes: bool,
+/// A key's deadline before and after, zero for none.
+struct Moved {
+    key: Arc<str>,
+    before: Deadline,
+    after: Deadline,
 }
 
 /// The group being made.
 pub(super) struct Group<'a> {
-    engine: &'a Engine,
+    index: &'a Index,
     deadlines: &'a mut Deadlines,
     now: SystemTime,
     revision: Revision,
     /// The newest state of every key that the group touches.
-    pending: HashMap<Arc<str>, Pending>,
+    pending: HashMap<Arc<str>, Option<Record>>,
     recorded: Vec<Recorded>,
+    moved: Vec<Moved>,
 }
 
 /// What a group comes to.
@@ -35,23 +37,32 @@ pub(super) struct Finished {
     pub(super) changes: Vec<Change>,
     /// A commit a transaction, in order; none where nothing changed.
     pub(super) recorded: Vec<Recorded>,
+    moved: Vec<Moved>,
 }
 
 impl<'a> Group<'a> {
     /// Begins after `revision`.
     pub(super) fn new(
-        engine: &'a Engine,
+        index: &'a Index,
         deadlines: &'a mut Deadlines,
         revision: Revision,
         now: SystemTime,
     ) -> Self {
-        Self { engine, deadlines, now, revision, pending: HashMap::new(), recorded: Vec::new() }
+        Self {
+            index,
+            deadlines,
+            now,
+            revision,
+            pending: HashMap::new(),
+            recorded: Vec::new(),
+            moved: Vec::new(),
+        }
     }
 
     fn current(&self, key: &Arc<str>) -> Result<Option<Record>, StoreError> {
         match self.pending.get(key) {
-            Some(pending) => Ok(pending.record.clone()),
-            None => self.engine.read(key),
+            Some(pending) => Ok(pending.clone()),
+            None => self.index.get(key),
         }
     }
 
@@ -115,20 +126,24 @@ impl<'a> Group<'a> {
         let deadline_of = |record: Option<&Record>| record.map_or(0, |record| record.deadline);
         let (before, after) = (deadline_of(old), deadline_of(new.as_ref()));
         self.deadlines.change(key, before, after);
-        let pending =
-            self.pending.entry(key.clone()).or_insert(Pending { record: None, deadline_changes: false });
-        pending.record = new;
-        pending.deadline_changes |= before != after;
+        if before != after {
+            self.moved.push(Moved { key: key.clone(), before, after });
+        }
+        self.pending.insert(key.clone(), new);
     }
 
     /// What to write, and then to show.
     pub(super) fn finish(self) -> Finished {
-        let change = |(key, pending): (Arc<str>, Pending)| Change {
-            key,
-            record: pending.record,
-            deadline_changes: pending.deadline_changes,
-        };
-        let changes = self.pending.into_iter().map(change).collect();
-        Finished { revision: self.revision, changes, recorded: self.recorded }
+        let changes = self.pending.into_iter().map(|(key, record)| Change { key, record }).collect();
+        Finished { revision: self.revision, changes, recorded: self.recorded, moved: self.moved }
+    }
+}
+
+impl Finished {
+    /// The group was refused: the deadlines are what they were.
+    pub(super) fn undo(self, deadlines: &mut Deadlines) {
+        for moved in self.moved.into_iter().rev() {
+            deadlines.change(&moved.key, moved.after, moved.before);
+        }
     }
 }

@@ -1,29 +1,35 @@
-//! The embedded store: one process, one folder, no server. The engine (fjall, a log-structured tree) only lasts; this
-//! module owns the folder, the threads and the answers.
+//! The embedded store: one process, one folder, no server. The log (`log/`) only lasts; this module owns the folder, the
+//! threads and the answers.
 //!
 //! ```text
-//!  commit() ─► queue ─► writer thread: a group of transactions ─► one fsync ─► ring + snapshot ─► answers, watchers
-//!  get(), list() ─► the snapshot that was published with the newest revision (never ahead of what watchers may see)
+//!  commit() ─► queue ─► writer thread: a group of transactions ─► one fsync ─► ring + index ─► answers, watchers
+//!  get(), list() ─► the index that was published with the newest revision (never ahead of what watchers may see)
 //! ```
 //!
-//! Values live in the engine and nowhere else: the cache above holds every body already. In memory are the ring of
-//! recent commits ([`HistoryLimits`]), the deadlines of keys that have one, and the engine's small caches.
+//! Values live in files and nowhere else: the cache above holds every body already. In memory are the keys with the places
+//! of their values, the deadlines of keys that have one, and the ring of recent commits ([`HistoryLimits`]).
+//!
+//! A disk that is full refuses writes ([`StoreError::Full`]), reads go on, and writes do as soon as there is space. A write
+//! that fails otherwise, and a failed fsync, end the process.
 
 mod deadlines;
-mod engine;
+mod disk;
 mod folder;
 mod group;
+mod log;
 mod reader;
-mod record;
 mod writer;
+
+pub use disk::{Disk, DiskFile};
 
 use crate::{
     contract::{KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream},
     history::{History, HistoryLimits},
 };
 use async_trait::async_trait;
-use engine::Engine;
+use disk::RealDisk;
 use folder::Folder;
+use log::{Index, Log};
 use reader::Reader;
 use std::{
     path::Path,
@@ -41,19 +47,13 @@ const QUEUE_TXNS_MAX: usize = 4_096;
 pub struct EmbeddedConfig {
     /// The past that is kept in memory.
     pub history: HistoryLimits,
-    /// The engine's cache of blocks.
-    pub cache_bytes: u64,
-    /// The engine's write buffer: what is replayed at start, and held in memory until it is flushed to a table.
-    pub write_buffer_bytes: u64,
+    /// A file of the log that has grown to this is followed by the next. Space is given back a file at a time.
+    pub segment_bytes_max: u64,
 }
 
 impl Default for EmbeddedConfig {
     fn default() -> Self {
-        Self {
-            history: HistoryLimits::default(),
-            cache_bytes: 8 * 1_024 * 1_024,
-            write_buffer_bytes: 4 * 1_024 * 1_024,
-        }
+        Self { history: HistoryLimits::default(), segment_bytes_max: 8 * 1_024 * 1_024 }
     }
 }
 
@@ -64,26 +64,39 @@ pub struct Embedded {
     queue: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
     turns: Arc<Semaphore>,
-    history: Arc<History<fjall::Snapshot>>,
+    history: Arc<History<Index>>,
     reader: Reader,
-    /// The lock; dropped last.
-    _folder: Folder,
+    /// The lock; dropped last. `None` on a disk that is not this machine's.
+    _folder: Option<Folder>,
 }
 
 impl Embedded {
     /// Opens the store in `folder`, or makes an empty one there.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while another process has it, [`StoreError::Corrupt`] where its content is not ours.
+    /// [`StoreError::Locked`] while another process has it, [`StoreError::Corrupt`] where anything in it is not as it was
+    /// written: with the file and the place.
     pub fn open(folder: &Path, config: &EmbeddedConfig) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
-        let engine = Engine::open(&folder.engine_path(), config)?;
-        let revision = engine.revision()?;
-        let deadlines = engine.deadlines()?;
-        let history = History::new(revision, engine.snapshot(), config.history);
-        let reader = Reader::new(&engine, history.clone());
+        let disk = Arc::new(RealDisk::new(&folder.log_path()));
+        Self::start(disk, config, Some(folder))
+    }
+
+    /// The store on a disk that the caller gives it and nobody else: for tests of what is left after a loss of power.
+    pub fn open_on(disk: Arc<dyn Disk>, config: &EmbeddedConfig) -> Result<Self, StoreError> {
+        Self::start(disk, config, None)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        config: &EmbeddedConfig,
+        folder: Option<Folder>,
+    ) -> Result<Self, StoreError> {
+        let (log, deadlines) = Log::open(disk, config.segment_bytes_max)?;
+        let history = History::new(log.revision(), log.snapshot(), config.history);
+        let reader = Reader::new(history.clone());
         let (queue, requests) = mpsc::channel();
-        let writer = Writer::new(engine, history.clone(), requests, revision, deadlines);
+        let writer = Writer::new(log, history.clone(), requests, deadlines);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())

@@ -1,29 +1,27 @@
 //! Reads: from the snapshot that was published with the newest revision, corrected by the ring where an earlier one is
-//! asked for. The engine may go to disk, so they run on the blocking pool.
+//! asked for. They may go to disk, so they run on the blocking pool.
 
-use super::engine::{Engine, Objects};
+use super::log::Index;
 use crate::{
     contract::{KeyValue, Listing, Revision, StoreError},
     history::{History, View},
 };
-use fjall::Snapshot;
 use std::{iter::Peekable, sync::Arc};
 
 /// Answers reads.
 pub(super) struct Reader {
-    objects: Objects,
-    history: Arc<History<Snapshot>>,
+    history: Arc<History<Index>>,
 }
 
 impl Reader {
-    pub(super) fn new(engine: &Engine, history: Arc<History<Snapshot>>) -> Self {
-        Self { objects: engine.objects(), history }
+    pub(super) fn new(history: Arc<History<Index>>) -> Self {
+        Self { history }
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         let view = self.history.view(None)?;
-        let (objects, key) = (self.objects.clone(), key.to_owned());
-        let record = blocking(move || objects.get(&view.snapshot, &key)).await?;
+        let key = key.to_owned();
+        let record = blocking(move || view.snapshot.get(&key)).await?;
         Ok(record.map(|record| record.kv))
     }
 
@@ -35,8 +33,8 @@ impl Reader {
         at: Option<Revision>,
     ) -> Result<Listing, StoreError> {
         let view = self.history.view(at)?;
-        let (objects, prefix, after) = (self.objects.clone(), prefix.to_owned(), after.map(str::to_owned));
-        blocking(move || list(&objects, &view, &prefix, after.as_deref(), limit)).await
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        blocking(move || list(&view, &prefix, after.as_deref(), limit)).await
     }
 }
 
@@ -49,15 +47,9 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn list(
-    objects: &Objects,
-    view: &View<Snapshot>,
-    prefix: &str,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Listing, StoreError> {
+fn list(view: &View<Index>, prefix: &str, after: Option<&str>, limit: usize) -> Result<Listing, StoreError> {
     let overlay = view.overlay(prefix, after);
-    let stored = objects.range(&view.snapshot, prefix, after).map(|record| record.map(|record| record.kv));
+    let stored = view.snapshot.range(prefix, after).map(|record| record.map(|record| record.kv));
     let mut merged = Merged { stored: stored.peekable(), overlay: overlay.into_iter().peekable() };
     let mut items = Vec::new();
     while limit == 0 || items.len() < limit {

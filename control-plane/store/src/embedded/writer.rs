@@ -1,17 +1,22 @@
-//! The writer: the one thread that changes the engine. It takes what is queued, makes a group of it, writes and syncs
+//! The writer: the one thread that changes the log. It takes what is queued, makes a group of it, writes and syncs
 //! it once, publishes it, and only then answers. While it syncs, the next group gathers in the queue.
 
-use super::{deadlines::Deadlines, engine::Engine, group::Group};
+use super::{
+    deadlines::Deadlines,
+    group::{Finished, Group},
+    log::{AppendError, Index, Log},
+};
 use crate::{
-    contract::{Revision, StoreError, Txn, TxnOutcome},
+    contract::{StoreError, Txn, TxnOutcome},
     history::History,
 };
 use std::{
+    io,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -28,24 +33,27 @@ pub(super) struct Request {
     pub(super) _turn: OwnedSemaphorePermit,
 }
 
+/// Expiries that a full disk refused are tried again after this.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
 /// The writer's state.
 pub(super) struct Writer {
-    engine: Engine,
-    history: Arc<History<fjall::Snapshot>>,
+    log: Log,
+    history: Arc<History<Index>>,
     requests: Receiver<Request>,
-    revision: Revision,
     deadlines: Deadlines,
+    /// Whether the last group found the disk full.
+    is_full: bool,
 }
 
 impl Writer {
     pub(super) fn new(
-        engine: Engine,
-        history: Arc<History<fjall::Snapshot>>,
+        log: Log,
+        history: Arc<History<Index>>,
         requests: Receiver<Request>,
-        revision: Revision,
         deadlines: Deadlines,
     ) -> Self {
-        Self { engine, history, requests, revision, deadlines }
+        Self { log, history, requests, deadlines, is_full: false }
     }
 
     /// Works until the queue's sender is gone.
@@ -53,13 +61,15 @@ impl Writer {
         while let Some(requests) = self.gather() {
             self.write(requests);
         }
+        self.log.close();
     }
 
     /// Waits for a transaction or a deadline, and takes with it what is queued already. `None`: the store is closed.
     fn gather(&self) -> Option<Vec<Request>> {
+        let at_least = if self.is_full { FULL_RETRY } else { Duration::ZERO };
         let first = match self.deadlines.idle(SystemTime::now()) {
             None => Some(self.requests.recv().ok()?),
-            Some(idle) => match self.requests.recv_timeout(idle) {
+            Some(idle) => match self.requests.recv_timeout(idle.max(at_least)) {
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -78,7 +88,8 @@ impl Writer {
     fn write(&mut self, requests: Vec<Request>) {
         let now = SystemTime::now();
         let due = self.deadlines.due(now, GROUP_TXNS_MAX);
-        let mut group = Group::new(&self.engine, &mut self.deadlines, self.revision, now);
+        let index = self.log.snapshot();
+        let mut group = Group::new(&index, &mut self.deadlines, self.log.revision(), now);
         for (deadline, key) in due {
             if let Err(error) = group.expire(key, deadline) {
                 tracing::error!(%error, "an expired key cannot be read; it is tried again");
@@ -89,23 +100,50 @@ impl Writer {
             .map(|request| (group.apply(request.txn), request.answer, request._turn))
             .collect();
         let finished = group.finish();
-        if !finished.recorded.is_empty() {
-            if let Err(error) = self.engine.write(finished.changes, finished.revision) {
-                die(&error);
-            }
-            self.revision = finished.revision;
-            self.history.publish(self.engine.snapshot(), finished.recorded);
-        }
+        let full = self.finish(finished);
         for (outcome, answer, _turn) in answers {
+            let outcome = match &full {
+                // Also a conflict may be with what is not there now.
+                Some(error) => Err(self.full(error)),
+                None => outcome,
+            };
             // Whoever asked may have gone; the transaction stands.
             let _ = answer.send(outcome);
         }
+    }
+
+    /// Makes the group durable and shows it; or the reason why there is none of it.
+    fn finish(&mut self, finished: Finished) -> Option<io::Error> {
+        if finished.recorded.is_empty() {
+            return None;
+        }
+        match self.log.write(&finished.changes, finished.revision) {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("the disk has space again; writes go on");
+                }
+                self.history.publish(self.log.snapshot(), finished.recorded);
+                None
+            }
+            Err(AppendError::Full(error)) => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!(%error, folder = %self.log.path().display(), "the disk is full; writes are refused until there is space");
+                }
+                finished.undo(&mut self.deadlines);
+                Some(error)
+            }
+            Err(AppendError::Broken(error)) => die(&error),
+        }
+    }
+
+    fn full(&self, error: &io::Error) -> StoreError {
+        StoreError::Full { path: self.log.path().display().to_string(), reason: error.to_string() }
     }
 }
 
 /// After a failed write or fsync nobody knows what is on disk: the page cache may have dropped what it could not write
 /// (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). The next start reads what is there.
-fn die(error: &fjall::Error) -> ! {
+fn die(error: &io::Error) -> ! {
     tracing::error!(%error, "the store cannot make a write durable; the process ends, so that nothing unsaved is shown");
     eprintln!("keelson: the store cannot make a write durable, the process ends: {error}");
     std::process::abort();

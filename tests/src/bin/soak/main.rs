@@ -45,6 +45,9 @@ struct Cli {
     /// How many of their endpoints change a second [default: 100 in less than five minutes, else 1000]
     #[arg(long)]
     changes: Option<u64>,
+    /// The program of the store's tests of losses of power (`crashes`), for `store`
+    #[arg(long)]
+    store_power: Option<PathBuf>,
     /// The program of the store's own tests (`embedded`), for `store`
     #[arg(long)]
     store_crashes: Option<PathBuf>,
@@ -61,7 +64,7 @@ enum Scenario {
     Crashes,
     /// A great many Services change while a node daemon is killed: no wrong answer, none missing, and nothing grows
     Services,
-    /// The embedded store's process is killed, and its answers compared with its model's, with ever new seeds
+    /// The embedded store loses power, its process is killed, its answers are compared with its model's, with ever new seeds
     Store,
 }
 
@@ -128,6 +131,7 @@ fn programs(cli: &Cli) -> Result<store::Programs> {
         })
     };
     Ok(store::Programs {
+        power: named(&cli.store_power, "store-power")?,
         crashes: named(&cli.store_crashes, "store-crashes")?,
         equivalence: named(&cli.store_equivalence, "store-equivalence")?,
     })

@@ -1,4 +1,5 @@
-//! The store's own tests of crashes and of equivalence with its model, with a new seed each time, until the time is over.
+//! The store's own tests of losses of power, kills and equivalence with its model, with a new seed each time, until the time
+//! is over.
 
 use crate::Run;
 use anyhow::{Result, ensure};
@@ -10,14 +11,19 @@ use std::{
 
 /// Test programs of `control-plane/store`.
 pub(crate) struct Programs {
+    pub(crate) power: PathBuf,
     pub(crate) crashes: PathBuf,
     pub(crate) equivalence: PathBuf,
 }
 
+/// Cuts the power of a disk in memory at moments that the seeds choose, and tears what was not synced.
+const POWER: &str = "no_loss_of_power_loses_an_answered_transaction";
+const POWER_SEEDS: u32 = 10_000;
+/// What all of them read their seed from.
+const SEED: &str = "KEELSON_STORE_TEST_SEED";
 /// Kills a process that commits, at moments that the seed chooses: every answered commit is there afterwards.
 const CRASHES: &str = "a_killed_process_loses_no_answered_commit";
-/// What `CRASHES` reads its seed from, and how often it kills.
-const CRASHES_SEED: &str = "KEELSON_STORE_TEST_SEED";
+/// How often `CRASHES` kills.
 const KILLS: u32 = 3;
 /// Random transactions, compactions and reopenings: the same answers as the model's.
 const EQUIVALENCE: &str = "embedded_answers_as_the_model_does";
@@ -26,14 +32,18 @@ const SEQUENCES: u32 = 64;
 /// It takes about so much longer than `CRASHES`, and what is asked here is first of all about crashes.
 const SEEDS_TO_A_COMPARISON: u32 = 10;
 
-/// Runs both in turn.
+/// Runs the first for all of its seeds, then the others in turn.
 pub(crate) fn run(run: &Run, programs: &Programs, report: &mut Report) -> Result<()> {
+    once(&programs.power, POWER, SEED, run.seed, POWER_SEEDS)?;
+    run.says(format!("{POWER_SEEDS} losses of power from seed {} on", run.seed));
+    let note = format!("seeds from {} on, each three lives of a store", run.seed);
+    report.add("store: losses of power, no answered commit lost", f64::from(POWER_SEEDS), "", note);
     let (mut seeds, mut comparisons): (u32, u32) = (0, 0);
     while !run.is_over() {
         let seed = run.seed.wrapping_add(u64::from(seeds));
-        once(&programs.crashes, CRASHES, CRASHES_SEED, seed)?;
+        once(&programs.crashes, CRASHES, SEED, seed, 1)?;
         if seeds.is_multiple_of(SEEDS_TO_A_COMPARISON) {
-            once(&programs.equivalence, EQUIVALENCE, EQUIVALENCE_SEED, seed)?;
+            once(&programs.equivalence, EQUIVALENCE, EQUIVALENCE_SEED, seed, 1)?;
             comparisons += 1;
             run.says(format!("seed {seed}: {seeds} crash tests, {comparisons} comparisons"));
         }
@@ -45,9 +55,10 @@ pub(crate) fn run(run: &Run, programs: &Programs, report: &mut Report) -> Result
     Ok(())
 }
 
-fn once(program: &Path, test: &str, variable: &str, seed: u64) -> Result<()> {
+fn once(program: &Path, test: &str, variable: &str, seed: u64, seeds: u32) -> Result<()> {
     let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture"]).env(variable, seed.to_string());
+    command.env("KEELSON_STORE_TEST_SEEDS", seeds.to_string());
     // Where cargo runs them, and where proptest keeps a failing case.
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../control-plane/store"));
     let answer = run_to_end(command, None)?;
