@@ -1,5 +1,5 @@
 //! `bench`: runs the measuring programs, built with optimisation: `service`, `packet`, `path` and a part of `sync` in namespaces of
-//! their own, the rest against a cluster. With `--check`, holds what they measured against `bench/promises.tsv`; with `--plot`,
+//! their own, `api` against a server of its own, the rest against a cluster. With `--check`, holds what they measured against `bench/promises.tsv`; with `--plot`,
 //! draws it.
 
 mod check;
@@ -22,15 +22,18 @@ use std::{
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench path                       pods of two nodes, beside the bare link\n  cargo xtask bench pods -o json\n  cargo xtask bench sync                       how soon Services are right: maps, peers, a cluster\n  cargo xtask bench sync --services 10000,50000\n  cargo xtask bench service --plot             writes bench/plots/*.svg, over 1 to 50,000 Services\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench service\n  cargo xtask bench path                       pods of two nodes, beside the bare link\n  cargo xtask bench pods -o json\n  cargo xtask bench sync                       how soon Services are right: maps, peers, a cluster\n  cargo xtask bench api                        what the API server does a second, with each store\n  cargo xtask bench sync --services 10000,50000\n  cargo xtask bench service --plot             writes bench/plots/*.svg, over 1 to 50,000 Services\n  cargo xtask bench --check                   fails when a promise is not kept\n  cargo xtask bench --check pods -o json\n  cargo xtask bench -o json > run.json; cargo xtask bench --check --from run.json"
 )]
 pub(crate) struct Args {
     /// What to measure; without it everything, one report after the other
-    #[arg(value_parser = ["service", "packet", "path", "pods", "memory", "sync"])]
+    #[arg(value_parser = ["service", "packet", "path", "pods", "memory", "sync", "api"])]
     what: Option<String>,
     /// Numbers of Services of `service` and `sync` [default: those of the programs; with --plot 1 to 50,000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
     services: Vec<usize>,
+    /// How many pods there are in `api` [default: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    pods: Option<u64>,
     /// Draw `service` and `sync` over the number of Services, into bench/plots/; of `sync` only what needs no cluster
     #[arg(long, conflicts_with = "check")]
     plot: bool,
@@ -67,7 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if wanted("sync") {
         reports.extend(in_namespaces(args, folder, "sync_time", numbers(args))?);
     }
-    if !matches!(args.what.as_deref(), Some("service" | "packet" | "path")) && !args.plot {
+    if wanted("api") && !args.plot {
+        reports.extend(api(args, folder)?);
+    }
+    if !matches!(args.what.as_deref(), Some("service" | "packet" | "path" | "api")) && !args.plot {
         reports.extend(cluster(args, folder)?);
     }
     conclude(args, &reports)
@@ -96,6 +102,16 @@ fn in_namespaces(args: &Args, folder: &Path, example: &str, services: &[usize]) 
     command.args(["--output", output_of(args)]);
     command.args(services.iter().map(ToString::to_string));
     measure(args, command.env("KEELSON_EBPF_OBJ", object))
+}
+
+/// An API server alone, which the program starts itself: the one that lies beside it.
+fn api(args: &Args, folder: &Path) -> Result<Vec<Value>> {
+    let mut command = Command::new(folder.join("keelson-bench"));
+    command.args(["api", "--output", output_of(args)]);
+    if let Some(pods) = args.pods {
+        command.args(["--pods", &pods.to_string()]);
+    }
+    measure(args, &mut command)
 }
 
 /// What a running cluster does, from outside. One that is not running is started, which is a figure, too.
