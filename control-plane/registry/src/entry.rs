@@ -3,7 +3,7 @@
 //! The stored body has no resourceVersion, since the store assigns the revision after the write. An [`Entry`] remembers
 //! where it goes; every JSON answer in the stored version is prefix + resourceVersion + suffix.
 
-use crate::{intern::Interner, kind::Kind, kind::Storage, scan};
+use crate::{body::Body, intern::Interner, kind::Kind, kind::Storage, scan};
 use bytes::{BufMut, Bytes, BytesMut};
 use keelson_store::Revision;
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub(crate) const MANAGED_KEY: &[u8] = b"\"managedFields\":";
 pub struct Entry {
     /// What selectors and routes read.
     pub head: Head,
-    body: Bytes,
+    body: Body,
     split: usize,
     managed: Range<u32>,
     revision: Revision,
@@ -83,11 +83,11 @@ impl Entry {
     pub(crate) fn read(
         kind: &Kind,
         key: Arc<str>,
-        body: Bytes,
+        bytes: Bytes,
         revision: Revision,
         interner: &mut Interner,
     ) -> Result<Self, Unreadable> {
-        let scanned = scan::scan(&body, &kind.fields)
+        let scanned = scan::scan(&bytes, &kind.fields)
             .map_err(|source| Unreadable { key: key.as_ref().to_owned(), source })?;
         let namespace_at = kind.prefix.len();
         let name_at = match (kind.namespaced, &scanned.metadata.namespace) {
@@ -111,7 +111,9 @@ impl Entry {
             finalizers: !scanned.metadata.finalizers.is_empty(),
             key,
         };
-        let (split, managed) = (scanned.split, scanned.managed.start as u32..scanned.managed.end as u32);
+        let body = Body::new(&bytes, &scanned.texts, interner);
+        let split = body.place(scanned.split);
+        let managed = body.place(scanned.managed.start) as u32..body.place(scanned.managed.end) as u32;
         Ok(Self { head, body, split, managed, revision, view: OnceLock::new() })
     }
 
@@ -122,12 +124,17 @@ impl Entry {
 
     /// Writes the object with `revision` as its resourceVersion. A DELETED event carries the deletion's.
     pub fn write_json(&self, revision: Revision, out: &mut BytesMut) {
-        out.reserve(self.body.len() + 44);
-        out.put_slice(&self.body[..self.split]);
+        out.reserve(self.json_len_max());
+        self.body.write(0..self.split, out);
         out.put_slice(b"\"resourceVersion\":\"");
         put_decimal(revision, out);
         out.put_slice(b"\",");
-        out.put_slice(&self.body[self.split..]);
+        self.body.write(self.split..self.body.own_len(), out);
+    }
+
+    /// Bytes that [`Entry::write_json`] writes at most.
+    pub fn json_len_max(&self) -> usize {
+        self.body.len() + r#""resourceVersion":"","#.len() + DIGITS_MAX
     }
 
     /// Parses the object. For write paths and printing only; read paths copy bytes.
@@ -144,7 +151,8 @@ impl Entry {
             self.stored_value()
         } else {
             // It is never the last key of metadata: uid is.
-            let (before, after) = (&self.body[..start - MANAGED_KEY.len()], &self.body[end + 1..]);
+            let before = self.body.own(0..start - MANAGED_KEY.len());
+            let after = self.body.own(end + 1..self.body.own_len());
             let parsed = serde_json::from_slice(&[before, after].concat());
             parsed.expect("the body was parsed when the entry was made")
         };
@@ -153,24 +161,38 @@ impl Entry {
     }
 
     /// metadata.managedFields as JSON, "" where there is none.
-    pub(crate) fn managed(&self) -> &str {
-        std::str::from_utf8(&self.body[self.managed_range()])
-            .expect("the body was parsed when the entry was made")
+    pub(crate) fn managed(&self) -> String {
+        let bytes = self.body.copied(self.managed_range());
+        String::from_utf8(bytes).expect("the body was parsed when the entry was made")
+    }
+
+    /// The stored bytes before and after metadata.managedFields; all and nothing where there is none.
+    pub(crate) fn around_managed(&self) -> (&[u8], &[u8]) {
+        let Range { start, end } = self.managed_range();
+        if start == end {
+            return (self.body.own(0..self.body.own_len()), &[]);
+        }
+        (self.body.own(0..start), self.body.own(end..self.body.own_len()))
     }
 
     /// Where that is in the body.
-    pub(crate) fn managed_range(&self) -> Range<usize> {
+    fn managed_range(&self) -> Range<usize> {
         self.managed.start as usize..self.managed.end as usize
     }
 
     /// The stored value, without resourceVersion.
     pub(crate) fn stored_value(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("the body was parsed when the entry was made")
+        serde_json::from_slice(&self.body.whole()).expect("the body was parsed when the entry was made")
     }
 
-    /// The stored bytes, without resourceVersion.
-    pub(crate) fn body(&self) -> &Bytes {
-        &self.body
+    /// Whether these are the stored bytes, without resourceVersion.
+    pub(crate) fn is_body(&self, bytes: &[u8]) -> bool {
+        self.body.is(bytes)
+    }
+
+    /// Bytes of memory that are its own.
+    pub(crate) fn own_len(&self) -> usize {
+        self.body.own_len()
     }
 
     /// The same object as `kind` shows it, derived on first use when `kind` is a view. None when the stored body cannot
@@ -189,9 +211,12 @@ impl Entry {
     }
 }
 
+/// Of a revision.
+const DIGITS_MAX: usize = 20;
+
 /// Writes a number in decimal, without an allocation.
 fn put_decimal(mut number: u64, out: &mut BytesMut) {
-    let mut digits = [0_u8; 20];
+    let mut digits = [0_u8; DIGITS_MAX];
     let mut at = digits.len();
     loop {
         at -= 1;

@@ -1,7 +1,7 @@
-//! Shared copies of strings that recur: label keys and values, node names, phases.
+//! Shared copies of strings that recur: label keys and values, node names, phases, the fields of managers.
 //!
 //! Owned by the one task that fills the caches, hence without a lock. Strings that nobody holds any more are swept out
-//! when the set has doubled, so its size is bounded by what the caches hold.
+//! when the set has grown by a quarter, so its size is bounded by what the caches hold.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -27,7 +27,7 @@ impl Interner {
         }
         if self.strings.len() >= self.sweep_at {
             self.strings.retain(|shared| Arc::strong_count(shared) > 1);
-            self.sweep_at = SWEEP_MIN.max(self.strings.len() * 2);
+            self.sweep_at = SWEEP_MIN.max(self.strings.len() + self.strings.len() / 4);
         }
         let shared: Arc<str> = text.into();
         self.strings.insert(shared.clone());

@@ -12,6 +12,7 @@
 
 pub mod admit;
 pub mod alloc;
+mod body;
 mod cache;
 pub mod context;
 pub mod entry;

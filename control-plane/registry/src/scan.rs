@@ -59,6 +59,8 @@ pub(crate) struct Scanned<'a> {
     pub(crate) split: usize,
     /// Where the value of metadata.managedFields is within the body; empty where there is none.
     pub(crate) managed: Range<usize>,
+    /// Where the values of `fieldsV1` are in that.
+    pub(crate) texts: Vec<Range<usize>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,6 +80,13 @@ pub(crate) struct Metadata<'a> {
     pub(crate) finalizers: Vec<IgnoredAny>,
     #[serde(borrow, default)]
     managed_fields: Option<&'a RawValue>,
+}
+
+/// What is looked at in an entry of metadata.managedFields.
+#[derive(Deserialize)]
+struct ManagedEntry<'a> {
+    #[serde(borrow, default, rename = "fieldsV1")]
+    fields: Option<&'a RawValue>,
 }
 
 /// An object key; a plain `Cow` would copy each one.
@@ -100,11 +109,15 @@ pub(crate) fn scan<'a>(body: &'a [u8], tree: &FieldTree) -> Result<Scanned<'a>, 
         .map(|(value, absent)| value.map_or(Cow::Borrowed(*absent), |(_, text)| text))
         .collect();
     let metadata: Metadata<'a> = serde_json::from_str(raw)?;
-    let managed = metadata.managed_fields.map_or(0..0, |value| {
+    let place = |value: &RawValue| {
         let at = value.get().as_ptr() as usize - body.as_ptr() as usize;
         at..at + value.get().len()
-    });
-    Ok(Scanned { metadata, fields, split: start + uid, managed })
+    };
+    let entries: Vec<ManagedEntry<'a>> =
+        metadata.managed_fields.map_or(Ok(Vec::new()), |value| serde_json::from_str(value.get()))?;
+    let texts = entries.iter().filter_map(|entry| entry.fields).map(place).collect();
+    let managed = metadata.managed_fields.map_or(0..0, place);
+    Ok(Scanned { metadata, fields, split: start + uid, managed, texts })
 }
 
 struct Found<'a> {
@@ -222,6 +235,8 @@ mod tests {
         assert_eq!(scanned.metadata.labels["a"], "b\"c");
         assert!(body[scanned.split..].starts_with(b"\"uid\":\"u-1\""));
         assert_eq!(&body[scanned.managed], br#"[{"fieldsV1":{"f:uid":{}}}]"#);
+        assert_eq!(scanned.texts.len(), 1);
+        assert_eq!(&body[scanned.texts[0].clone()], br#"{"f:uid":{}}"#);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use crate::{
     context::Context,
     kind::Kind,
+    meta,
     options::PatchType,
     status::{GroupKind, Reason, Status},
 };
 use keelson_schema::{DecodeError, FieldError, Schemas, TypeRef, coerce, defaults, patch};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Group, version and kind of the body that a resource takes.
 pub(crate) fn body_of<'a>(kind: &'a Kind, sub: &str) -> (&'a str, &'a str, &'a str) {
@@ -44,10 +46,11 @@ pub(crate) fn patch(
 ) -> Result<Value, Status> {
     let ty = type_of(kind, sub)
         .ok_or_else(|| Status::internal(format!("there is no schema for {}", kind.group_kind())))?;
+    let (part, rest) = split(form, old, body);
     let patched = match form {
-        PatchType::Json => patch::json(old, body),
-        PatchType::Merge => patch::merge(old, body),
-        PatchType::Strategic => patch::strategic(ty, old, body),
+        PatchType::Json => patch::json(&part, body),
+        PatchType::Merge => patch::merge(part.into_owned(), body),
+        PatchType::Strategic => patch::strategic(ty, part.into_owned(), body),
         PatchType::Apply { .. } => {
             return Err(Status::internal("an apply is no change of one text: it goes by its own way"));
         }
@@ -66,7 +69,24 @@ pub(crate) fn patch(
     for warning in decoded.warnings {
         context.warnings.add(warning);
     }
-    Ok(decoded.value)
+    let mut value = decoded.value;
+    meta::map_of(&mut value).extend(rest);
+    Ok(value)
+}
+
+/// The state as far as the patch can change it, and the rest of it, which is in canonical form already: most patches are of a
+/// status, most of an object is its spec.
+fn split<'v>(form: PatchType, old: &'v Value, patch: &[u8]) -> (Cow<'v, Value>, Map<String, Value>) {
+    let touched = match form {
+        PatchType::Merge | PatchType::Strategic => patch::touched(patch),
+        PatchType::Json | PatchType::Apply { .. } => None,
+    };
+    let (Some(touched), Some(fields)) = (touched, old.as_object()) else {
+        return (Cow::Borrowed(old), Map::new());
+    };
+    let owned = fields.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let (part, rest) = owned.partition(|(name, _)| touched.contains(name));
+    (Cow::Owned(Value::Object(part)), rest)
 }
 
 /// Brings what an apply made into canonical form. Its fields are known: what can be wrong is a value.

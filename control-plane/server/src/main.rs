@@ -15,7 +15,13 @@ mod wait;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+/// Objects are parsed into many small pieces, on one thread of the runtime and freed on another: the C library's allocator takes
+/// nearly half of a write's time (bench/numbers.md, "The API server"). Without huge pages, of which an idle process has little use.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The Keelson control plane.
 #[derive(Parser)]

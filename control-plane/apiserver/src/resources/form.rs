@@ -11,12 +11,9 @@ use keelson_store::Revision;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Room for an object of common size.
-const OBJECT_BYTES: usize = 4096;
-
 /// An object's JSON at the revision that wrote it.
 pub(crate) fn json(entry: &Entry) -> BytesMut {
-    let mut out = BytesMut::with_capacity(OBJECT_BYTES);
+    let mut out = BytesMut::with_capacity(entry.json_len_max());
     entry.write_json(entry.mod_revision(), &mut out);
     out
 }
@@ -49,7 +46,7 @@ struct OnlyMetadata<'a> {
 
 /// Writes the PartialObjectMetadata of an object, its metadata copied unparsed.
 pub(crate) fn write_metadata(entry: &Entry, revision: Revision, out: &mut BytesMut) -> Result<(), Status> {
-    let mut whole = BytesMut::with_capacity(OBJECT_BYTES);
+    let mut whole = BytesMut::with_capacity(entry.json_len_max());
     entry.write_json(revision, &mut whole);
     write_metadata_of(&whole, out)
 }

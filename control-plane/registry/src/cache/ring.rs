@@ -26,7 +26,7 @@ pub(crate) struct Change {
 
 impl Change {
     fn bytes(&self) -> usize {
-        self.previous.as_ref().map_or(0, |entry| entry.body().len())
+        self.previous.as_ref().map_or(0, |entry| entry.own_len())
     }
 }
 

@@ -48,7 +48,7 @@ impl Registry {
             let key = entry.head.key().clone();
             let own = Compare::ModRevision(key.clone(), entry.mod_revision());
             // What a binding sets is nobody's, as upstream.
-            let value = encode(&bound, entry.managed())?.bytes;
+            let value = encode(&bound, &entry.managed())?.bytes;
             let write = Write::Put { key, value, ttl: None };
             if let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? {
                 self.progress.wait(revision).await?;

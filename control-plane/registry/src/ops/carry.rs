@@ -3,7 +3,7 @@
 use super::{Target, update::Intent};
 use crate::{meta, status::Status};
 use keelson_schema::FieldError;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// resourceVersion and uid in the body are preconditions.
 pub(super) fn check_versions(
@@ -60,22 +60,19 @@ pub(super) fn carry_system_fields(object: &mut Value, old: &Value) {
 }
 
 pub(super) fn carry_all_but_status(object: &mut Value, old: &Value) {
-    let (new, before) = (meta::map_of(object), old.as_object());
-    let status = new.remove("status");
-    let metadata = new.remove("metadata");
-    let mut next: Map<String, Value> = before.cloned().unwrap_or_default();
-    meta::carry(&mut next, "status", status.as_ref());
-    meta::carry(&mut next, "metadata", metadata.as_ref());
-    *object = Value::Object(next);
+    const KEPT: [&str; 2] = ["metadata", "status"];
+    let new = meta::map_of(object);
+    let before = old.as_object();
+    new.retain(|key, _| KEPT.contains(&key.as_str()));
+    for (key, value) in before.into_iter().flatten().filter(|(key, _)| !KEPT.contains(&key.as_str())) {
+        new.insert(key.clone(), value.clone());
+    }
 }
 
 pub(super) fn differs_in_spec(new: &Value, old: &Value) -> bool {
-    let keys = |object: &Value| -> Vec<String> {
-        object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
-    };
-    let mut all = keys(new);
-    all.extend(keys(old));
-    all.iter()
+    let keys = |object| Value::as_object(object).into_iter().flatten().map(|(key, _)| key);
+    keys(new)
+        .chain(keys(old))
         .filter(|key| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
         .any(|key| new.get(key) != old.get(key))
 }

@@ -36,9 +36,11 @@ pub(crate) struct Encoded {
 impl Encoded {
     /// Whether the entry holds the same but for managedFields.
     pub(crate) fn is_but_for_managed(&self, entry: &Entry) -> bool {
-        let (ours, theirs) = (&self.managed, entry.managed_range());
-        self.bytes[..ours.start] == entry.body()[..theirs.start]
-            && self.bytes[ours.end..] == entry.body()[theirs.end..]
+        let Range { start, end } = self.managed;
+        if start == end {
+            return entry.around_managed() == (&*self.bytes, &[]);
+        }
+        entry.around_managed() == (&self.bytes[..start], &self.bytes[end..])
     }
 }
 
@@ -59,7 +61,8 @@ pub(crate) fn encode(object: &Value, managed: &str) -> Result<Encoded, Status> {
     if out.len() > OBJECT_BYTES_MAX {
         return Err(Status::too_large(format!("limit is {OBJECT_BYTES_MAX}, the object has {}", out.len())));
     }
-    Ok(Encoded { bytes: out.into(), managed: at })
+    // Not what was reserved for it: the bytes are kept for a while.
+    Ok(Encoded { bytes: out.into_boxed_slice().into(), managed: at })
 }
 
 /// Writes metadata with managedFields at its place, and says where.

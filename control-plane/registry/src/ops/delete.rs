@@ -12,7 +12,7 @@ use crate::{
     admit::Operation,
     context::Context,
     entry::Entry,
-    kind::Kind,
+    kind::{Kind, Storage},
     meta,
     options::{DeleteOptions, Propagation},
     status::{Details, Status, success},
@@ -21,7 +21,7 @@ use crate::{
 use keelson_semantics::timestamp;
 use keelson_store::{Compare, Write};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use time::Duration;
 
 /// The finalizer by which dependents are orphaned first.
@@ -91,7 +91,10 @@ impl Registry {
         let old = entry.to_unmanaged_value();
         check_preconditions(target, options, &old)?;
         let stored = self.stored_kind(target.kind)?;
-        let shown = Proposed::DryRun(old.clone()).shown_as(target.kind)?.to_value();
+        let shown = match target.kind.storage {
+            Storage::View(conversion) => Cow::Owned(conversion.to_view(old.clone())),
+            Storage::Own | Storage::Virtual => Cow::Borrowed(&old),
+        };
         let attributes = target.attributes(context, Operation::Delete, Some(&shown));
         let admission = self.admission();
         admission.mutate(&attributes, None).await?;
@@ -104,11 +107,11 @@ impl Registry {
                 Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) if context.dry_run => {
-                let body = Proposed::dry_run(object, entry.managed()).shown_as(target.kind)?;
+                let body = Proposed::dry_run(object, &entry.managed()).shown_as(target.kind)?;
                 Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) => {
-                let body = encode(&object, entry.managed())?.bytes;
+                let body = encode(&object, &entry.managed())?.bytes;
                 let write = Write::Put { key: key.clone(), value: body.clone(), ttl: stored.strategy.ttl() };
                 let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? else {
                     return Ok(None);

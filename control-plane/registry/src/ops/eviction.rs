@@ -139,7 +139,7 @@ impl Registry {
             }
             let key = budget.head.key().clone();
             let own = Compare::ModRevision(key.clone(), budget.mod_revision());
-            let value = encode(&object, budget.managed())?.bytes;
+            let value = encode(&object, &budget.managed())?.bytes;
             let write = Write::Put { key, value, ttl: None };
             if let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? {
                 self.progress.wait(revision).await?;
@@ -171,7 +171,7 @@ impl Registry {
                 set_disrupted(context, &mut pod);
                 let key = entry.head.key().clone();
                 let own = Compare::ModRevision(key.clone(), entry.mod_revision());
-                let value = encode(&pod, entry.managed())?.bytes;
+                let value = encode(&pod, &entry.managed())?.bytes;
                 let write = Write::Put { key, value, ttl: None };
                 let Outcome::Committed(revision) = self.run(own, write, Vec::new()).await? else { continue };
                 self.progress.wait(revision).await?;

@@ -143,7 +143,8 @@ impl Registry {
         entry: &Arc<Entry>,
     ) -> Result<Option<Proposed>, Status> {
         let Proposal { mut object, old, ledger } = self.propose(context, target, intent, entry).await?;
-        let managed = ledger.text(entry.managed());
+        let before = entry.managed();
+        let managed = ledger.text(&before);
         let strategy = self.stored_kind(target.kind)?.strategy;
         let last_hold_gone = meta::deleting(&object)
             && meta::finalizers(&object).is_empty()
@@ -167,7 +168,7 @@ impl Registry {
             };
         }
         let encoded = encoded(intent, &object, managed)?;
-        if encoded.bytes == *entry.body() || ledger.is_idle() && encoded.is_but_for_managed(entry) {
+        if entry.is_body(&encoded.bytes) || ledger.is_idle() && encoded.is_but_for_managed(entry) {
             return Ok(Some(Proposed::Written(entry.clone())));
         }
         let body = encoded.bytes;

@@ -34,7 +34,7 @@ impl Registry {
         old: &Value,
         shown: &Value,
     ) -> Result<Wanted, Status> {
-        let track = self.track(context, target);
+        let (track, before) = (self.track(context, target), entry.managed());
         let (mut new, given) = match intent {
             Intent::Replace(body, given) => (body.clone(), Cow::Borrowed(given)),
             Intent::Patch(form, patch) => {
@@ -43,7 +43,7 @@ impl Registry {
             }
             Intent::Apply(config) => {
                 let live = if target.sub == "scale" { old } else { shown };
-                let (mut new, ledger) = managed::apply(context, &track, config, entry.managed(), live)?;
+                let (mut new, ledger) = managed::apply(context, &track, config, &before, live)?;
                 fit(target, &mut new)?;
                 if target.sub == "scale" {
                     new = scale::of(target.kind, &new)?;
@@ -55,12 +55,12 @@ impl Registry {
             match_namespace(target, &mut new)?;
             match_name(target, &new)?;
             let scaled = scale::into_object(target.kind, old, &new)?;
-            let ledger = track.updated(entry.managed(), &given, old, &scaled);
+            let ledger = track.updated(&before, &given, old, &scaled);
             return Ok(Wanted { new, ledger });
         }
         fit(target, &mut new)?;
         let kept = self.let_through(context, target, &new, old);
-        let ledger = track.updated(entry.managed(), &given, shown, &kept);
+        let ledger = track.updated(&before, &given, shown, &kept);
         drop(kept);
         Ok(Wanted { new, ledger })
     }
@@ -117,7 +117,7 @@ fn patched(
     let speaks = patch.windows(name.len()).any(|window| window == name);
     let mut before = Cow::Borrowed(shown);
     if speaks && target.sub != "scale" {
-        put_managed(before.to_mut(), entry.managed());
+        put_managed(before.to_mut(), &entry.managed());
     }
     let mut new = shape::patch(context, target.kind, target.sub, form, &before, patch)?;
     let given = Given::take(&mut new);

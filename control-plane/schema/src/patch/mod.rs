@@ -7,7 +7,10 @@ mod error;
 mod order;
 mod strategic;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use json_patch::PatchOperation;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::types::{Shape, TypeRef};
@@ -54,27 +57,35 @@ fn name(operation: &PatchOperation) -> &'static str {
 }
 
 /// Applies a merge patch: objects are merged, null removes, everything else replaces.
-pub fn merge(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+pub fn merge(mut original: Value, patch: &[u8]) -> Result<Value, PatchError> {
     let patch: Value = parse(patch)?;
     if !patch.is_object() {
         return Err(PatchError::Malformed("a merge patch of an object must be an object".into()));
     }
-    let mut result = original.clone();
-    json_patch::merge(&mut result, &patch);
-    Ok(result)
+    json_patch::merge(&mut original, &patch);
+    Ok(original)
 }
 
 /// Applies a strategic merge patch by the merge rules of `ty`.
-pub fn strategic(ty: TypeRef<'_>, original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+pub fn strategic(ty: TypeRef<'_>, original: Value, patch: &[u8]) -> Result<Value, PatchError> {
     if !matches!(ty.shape(), Shape::Object(_)) {
         return Err(PatchError::StrategicUnsupported("kinds without a schema of their own".into()));
     }
     let Value::Object(patch) = parse(patch)? else {
         return Err(StrategicError::InvalidDocument.into());
     };
-    let mut result = original.as_object().cloned().unwrap_or_default();
+    let Value::Object(mut result) = original else { return Err(StrategicError::InvalidDocument.into()) };
     strategic::merge_object(&mut result, patch, Some(ty))?;
     Ok(Value::Object(result))
+}
+
+/// The fields of the first level that a merge patch or a strategic merge patch can change; none where that is not plain to see:
+/// a directive among them, or a text that is no object.
+#[must_use]
+pub fn touched(patch: &[u8]) -> Option<BTreeSet<String>> {
+    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(patch).ok()?;
+    let plain = fields.keys().all(|name| !name.starts_with('$'));
+    plain.then(|| fields.into_keys().collect())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(patch: &[u8]) -> Result<T, PatchError> {

@@ -11,7 +11,7 @@ fn ty(group: &str, kind: &str) -> TypeRef<'static> {
 }
 
 fn strategic(group: &str, kind: &str, original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    super::strategic(ty(group, kind), original, patch.to_string().as_bytes())
+    super::strategic(ty(group, kind), original.clone(), patch.to_string().as_bytes())
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn merge_patch_does_what_the_rfc_says() {
     let original = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
     let patch = json!({"a": {"b": null, "d": {"e": null, "f": 1}}, "l": [3]});
     assert_eq!(
-        super::merge(&original, patch.to_string().as_bytes()),
+        super::merge(original.clone(), patch.to_string().as_bytes()),
         Ok(json!({"a": {"c": 2, "d": {"f": 1}}, "l": [3]}))
     );
-    assert_eq!(super::merge(&original, b"[]").map_err(|e| e.code()), Err(400));
-    assert_eq!(super::merge(&original, b"{").map_err(|e| e.code()), Err(400));
+    assert_eq!(super::merge(original.clone(), b"[]").map_err(|e| e.code()), Err(400));
+    assert_eq!(super::merge(original.clone(), b"{").map_err(|e| e.code()), Err(400));
 }
 
 fn pod(containers: Value) -> Value {
@@ -206,8 +206,8 @@ fn maps_of_texts_merge_and_null_removes() {
 fn only_objects_with_a_schema_take_strategic_patches() {
     let pod = ty("", "Pod");
     let labels = pod.child(pod.property("kind").expect("every object has a kind"));
-    assert_eq!(super::strategic(labels, &json!({}), b"{}").map_err(|e| e.code()), Err(415));
-    assert_eq!(super::strategic(pod, &json!({}), b"[]").map_err(|e| e.code()), Err(400));
+    assert_eq!(super::strategic(labels, json!({}), b"{}").map_err(|e| e.code()), Err(415));
+    assert_eq!(super::strategic(pod, json!({}), b"[]").map_err(|e| e.code()), Err(400));
 }
 
 /// Small JSON documents without nulls.
@@ -240,13 +240,13 @@ proptest! {
     #[test]
     fn merging_a_patch_twice_is_merging_it_once(original in document(), patch in document()) {
         let bytes = patch.to_string().into_bytes();
-        let once = super::merge(&original, &bytes).expect("an object");
-        prop_assert_eq!(super::merge(&once, &bytes), Ok(once));
+        let once = super::merge(original.clone(), &bytes).expect("an object");
+        prop_assert_eq!(super::merge(once.clone(), &bytes), Ok(once));
     }
 
     #[test]
     fn a_document_merged_into_nothing_is_itself(patch in document()) {
-        prop_assert_eq!(super::merge(&json!({}), patch.to_string().as_bytes()), Ok(patch));
+        prop_assert_eq!(super::merge(json!({}), patch.to_string().as_bytes()), Ok(patch));
     }
 
     #[test]
@@ -265,5 +265,17 @@ proptest! {
         let both: std::collections::BTreeSet<String> = names(&original).union(&names(&patch)).cloned().collect();
         prop_assert_eq!(names(&once), both);
         prop_assert_eq!(strategic("", "Pod", &original, &original), Ok(original));
+    }
+}
+
+#[test]
+fn what_a_patch_touches_is_plain_or_nobody_knows() {
+    let touched =
+        |patch: &str| super::touched(patch.as_bytes()).map(|names| names.into_iter().collect::<Vec<_>>());
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(touched(r#"{"status":{"$patch":"replace"},"metadata":null}"#), names(&["metadata", "status"]));
+    assert_eq!(touched("{}"), names(&[]));
+    for patch in [r#"{"$patch":"replace","spec":{}}"#, r#"{"$retainKeys":["spec"]}"#, "[]", "{"] {
+        assert_eq!(touched(patch), None, "{patch}");
     }
 }

@@ -78,8 +78,13 @@ impl<'a> Group<'a> {
                 states.into_iter().map(|state| state.map(|record| record.kv)).collect(),
             ));
         }
-        let before =
-            txn.writes.iter().map(|write| self.current(write.key())).collect::<Result<Vec<_>, _>>()?;
+        // Mostly what is written is what was compared.
+        let compared = |key: &Arc<str>| txn.compares.iter().position(|compare| compare.key() == key);
+        let before = txn.writes.iter().map(|write| match compared(write.key()) {
+            Some(at) => Ok(states[at].clone()),
+            None => self.current(write.key()),
+        });
+        let before = before.collect::<Result<Vec<_>, _>>()?;
         self.write(txn.writes, before);
         Ok(TxnOutcome::Committed(self.revision))
     }
