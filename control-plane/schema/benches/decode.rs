@@ -27,7 +27,7 @@ fn main() {
     measure("decode", || drop(black_box(read(&body))));
     measure("apply defaults again", || defaults::apply(pod, black_box(&mut value)));
     measure("clone", || drop(black_box(value.clone())));
-    measure("strategic merge patch", || drop(black_box(patch::strategic(pod, &value, change))));
+    measure("strategic merge patch", || drop(black_box(patch::strategic(pod, value.clone(), change))));
 }
 
 fn measure(what: &str, mut run: impl FnMut()) {
