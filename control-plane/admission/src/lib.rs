@@ -3,11 +3,12 @@
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
 //!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
+//!                                       > webhooks (mutating: then all of it once more, where one changed the object)
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
 //! What a kind's own fields must be like is not admission: that is the registry's strategies.
-//! PodSecurity, ResourceQuota, webhooks and policies do not exist yet.
+//! PodSecurity, ResourceQuota and policies do not exist yet.
 #![forbid(unsafe_code)]
 
 mod default_ingress_class;
@@ -25,16 +26,19 @@ mod service_account;
 mod taint_nodes;
 #[cfg(test)]
 mod testing;
+mod webhooks;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use keelson_auth::Authorizer;
 use keelson_registry::{Admission, Attributes, Registry, Status};
+use keelson_webhook::Client;
 use serde_json::Value;
 
 pub use lookup::{Lookup, NamespaceState, RegistryLookup, Wanted};
 use plugin::Plugin;
+use webhooks::Webhooks;
 
 /// How long a pod stays on a node that is not ready or cannot be reached, unless it says so itself: upstream's default.
 pub const TOLERATION_SECONDS_DEFAULT: i64 = 300;
@@ -61,6 +65,7 @@ impl Default for Config {
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
     lookup: Arc<dyn Lookup>,
+    webhooks: Option<Webhooks>,
 }
 
 impl Chain {
@@ -78,18 +83,21 @@ impl Chain {
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
-        Self { plugins, lookup }
+        Self { plugins, lookup, webhooks: None }
     }
 
-    /// The chain as an apiserver runs it, for [`Registry::set_admission`].
-    pub fn over(registry: &Arc<Registry>, authorizer: Arc<Authorizer>, config: Config) -> Arc<dyn Admission> {
-        Arc::new(Self::new(Arc::new(RegistryLookup::new(registry)), authorizer, config))
+    /// The chain as an apiserver runs it, for [`Registry::set_admission`]; webhooks are asked through `client`.
+    pub fn over(
+        registry: &Arc<Registry>,
+        authorizer: Arc<Authorizer>,
+        config: Config,
+        client: Client,
+    ) -> Arc<dyn Admission> {
+        let chain = Self::new(Arc::new(RegistryLookup::new(registry)), authorizer, config);
+        Arc::new(Self { webhooks: Some(Webhooks::new(registry, client)), ..chain })
     }
-}
 
-#[async_trait]
-impl Admission for Chain {
-    async fn mutate(
+    async fn mutate_by_plugins(
         &self,
         attributes: &Attributes<'_>,
         mut object: Option<&mut Value>,
@@ -102,11 +110,31 @@ impl Admission for Chain {
         }
         Ok(())
     }
+}
+
+#[async_trait]
+impl Admission for Chain {
+    async fn mutate(
+        &self,
+        attributes: &Attributes<'_>,
+        mut object: Option<&mut Value>,
+    ) -> Result<(), Status> {
+        self.mutate_by_plugins(attributes, object.as_deref_mut()).await?;
+        let Some(webhooks) = &self.webhooks else { return Ok(()) };
+        let round = webhooks.mutate(attributes, object.as_deref_mut()).await?;
+        let Some(object) = object.filter(|_| round.changed) else { return Ok(()) };
+        // What webhooks added is looked at once more by all, as upstream's reinvocation.
+        self.mutate_by_plugins(attributes, Some(object)).await?;
+        webhooks.reinvoke(attributes, object, round).await
+    }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes)) {
             plugin.validate(attributes, object, &*self.lookup).await?;
         }
-        Ok(())
+        match &self.webhooks {
+            Some(webhooks) => webhooks.validate(attributes, object).await,
+            None => Ok(()),
+        }
     }
 }

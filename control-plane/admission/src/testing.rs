@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keelson_auth::UserInfo;
-use keelson_registry::{Attributes, KindTable, Operation, Status};
+use keelson_registry::{Attributes, KindTable, Operation, Options, Status, Warnings};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -126,7 +126,8 @@ impl Request {
             operation: self.operation,
             dry_run: false,
             old: self.old.as_ref(),
-            options: &Value::Null,
+            options: Options::default(),
+            warnings: &Warnings::default(),
             now: OffsetDateTime::UNIX_EPOCH,
         })
     }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod authorize;
+mod connect;
 mod discovery;
 mod follow;
 mod health;

@@ -4,6 +4,7 @@
 //! methods and upgrades would run commands in pods without the checks of pods/exec, and are refused.
 
 use crate::{
+    connect,
     metrics::Raised,
     nodes::{self, NodePath},
     pods,
@@ -13,13 +14,13 @@ use crate::{
 };
 use http::{Method, Request, Uri, header};
 use http_body_util::BodyExt;
-use keelson_registry::status::Status;
+use keelson_registry::{Kind, status::Status};
 
 /// Segments before what the node is asked for: the empty one, api, v1, nodes, NAME, proxy.
 const OWN_SEGMENTS: usize = 6;
 
 /// Answers with the node's answer, whatever it is.
-pub(crate) async fn get(call: &Call<'_>, request: Request<Body>) -> Result<Answer, Status> {
+pub(crate) async fn get(call: &Call<'_>, kind: &Kind, request: Request<Body>) -> Result<Answer, Status> {
     if request.method() != Method::GET {
         let method = request.method();
         return Err(Status::bad_request(format!("nodes/proxy is served for GET alone, not for {method}")));
@@ -27,6 +28,7 @@ pub(crate) async fn get(call: &Call<'_>, request: Request<Body>) -> Result<Answe
     if request.headers().contains_key(header::UPGRADE) {
         return Err(Status::bad_request("nodes/proxy does not upgrade connections"));
     }
+    connect::admit(call, kind).await?;
     let path = node_path(request.uri());
     let address = pods::locate(call, &call.info.name).await?;
     let inner = call.inner();

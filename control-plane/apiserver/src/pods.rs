@@ -1,6 +1,7 @@
 //! Streams of a pod: logs, exec, attach, port-forward. Finds the node, then hands the bytes over to it.
 
 use crate::{
+    connect,
     metrics::Raised,
     nodes::{self, Handshake, Location, NodeAddress, NodePath},
     resources::Call,
@@ -43,7 +44,7 @@ pub(crate) async fn stream(
     if subresource == "log" {
         return logs(call, &node, &path).await;
     }
-    upgraded(call, &node, &path, request).await
+    upgraded(call, kind, &node, &path, request).await
 }
 
 async fn logs(call: &Call<'_>, node: &str, path: &NodePath) -> Result<Answer, Status> {
@@ -73,6 +74,7 @@ async fn node_refusal(response: http::Response<Body>) -> Status {
 
 async fn upgraded(
     call: &Call<'_>,
+    kind: &Kind,
     node: &str,
     path: &NodePath,
     request: Request<Body>,
@@ -87,6 +89,7 @@ async fn upgraded(
     }
     // A stream runs commands: reading permission is not enough, whichever method opens it.
     call.server.authorize_create(&call.user, call.info)?;
+    connect::admit(call, kind).await?;
     let address = locate(call, node).await?;
     let inner = call.inner();
     let raised = Raised::new(&inner.metrics, |m| &m.long_running);

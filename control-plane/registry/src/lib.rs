@@ -32,7 +32,7 @@ pub mod strategy;
 pub mod table;
 pub mod validate;
 
-pub use admit::{Admission, Attributes, Operation};
+pub use admit::{Admission, Attributes, Operation, Options};
 pub use cache::watcher::WatchEvent;
 pub use context::{Context, RegistryConfig, Warnings};
 pub use entry::{Entry, Head};
@@ -40,5 +40,6 @@ pub use keelson_schema::FieldValidation;
 pub use kind::Kind;
 pub use ops::{Deleted, DeletedCollection, ListResult, Registry, Stored, StoredBody};
 pub use options::{DeleteOptions, ListOptions, PatchType, Preconditions, Propagation, WatchOptions};
+pub use shape::admitted;
 pub use status::{Reason, Status};
 pub use table::KindTable;

@@ -7,7 +7,7 @@ use crate::{
     options::PatchType,
     status::{GroupKind, Reason, Status},
 };
-use keelson_schema::{DecodeError, FieldError, Schemas, TypeRef, coerce, defaults, patch};
+use keelson_schema::{DecodeError, FieldError, FieldValidation, Schemas, TypeRef, coerce, defaults, patch};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -96,6 +96,21 @@ pub(crate) fn decode_applied(context: &Context, kind: &Kind, object: Value) -> R
     let decoded = coerce(object, ty, context.field_validation)
         .map_err(|error| Status::bad_request(error.to_string()))?;
     Ok(decoded.value)
+}
+
+/// An object as a webhook has left it: decoded once more, so that what the kind has not is dropped, and defaulted.
+pub fn admitted(kind: &Kind, sub: &str, object: Value) -> Result<Value, Status> {
+    let (group, version, name) = body_of(kind, sub);
+    let ty = type_of(kind, sub)
+        .ok_or_else(|| Status::internal(format!("there is no schema for {}", kind.group_kind())))?;
+    let decoded = coerce(object, ty, FieldValidation::Ignore).map_err(Status::internal)?;
+    let mut value = decoded.value;
+    value["apiVersion"] = Value::from(group_version(group, version));
+    value["kind"] = Value::from(name);
+    if sub.is_empty() || sub == "status" {
+        defaults::apply(ty, &mut value);
+    }
+    Ok(value)
 }
 
 /// Upstream blames the patch, which has no kind and no name.

@@ -11,12 +11,13 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use keelson_admission::Chain;
-use keelson_apiserver::{ApiServer, in_process_client};
+use keelson_apiserver::{ApiServer, ServiceResolver, in_process_client};
 use keelson_auth::{
     UserInfo, authn::token::DEFAULT_ISSUER, authz::Authorizer, pki::names, user::names::MASTERS_GROUP,
 };
 use keelson_controllers::{ClusterRange, NodeIpam, Pool};
 use keelson_registry::{KindTable, Registry, RegistryConfig, alloc::NodePortRange};
+use keelson_webhook::{Client, Identity, Transport};
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -290,7 +291,13 @@ async fn api_server(
         not_ready_toleration_seconds: args.not_ready_toleration,
         unreachable_toleration_seconds: args.not_ready_toleration,
     };
-    let admission = Chain::over(&registry, authorizer.clone(), toleration);
+    let front_proxy = Identity::from_pem(
+        &read(&args.data, names::FRONT_PROXY_CLIENT_CERT)?,
+        &read(&args.data, names::FRONT_PROXY_CLIENT_KEY)?,
+    )
+    .context("reading the front proxy's certificate")?;
+    let calls = Arc::new(Transport::new(ServiceResolver::over(&registry), Some(front_proxy)));
+    let admission = Chain::over(&registry, authorizer.clone(), toleration, Client::new(calls));
     registry.set_admission(admission.clone());
     let endpoint = endpoint(args)?;
     let config = keelson_apiserver::Config {

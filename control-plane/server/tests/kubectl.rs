@@ -7,6 +7,8 @@ mod kinds;
 #[path = "kubectl/services.rs"]
 mod services;
 mod support;
+#[path = "kubectl/webhooks.rs"]
+mod webhooks;
 
 use std::io::{BufRead, BufReader};
 use support::{Backend, Server, missing, text};

@@ -15,6 +15,8 @@ mod config;
 mod dial;
 mod error;
 mod resolve;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod transport;
 

@@ -103,7 +103,7 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
             return pods::stream(&call, kind, request).await;
         }
         ("pods", "eviction") if kind.group.is_empty() => return evict::create(&call, kind, request).await,
-        ("nodes", "proxy") => return node_proxy::get(&call, request).await,
+        ("nodes", "proxy") => return node_proxy::get(&call, kind, request).await,
         ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
         _ => {}
     }

@@ -41,7 +41,12 @@ pub(crate) async fn token_request(
         operation: Operation::Create,
         dry_run: context.dry_run,
         old: None,
-        options: &Value::Null,
+        options: keelson_registry::Options {
+            field_manager: &context.field_manager,
+            field_validation: Some(context.field_validation),
+            deletion: None,
+        },
+        warnings: &context.warnings,
         now: context.now,
     };
     let admission = &call.inner().admission;

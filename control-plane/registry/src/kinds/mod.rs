@@ -1,7 +1,7 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, webhooks, admission
-//! policies, flow control) gets its row with that component. What nobody carries out yet is kept and says so
+//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, admission policies,
+//! flow control) gets its row with that component. What nobody carries out yet is kept and says so
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod apps;
@@ -19,6 +19,7 @@ pub mod priority_class;
 pub mod rbac;
 pub mod runtime_class;
 pub mod storage;
+pub mod webhooks;
 
 use crate::{
     kind::{SelectableField, Storage},
@@ -31,6 +32,7 @@ pub struct Request;
 
 impl Strategy for Request {}
 
+const ADMISSION: &str = "admissionregistration.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
@@ -38,6 +40,18 @@ const STORAGE: &str = "storage.k8s.io";
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = core_rows();
     rows.extend([
+        row(
+            ADMISSION,
+            "v1",
+            "mutatingwebhookconfigurations",
+            &webhooks::WebhookConfiguration { mutating: true },
+        ),
+        row(
+            ADMISSION,
+            "v1",
+            "validatingwebhookconfigurations",
+            &webhooks::WebhookConfiguration { mutating: false },
+        ),
         row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
         row("apps", "v1", "daemonsets", &apps::DaemonSet).with(&["status"]),
         row("apps", "v1", "deployments", &apps::DEPLOYMENT).with(&["scale", "status"]),

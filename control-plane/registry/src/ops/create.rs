@@ -116,6 +116,7 @@ impl Registry {
     ) -> Result<Proposed, Status> {
         let admission = self.admission();
         admission.mutate(&target.attributes(context, Operation::Create, None), Some(&mut object)).await?;
+        match_namespace(&target, &mut object)?;
         let generate =
             meta::field(&object, "name").is_empty() && !meta::field(&object, "generateName").is_empty();
         fill_system_fields(context, &mut object);

@@ -95,7 +95,8 @@ impl Registry {
             Storage::View(conversion) => Cow::Owned(conversion.to_view(old.clone())),
             Storage::Own | Storage::Virtual => Cow::Borrowed(&old),
         };
-        let attributes = target.attributes(context, Operation::Delete, Some(&shown));
+        let mut attributes = target.attributes(context, Operation::Delete, Some(&shown));
+        attributes.options.deletion = Some(options);
         let admission = self.admission();
         admission.mutate(&attributes, None).await?;
         admission.validate(&attributes, None).await?;

@@ -22,7 +22,7 @@ pub use delete::{Deleted, FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
 pub use read::ListResult;
 
 use crate::{
-    admit::{Admission, AdmitAll, Attributes, Operation},
+    admit::{Admission, AdmitAll, Attributes, Operation, Options},
     cache::{
         ResourceCache,
         feed::{Caches, Feed},
@@ -130,7 +130,12 @@ impl<'a> Target<'a> {
             operation,
             dry_run: context.dry_run,
             old,
-            options: &Value::Null,
+            options: Options {
+                field_manager: &context.field_manager,
+                field_validation: Some(context.field_validation),
+                deletion: None,
+            },
+            warnings: &context.warnings,
             now: context.now,
         }
     }

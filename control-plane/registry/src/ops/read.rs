@@ -58,6 +58,11 @@ impl Registry {
         cache.get(&kind.key(namespace, name)).and_then(|entry| entry.as_kind(kind))
     }
 
+    /// The revision of the kind's last change: as long as it stays, what was made of all its objects is good.
+    pub fn cached_revision(&self, kind: &Kind) -> Revision {
+        self.caches.of_kind(kind).map_or(0, |cache| cache.state().changed)
+    }
+
     /// All objects of a kind (in a namespace) as the caches have them now.
     pub fn cached_all(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Arc<Entry>> {
         let Some(cache) = self.caches.of_kind(kind) else { return Vec::new() };

@@ -5,7 +5,7 @@ use super::{
     carry::{carry_all_but_status, carry_system_fields, check_versions, differs_in_spec, match_name},
     commit::{ATTEMPTS_MAX, Encoded, Outcome, encode},
     create::{Proposed, Wish},
-    scale,
+    match_namespace, scale,
     wanted::Wanted,
 };
 use crate::{
@@ -195,6 +195,7 @@ impl Registry {
         admission
             .mutate(&target.attributes(context, Operation::Update, Some(&shown)), Some(&mut new))
             .await?;
+        match_namespace(target, &mut new)?;
         check_versions(target, intent, &new, &old)?;
         let admitted = (target.sub == "scale").then(|| new.clone());
         let object = self.prepare(context, target, new, &old)?;

@@ -1,4 +1,4 @@
-//! Bindings, Lease, PriorityClass, RuntimeClass.
+//! Webhook configurations, bindings, Lease, PriorityClass, RuntimeClass.
 
 use super::text::{count, name};
 use crate::meta;
@@ -21,6 +21,10 @@ pub(super) fn binding(object: &Value, age: Value) -> Vec<Value> {
         json!(all.join(", "))
     };
     vec![name(object), json!(role), age, subjects("User"), subjects("Group"), subjects("ServiceAccount")]
+}
+
+pub(super) fn webhook_configuration(object: &Value, age: Value) -> Vec<Value> {
+    vec![name(object), json!(meta::items(object, &["webhooks"]).len()), age]
 }
 
 pub(super) fn lease(object: &Value, age: Value) -> Vec<Value> {

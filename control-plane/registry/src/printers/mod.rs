@@ -42,6 +42,10 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("", "secrets") => core::secret(object, age()),
         ("", "serviceaccounts") => vec![text::name(object), age()],
         ("", "services") => network::service(object, age()),
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => cluster::webhook_configuration(object, age()),
         ("apps", "controllerrevisions") => workloads::controller_revision(object, age()),
         ("apps", "deployments") => workloads::deployment(object, age()),
         ("apps", "daemonsets") => workloads::daemon_set(object, age()),

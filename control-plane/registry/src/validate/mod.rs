@@ -20,6 +20,7 @@ pub mod resources;
 pub mod selector;
 pub mod service;
 pub mod volume;
+pub mod webhook;
 pub mod workload;
 
 use keelson_schema::{FieldError, Path};

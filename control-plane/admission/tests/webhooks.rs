@@ -1,0 +1,283 @@
+//! Webhooks in their place: a registry whose chain asks a TLS server of the test.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use keelson_admission::{Chain, Config};
+use keelson_auth::{UserInfo, authz::Authorizer};
+use keelson_registry::{Context, DeleteOptions, KindTable, Registry, RegistryConfig, Status};
+use keelson_store::model::Model;
+use keelson_webhook::{
+    Client, Resolve, ResolveError, Transport,
+    testing::{TestServer, answer, body},
+};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+struct Fixed(SocketAddr);
+
+impl Resolve for Fixed {
+    fn resolve(&self, _: &str, _: &str, _: u16) -> Result<SocketAddr, ResolveError> {
+        Ok(self.0)
+    }
+}
+
+/// A registry, and a webhook server that keeps what it was asked.
+struct Bed {
+    registry: Arc<Registry>,
+    hook: TestServer,
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+/// What the server says to a path and a request; None says nothing at all.
+type Says = fn(&str, &Value) -> Option<Value>;
+
+fn allowed() -> Option<Value> {
+    Some(json!({"allowed": true}))
+}
+
+fn patched(patch: Value) -> Option<Value> {
+    Some(json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())}))
+}
+
+impl Bed {
+    async fn new(says: Says) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = asked.clone();
+        let hook = TestServer::start("hooks.default.svc", None, move |request| {
+            let kept = kept.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                let mut review: Value = serde_json::from_slice(&body(request).await).unwrap();
+                let mut request = review["request"].take();
+                let response = says(&path, &request);
+                let uid = request["uid"].clone();
+                request["path"] = json!(path);
+                kept.lock().unwrap().push(request);
+                let Some(mut response) = response else { return std::future::pending().await };
+                response["uid"] = uid;
+                review["response"] = response;
+                answer(200, review.to_string())
+            }
+        });
+        let registry =
+            Registry::open(Arc::new(Model::default()), KindTable::builtin(), RegistryConfig::default()).await;
+        let registry = registry.unwrap();
+        let client = Client::new(Arc::new(Transport::new(Arc::new(Fixed(hook.address)), None)));
+        registry.set_admission(Chain::over(
+            &registry,
+            Arc::new(Authorizer::new()),
+            Config::default(),
+            client,
+        ));
+        let bed = Self { registry, hook, asked };
+        let mut namespace = named("ns");
+        namespace["metadata"]["labels"] = json!({"team": "a"});
+        bed.create("namespaces", "", namespace).await.unwrap();
+        bed
+    }
+
+    fn context(&self) -> Context {
+        Context::new(Arc::new(UserInfo::authenticated("root", ["system:masters"])))
+    }
+
+    async fn create(&self, plural: &str, namespace: &str, object: Value) -> Result<Value, Status> {
+        self.create_in(&self.context(), plural, namespace, object).await
+    }
+
+    async fn create_in(
+        &self,
+        context: &Context,
+        plural: &str,
+        namespace: &str,
+        mut object: Value,
+    ) -> Result<Value, Status> {
+        let kind = self.registry.table().iter().find(|kind| kind.plural == plural).unwrap().clone();
+        object["apiVersion"] = kind.api_version().into();
+        object["kind"] = kind.kind.as_ref().into();
+        let namespace = (!namespace.is_empty()).then_some(namespace);
+        let stored = self.registry.create(context, &kind, namespace, None, None, object).await?;
+        Ok(stored.body.to_value())
+    }
+
+    /// Configures webhooks `(name, path, changes)`.
+    async fn configure(&self, plural: &str, hooks: &[(&str, &str, Value)]) {
+        let hooks: Vec<Value> =
+            hooks.iter().map(|(name, path, change)| self.webhook(name, path, change)).collect();
+        let mut object = named(&format!("{plural}-{}", hooks.len()));
+        object["webhooks"] = json!(hooks);
+        self.create(plural, "", object).await.unwrap();
+    }
+
+    fn webhook(&self, name: &str, path: &str, change: &Value) -> Value {
+        let service = json!({"namespace": "default", "name": "hooks", "path": path});
+        let mut hook = json!({
+            "name": format!("{name}.hooks.example.com"),
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": 1,
+            "clientConfig": {"service": service, "caBundle": STANDARD.encode(&self.hook.ca_pem)},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}],
+        });
+        for (key, value) in change.as_object().into_iter().flatten() {
+            hook[key] = value.clone();
+        }
+        hook
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|request| request["path"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn named(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+const MUTATING: &str = "mutatingwebhookconfigurations";
+const VALIDATING: &str = "validatingwebhookconfigurations";
+
+#[tokio::test]
+async fn a_request_is_told_whole_and_a_denial_is_told_back() {
+    let bed = Bed::new(|_, _| {
+        Some(json!({"allowed": false, "warnings": ["mind the gap"], "status": {"code": 403, "message": "no maps today"}}))
+    })
+    .await;
+    bed.configure(VALIDATING, &[("a", "/a", json!({}))]).await;
+    let context = Context { field_manager: "me".into(), ..bed.context() };
+    let refused = bed.create_in(&context, "configmaps", "ns", named("m")).await.unwrap_err();
+    let wanted = r#"admission webhook "a.hooks.example.com" denied the request: no maps today"#;
+    assert_eq!((refused.code, refused.message.as_str()), (403, wanted));
+    assert_eq!(context.warnings.take(), ["mind the gap"]);
+    let asked = bed.asked.lock().unwrap()[0].clone();
+    let core = json!({"group": "", "version": "v1", "kind": "ConfigMap"});
+    let resource = json!({"group": "", "version": "v1", "resource": "configmaps"});
+    let rows = [
+        ("kind", core.clone()),
+        ("requestKind", core),
+        ("resource", resource.clone()),
+        ("requestResource", resource),
+        ("operation", json!("CREATE")),
+        ("name", json!("m")),
+        ("namespace", json!("ns")),
+        ("dryRun", json!(false)),
+        ("oldObject", Value::Null),
+    ];
+    for (key, wanted) in rows {
+        assert_eq!(asked[key], wanted, "{key}");
+    }
+    assert_eq!(asked["userInfo"]["username"], "root");
+    assert_eq!(asked["object"]["metadata"]["name"], "m");
+    assert_eq!(asked["options"]["kind"], "CreateOptions");
+    assert_eq!(asked["options"]["fieldManager"], "me");
+}
+
+#[tokio::test]
+async fn webhooks_change_objects_one_after_the_other_and_again_where_they_wish() {
+    let bed = Bed::new(|path, request| {
+        let seen = request["object"]["data"]["b"].is_string();
+        match path {
+            "/a" if seen => patched(json!([{"op": "add", "path": "/data/a", "value": "saw b"}])),
+            "/a" => patched(json!([{"op": "add", "path": "/data", "value": {"a": "first"}}])),
+            "/b" => patched(json!([
+                {"op": "add", "path": "/data/b", "value": "after a"},
+                {"op": "add", "path": "/bogus", "value": {"x": 1}},
+                {"op": "add", "path": "/metadata/uid", "value": "mine"},
+            ])),
+            _ => allowed(),
+        }
+    })
+    .await;
+    let again = json!({"reinvocationPolicy": "IfNeeded"});
+    bed.configure(MUTATING, &[("a", "/a", again), ("b", "/b", json!({}))]).await;
+    let stored = bed.create("configmaps", "ns", named("m")).await.unwrap();
+    assert_eq!(stored["data"], json!({"a": "saw b", "b": "after a"}));
+    assert_eq!(stored.get("bogus"), None);
+    assert_ne!(stored["metadata"]["uid"], "mine");
+    assert_eq!(bed.paths(), ["/a", "/b", "/a"]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_asked_fails_or_is_passed_over_by_its_policy() {
+    let bed = Bed::new(|path, _| match path {
+        "/hang" => None,
+        "/garbage" => Some(json!({"allowed": "maybe"})),
+        "/move" => patched(json!([{"op": "replace", "path": "/metadata/namespace", "value": "other"}])),
+        "/kind" => patched(json!([{"op": "replace", "path": "/kind", "value": "Secret"}])),
+        _ => patched(json!([{"op": "remove", "path": "/nothing"}])),
+    })
+    .await;
+    let only = |name: &str, policy: &str| json!({"failurePolicy": policy, "objectSelector": {"matchLabels": {"to": name}}});
+    let rows = [
+        (
+            "hang",
+            "Fail",
+            Some(
+                "failed to call webhook: Post \"https://hooks.default.svc:443/hang?timeout=1s\": context deadline exceeded",
+            ),
+        ),
+        ("garbage", "Fail", Some("received invalid webhook response: response.allowed is not a boolean")),
+        ("garbage", "Ignore", None),
+        ("broken", "Ignore", Some("sent a patch that does not apply: ")),
+        (
+            "move",
+            "Fail",
+            Some("the namespace of the provided object does not match the namespace sent on the request"),
+        ),
+        ("kind", "Fail", Some("attempted to change the kind of the object")),
+    ];
+    for (name, policy, wanted) in rows {
+        let plural = MUTATING;
+        let id = format!("{name}{policy}").to_lowercase();
+        let mut object = named(&id);
+        let hook = bed.webhook(name, &format!("/{name}"), &only(&id, policy));
+        object["webhooks"] = json!([hook]);
+        bed.create(plural, "", object).await.unwrap();
+        let mut map = named(&id);
+        map["metadata"]["labels"] = json!({"to": id});
+        let got = bed.create("configmaps", "ns", map).await;
+        match (got, wanted) {
+            (Ok(_), None) => {}
+            (Err(status), Some(wanted)) => assert!(status.message.contains(wanted), "{id}: {status}"),
+            (got, wanted) => panic!("{id}: {got:?}, wanted {wanted:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_webhooks_that_are_about_a_request_are_asked() {
+    let bed = Bed::new(|_, _| allowed()).await;
+    let elsewhere = json!({"namespaceSelector": {"matchLabels": {"team": "b"}}});
+    let here = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}});
+    let everything = json!({"rules": [
+        {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": ["*"]},
+    ]});
+    let effects = json!({"objectSelector": {"matchLabels": {"dry": "no"}}});
+    bed.configure(
+        VALIDATING,
+        &[
+            ("elsewhere", "/elsewhere", elsewhere),
+            ("here", "/here", here),
+            ("everything", "/everything", everything),
+            ("effects", "/effects", effects),
+        ],
+    )
+    .await;
+    // Configurations themselves are never put before webhooks.
+    bed.create(VALIDATING, "", named("empty")).await.unwrap();
+    assert_eq!(bed.paths(), [""; 0]);
+    bed.create("configmaps", "ns", named("m")).await.unwrap();
+    let mut paths = bed.paths();
+    paths.sort();
+    assert_eq!(paths, ["/everything", "/here"]);
+    bed.asked.lock().unwrap().clear();
+    let kind = bed.registry.table().by_resource("", "v1", "configmaps").unwrap().clone();
+    let options = DeleteOptions { grace_period_s: Some(0), ..DeleteOptions::default() };
+    bed.registry.delete(&bed.context(), &kind, Some("ns"), "m", &options).await.unwrap();
+    let asked = bed.asked.lock().unwrap()[0].clone();
+    assert_eq!((&asked["operation"], &asked["object"]), (&json!("DELETE"), &Value::Null));
+    assert_eq!(asked["oldObject"]["metadata"]["name"], "m");
+    assert_eq!(asked["options"]["gracePeriodSeconds"], 0);
+}
