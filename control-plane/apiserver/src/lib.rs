@@ -3,6 +3,7 @@
 //! ```text
 //! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> authorize ──> resources ──> keelson-registry
 //! in_process_client ─────────────────┘                        │     └──> reviews, pods ──> nodes (kubelet API)
+//!                                                             │     └──> proxy ──> keelson-webhook (pods, Services)
 //!                                                             └──> system: discovery, openapi, health, metrics
 //! ```
 //! Nothing here knows a kind's rules: what exists comes from the registry's kind table, what a body means from
@@ -23,6 +24,7 @@ mod openapi;
 mod openapi_v2;
 mod pipeline;
 mod pods;
+mod proxy;
 mod request;
 mod resolve;
 mod resources;
@@ -37,6 +39,6 @@ mod wire;
 
 pub use in_process::in_process_client;
 pub use request::body::BODY_BYTES_MAX;
-pub use resolve::{ServiceResolver, WantedPort, endpoint};
+pub use resolve::ServiceResolver;
 pub use server::{ApiServer, Config, SetupError};
 pub use wire::tls::TlsError;

@@ -17,7 +17,7 @@ pub struct ServiceResolver(Weak<Registry>);
 
 /// A port of a Service, as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WantedPort<'a> {
+pub(crate) enum WantedPort<'a> {
     /// `spec.ports[].port`.
     Number(u16),
     /// `spec.ports[].name`.
@@ -41,7 +41,7 @@ impl Resolve for ServiceResolver {
 }
 
 /// One ready endpoint behind the port, any of them.
-pub fn endpoint(
+pub(crate) fn endpoint(
     registry: &Registry,
     namespace: &str,
     name: &str,

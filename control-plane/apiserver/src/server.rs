@@ -19,6 +19,7 @@ use crate::{
 use http::{Request, Response};
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
+use keelson_webhook::Transport;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -42,6 +43,8 @@ pub struct Config {
     pub kubelet_client_cert_pem: String,
     /// Its key.
     pub kubelet_client_key_pem: String,
+    /// By which the server calls others; its identity is the front proxy's.
+    pub calls: Arc<Transport>,
 }
 
 /// Why a server cannot be put together.
@@ -75,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) nodes: NodeClient,
+    pub(crate) calls: Arc<Transport>,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) writes: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
@@ -123,6 +127,7 @@ impl ApiServer {
             authorizer,
             identity,
             nodes,
+            calls: config.calls.clone(),
             shutdown,
             started,
         };

@@ -297,7 +297,7 @@ async fn api_server(
     )
     .context("reading the front proxy's certificate")?;
     let calls = Arc::new(Transport::new(ServiceResolver::over(&registry), Some(front_proxy)));
-    let admission = Chain::over(&registry, authorizer.clone(), toleration, Client::new(calls));
+    let admission = Chain::over(&registry, authorizer.clone(), toleration, Client::new(calls.clone()));
     registry.set_admission(admission.clone());
     let endpoint = endpoint(args)?;
     let config = keelson_apiserver::Config {
@@ -308,6 +308,7 @@ async fn api_server(
         cluster_ca_pem: read(&args.data, names::CA_CERT)?,
         kubelet_client_cert_pem: read(&args.data, names::KUBELET_CLIENT_CERT)?,
         kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
+        calls,
     };
     Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))
 }

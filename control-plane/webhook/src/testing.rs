@@ -11,7 +11,11 @@ use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,7 +23,7 @@ type Handler = Arc<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body
 
 /// A running server; ends when dropped.
 pub struct TestServer {
-    /// Where it listens, on loopback.
+    /// Where it listens.
     pub address: SocketAddr,
     /// Its certificate, which is its own authority.
     pub ca_pem: String,
@@ -38,11 +42,27 @@ impl Drop for Runtime {
 }
 
 impl TestServer {
-    /// Serves under `name`. With `client_ca_pem` only clients with a certificate of that authority are let in.
+    /// Serves on loopback under `name`. With `client_ca_pem` only clients with a certificate of that authority are let in.
     ///
     /// # Panics
     /// When the machine has no loopback or no thread to give.
     pub fn start<F>(
+        name: &str,
+        client_ca_pem: Option<&str>,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::start_at(IpAddr::from([127, 0, 0, 1]), name, client_ca_pem, handler)
+    }
+
+    /// Serves at another address of this machine.
+    ///
+    /// # Panics
+    /// As [`TestServer::start`].
+    pub fn start_at<F>(
+        ip: IpAddr,
         name: &str,
         client_ca_pem: Option<&str>,
         handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -56,7 +76,7 @@ impl TestServer {
         let config = config(&cert, &key, client_ca_pem);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = std::net::TcpListener::bind((ip, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket of our own");
         let address = listener.local_addr().expect("an address");
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));

@@ -2,7 +2,7 @@
 
 use super::{delete, evict, read, watch, write};
 use crate::{
-    node_proxy, pods,
+    node_proxy, pods, proxy,
     request::{info::RequestInfo, query::Query},
     response::Answer,
     reviews,
@@ -88,7 +88,8 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
         return Ok(system::not_found());
     }
     check_subresource(kind, info)?;
-    if !served(kind, info) {
+    let passed_on = info.subresource == "proxy" && proxy::passes(request.method());
+    if !passed_on && !served(kind, info) {
         return Err(not_allowed(kind, request.method()));
     }
     if kind.resource() == ("", "bindings") {
@@ -103,6 +104,9 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
             return pods::stream(&call, kind, request).await;
         }
         ("pods", "eviction") if kind.group.is_empty() => return evict::create(&call, kind, request).await,
+        ("pods" | "services", "proxy") if kind.group.is_empty() => {
+            return proxy::answer(&call, kind, request).await;
+        }
         ("nodes", "proxy") => return node_proxy::get(&call, kind, request).await,
         ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
         _ => {}

@@ -2,6 +2,7 @@
 
 mod forms;
 mod identity;
+mod proxied;
 mod refusals;
 mod streams;
 mod walk;
@@ -9,6 +10,7 @@ mod watching;
 mod writes;
 
 use crate::{
+    ServiceResolver,
     identity::Caller,
     server::{ApiServer, Config},
     wire::{
@@ -26,6 +28,7 @@ use keelson_auth::{
 };
 use keelson_registry::{KindTable, Registry, RegistryConfig, admit::AdmitAll};
 use keelson_store::model::Model;
+use keelson_webhook::{Identity, Transport};
 use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc};
 use time::OffsetDateTime;
@@ -78,6 +81,15 @@ impl Bed {
         };
         pki::init(&init, OffsetDateTime::now_utc()).unwrap();
         let read = |name| std::fs::read_to_string(names::pki_file(folder.path(), name)).unwrap();
+        let ranges = RegistryConfig {
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            ..RegistryConfig::default()
+        };
+        let registry =
+            Registry::open(Arc::new(Model::default()), KindTable::builtin(), ranges).await.unwrap();
+        let proxy =
+            Identity::from_pem(&read(names::FRONT_PROXY_CLIENT_CERT), &read(names::FRONT_PROXY_CLIENT_KEY));
+        let calls = Transport::new(ServiceResolver::over(&registry), Some(proxy.unwrap()));
         let config = Config {
             advertise: "127.0.0.1:6443".to_owned(),
             issuer: DEFAULT_ISSUER.to_owned(),
@@ -86,13 +98,8 @@ impl Bed {
             cluster_ca_pem: read(names::CA_CERT),
             kubelet_client_cert_pem: read(names::KUBELET_CLIENT_CERT),
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
+            calls: Arc::new(calls),
         };
-        let ranges = RegistryConfig {
-            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
-            ..RegistryConfig::default()
-        };
-        let registry =
-            Registry::open(Arc::new(Model::default()), KindTable::builtin(), ranges).await.unwrap();
         let authorizer = Arc::new(Authorizer::new());
         let server =
             ApiServer::new(registry, Arc::new(AdmitAll), authorizer, &config, CancellationToken::new())

@@ -101,7 +101,8 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn core_rows() -> Vec<Row> {
-    const POD_SUBS: &[&str] = &["attach", "binding", "eviction", "exec", "log", "portforward", "status"];
+    const POD_SUBS: &[&str] =
+        &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"];
     vec![
         request("", "bindings"),
         row("", "v1", "configmaps", &core::ConfigMap),
@@ -121,7 +122,7 @@ fn core_rows() -> Vec<Row> {
             .selectable(fields::REPLICATION_CONTROLLERS),
         row("", "v1", "secrets", &core::Secret).selectable(fields::SECRETS),
         row("", "v1", "serviceaccounts", &core::ServiceAccount).with(&["token"]),
-        row("", "v1", "services", &core::Service).with(&["status"]).selectable(fields::SERVICES),
+        row("", "v1", "services", &core::Service).with(&["proxy", "status"]).selectable(fields::SERVICES),
     ]
 }
 

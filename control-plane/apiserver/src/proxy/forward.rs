@@ -1,0 +1,202 @@
+//! One request passed on whole, its answer streamed back, an upgrade spliced.
+
+use super::location::rewritten;
+use crate::{
+    metrics::Raised,
+    server::ApiServer,
+    wire::{Body, BoxError, body},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use keelson_webhook::{Peer, TransportError};
+use tokio::io::copy_bidirectional_with_sizes;
+
+/// Bytes buffered in each direction of a spliced stream.
+const SPLICE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Headers that are about one connection (RFC 9110, section 7.6.1), and who we believe the client to be.
+const OWN_HEADERS: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Where a request goes and what changes on the way.
+pub(crate) struct Forward {
+    /// The other end.
+    pub(crate) peer: Peer,
+    /// Path and query there.
+    pub(crate) path: String,
+    /// The path that stands for the other end's root here; its Locations are put behind it.
+    pub(crate) prefix: Option<String>,
+    /// Set in place of the client's.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a request could not be passed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForwardError {
+    /// The path is none.
+    #[error("{0:?} is no path")]
+    Path(String),
+    /// No answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+/// Passes the request on. A stream ends with either side or with the server.
+pub(crate) async fn forward(
+    server: &ApiServer,
+    how: Forward,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, ForwardError> {
+    let inner = &server.inner;
+    let raised = Raised::new(&inner.metrics, |m| &m.long_running);
+    let upgrade = asked_upgrade(request.headers());
+    let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let outgoing = outgoing(&how, request, upgrade)?;
+    let mut answer = inner.calls.send(&how.peer, outgoing).await?;
+    let mut headers = answer.headers().clone();
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(theirs)) = (answer.status(), theirs) {
+        let ours = hyper::upgrade::on(&mut answer);
+        let shutdown = inner.shutdown.clone();
+        tokio::spawn(async move {
+            let _raised = raised;
+            let joined = async {
+                let (theirs, ours) = tokio::try_join!(theirs, ours)?;
+                let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));
+                let size = SPLICE_BUFFER_BYTES;
+                copy_bidirectional_with_sizes(&mut theirs, &mut ours, size, size).await?;
+                Ok::<_, BoxError>(())
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                result = joined => if let Err(error) = result {
+                    tracing::debug!(%error, "a proxied stream broke");
+                },
+            }
+        });
+        let mut response = Response::new(body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        return Ok(response);
+    }
+    strip(&mut headers);
+    if let Some(prefix) = &how.prefix {
+        relocate(&mut headers, &how.peer.origin(), prefix);
+    }
+    let (head, body) = answer.into_parts();
+    // Counted as long as it lasts: a watch may last for days.
+    let body = body.map_err(Into::into).map_frame(move |frame| {
+        let _counted = &raised;
+        frame
+    });
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// What the client wants to switch to.
+fn asked_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = connection.flat_map(|value| value.split(','));
+    let asks = tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|_| asks).cloned()
+}
+
+fn outgoing(
+    how: &Forward,
+    request: Request<Body>,
+    upgrade: Option<HeaderValue>,
+) -> Result<Request<Body>, ForwardError> {
+    let (mut head, body) = request.into_parts();
+    let uri = format!("{}{}", how.peer.origin(), how.path);
+    head.uri = uri.parse::<Uri>().map_err(|_| ForwardError::Path(how.path.clone()))?;
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+    strip(&mut head.headers);
+    // They are for this server alone.
+    head.headers.remove(header::AUTHORIZATION);
+    head.headers.remove(header::HOST);
+    if let Some(prefix) = &how.prefix {
+        let path = how.path.split('?').next().unwrap_or_default();
+        if let Ok(value) = HeaderValue::try_from(format!("{prefix}{path}")) {
+            head.headers.insert(HeaderName::from_static("x-forwarded-uri"), value);
+        }
+    }
+    for (name, _) in &how.headers {
+        head.headers.remove(name);
+    }
+    for (name, value) in &how.headers {
+        head.headers.append(name.clone(), value.clone());
+    }
+    if let Some(upgrade) = upgrade {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(header::UPGRADE, upgrade);
+    }
+    Ok(Request::from_parts(head, body))
+}
+
+/// Takes away what is about the connection, named by the standard or by the connection header itself.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&OWN_HEADERS) {
+        headers.remove(name);
+    }
+}
+
+fn relocate(headers: &mut HeaderMap, origin: &str, prefix: &str) {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    if let Some(rewritten) = location.and_then(|location| rewritten(location, origin, prefix))
+        && let Ok(value) = HeaderValue::try_from(rewritten)
+    {
+        headers.insert(header::LOCATION, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelson_webhook::{Host, Scheme};
+
+    #[test]
+    fn what_is_about_the_connection_or_us_stays_here() {
+        let request = Request::builder()
+            .uri("/api/v1/namespaces/n/pods/p/proxy/a")
+            .header("authorization", "Bearer secret")
+            .header("connection", "close, X-Own")
+            .header("x-own", "1")
+            .header("x-remote-user", "forged")
+            .header("accept", "text/html")
+            .body(body::empty())
+            .unwrap();
+        let peer = Peer {
+            scheme: Scheme::Http,
+            host: Host::Address("192.0.2.1:80".parse().unwrap()),
+            identified: false,
+        };
+        let headers = vec![(HeaderName::from_static("x-remote-user"), HeaderValue::from_static("jane"))];
+        let how = Forward { peer, path: "/a?b".to_owned(), prefix: Some("/p".to_owned()), headers };
+        let sent = outgoing(&how, request, None).unwrap();
+        assert_eq!(sent.uri(), "http://192.0.2.1:80/a?b");
+        let mut names: Vec<&str> = sent.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "x-forwarded-uri", "x-remote-user"]);
+        assert_eq!(sent.headers()["x-remote-user"], "jane");
+        assert_eq!(sent.headers()["x-forwarded-uri"], "/p/a");
+    }
+}
