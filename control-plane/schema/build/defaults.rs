@@ -67,7 +67,7 @@ const IN_CODE: &[(&str, &str)] = &[
     ("CustomResourceDefinition", "spec.names.listKind"),
     ("CustomResourceDefinition", "spec.conversion"),
     ("CustomResourceDefinition", "status.storedVersions"),
-    // Of custom objects, with the structural schemas: not in this crate yet.
+    // Of custom objects: `custom::default`.
     ("CustomResourceDefinition", "custom objects: every property with a default in the structural schema"),
     ("PriorityLevelConfiguration", "spec.limited.limitResponse.queuing.(queues|handSize|queueLengthLimit)"),
     ("PriorityLevelConfiguration", "spec.exempt.(nominalConcurrencyShares|lendablePercent)"),

@@ -6,8 +6,8 @@
 
 mod leaf;
 mod protobuf;
-mod seed;
-mod trail;
+pub(crate) mod seed;
+pub(crate) mod trail;
 
 use std::cell::{Cell, RefCell};
 
@@ -15,9 +15,11 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
+use crate::custom::decode::{Plain, finish};
 use crate::types::TypeRef;
 pub(crate) use protobuf::Wire;
 use seed::Seed;
+use trail::Trail;
 
 /// Most strict errors that are collected from one body.
 pub const STRICT_ERRORS_MAX: usize = 100;
@@ -142,6 +144,9 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let cx = Cx::new(validation);
+    if let Some(schema) = ty.custom() {
+        return decode_custom(body, content_type, ty, schema, cx);
+    }
     let (format, read) = match content_type {
         ContentType::Json => {
             let mut json = serde_json::Deserializer::from_slice(body);
@@ -160,6 +165,35 @@ pub fn decode(
         ContentType::Protobuf => return protobuf::decode(body, ty, cx),
     };
     cx.finish(ty, read.map_err(|message| syntax(body, format, ty.kind(), message)))
+}
+
+/// A custom resource's body: any JSON, then what its schema makes of it.
+fn decode_custom(
+    body: &[u8],
+    content_type: ContentType,
+    ty: TypeRef<'_>,
+    schema: &crate::custom::Schema,
+    cx: Cx,
+) -> Result<Decoded, DecodeError> {
+    let plain = |cx| Plain { cx, trail: Trail::ROOT };
+    let read = match content_type {
+        ContentType::Json => {
+            let mut json = serde_json::Deserializer::from_slice(body);
+            let read = plain(&cx).deserialize(&mut json);
+            read.and_then(|value| json.end().map(|()| value)).map_err(|e| ("json", e.to_string()))
+        }
+        ContentType::Yaml => parse_yaml(body, true)
+            .and_then(|value| {
+                if let Err(message) = parse_yaml(body, false) {
+                    cx.strict(|| format!("error converting YAML to JSON: yaml: {message}"));
+                }
+                plain(&cx).deserialize(value).map_err(|e| e.to_string())
+            })
+            .map_err(|e| ("yaml", e)),
+        ContentType::Protobuf => Err(("protobuf", "custom resources have no form in protobuf".to_owned())),
+    };
+    let value = read.map_err(|(format, message)| syntax(body, format, ty.kind(), message))?;
+    finish(cx, ty, schema, value)
 }
 
 /// Reads an applied configuration, JSON or YAML, as it is: what it says of nulls and empty things counts. Its shape is
@@ -186,6 +220,11 @@ pub fn coerce(value: Value, ty: TypeRef<'_>, validation: FieldValidation) -> Res
     let cx = Cx::new(validation);
     if !is_shallow(&value, DEPTH_MAX) {
         return cx.finish(ty, Err(syntax(b"", "json", ty.kind(), "exceeded max depth".to_owned())));
+    }
+    if let Some(schema) = ty.custom() {
+        let plain = Plain { cx: &cx, trail: Trail::ROOT };
+        let read = plain.deserialize(value).map_err(|e| syntax(b"", "json", ty.kind(), e.to_string()))?;
+        return finish(cx, ty, schema, read);
     }
     let read = Seed::root(&cx, ty).deserialize(value);
     cx.finish(ty, read.map_err(|e| syntax(b"", "json", ty.kind(), e.to_string())))
@@ -228,12 +267,12 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-fn refused(ty: TypeRef<'_>, message: String) -> DecodeError {
+pub(crate) fn refused(ty: TypeRef<'_>, message: String) -> DecodeError {
     DecodeError::Object { kind: ty.kind().to_owned(), version: ty.version().to_owned(), message }
 }
 
 /// What one decoding collects on its way.
-struct Cx {
+pub(crate) struct Cx {
     validation: FieldValidation,
     strict: RefCell<Vec<String>>,
     /// The first wrong type; decoding ends there.
@@ -245,7 +284,7 @@ impl Cx {
         Cx { validation, strict: RefCell::default(), failure: Cell::new(None) }
     }
 
-    fn strict(&self, message: impl FnOnce() -> String) {
+    pub(crate) fn strict(&self, message: impl FnOnce() -> String) {
         let mut collected = self.strict.borrow_mut();
         if self.validation != FieldValidation::Ignore && collected.len() < STRICT_ERRORS_MAX {
             let message = message();
@@ -261,7 +300,7 @@ impl Cx {
         E::custom("wrong type")
     }
 
-    fn finish(
+    pub(crate) fn finish(
         self,
         ty: TypeRef<'_>,
         read: Result<Option<Value>, DecodeError>,

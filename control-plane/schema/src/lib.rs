@@ -4,6 +4,7 @@
 //! change what): those are the strategies' in `keelson-registry`.
 #![forbid(unsafe_code)]
 
+pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod field;
@@ -13,6 +14,7 @@ pub mod patch;
 pub mod structured;
 pub mod types;
 
+pub use custom::Custom;
 pub use decode::{
     ContentType, DecodeError, Decoded, FieldValidation, TypeMeta, coerce, decode, decode_config,
     peek_type_meta,

@@ -20,6 +20,7 @@ pub(crate) fn builtin() -> Schemas {
                 properties: Vec::new(),
                 hook: defaults::hook(name),
                 has_defaults: false,
+                open: false,
                 wire: Wire::default(),
             }),
             ["P", rest @ ..] => {

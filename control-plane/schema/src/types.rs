@@ -20,6 +20,8 @@ pub struct Schemas {
     pub(crate) inner: Vec<Shape>,
     /// Sorted by group, version and kind.
     pub(crate) kinds: Vec<Kind>,
+    /// What else there is to say of a custom resource, whose type is the first.
+    pub(crate) custom: Option<Box<crate::custom::Schema>>,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct Type {
     pub hook: Option<defaults::Hook>,
     /// Whether defaulting has anything to do in it or below it.
     pub has_defaults: bool,
+    /// Whether it keeps what it does not declare.
+    pub open: bool,
     /// Its fields in protobuf.
     pub wire: Wire,
 }
@@ -70,7 +74,7 @@ pub(crate) struct Default {
 }
 
 /// The merge rules of a property.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merge {
     /// For server-side apply.
     pub list_type: ListType,
@@ -129,6 +133,8 @@ pub enum Shape {
     Json,
     /// Any object.
     Opaque,
+    /// Anything, and nothing is known of what is in it.
+    Free,
     /// An object with known properties.
     Object(u16),
     /// A list; see [`TypeRef::inner`].
@@ -162,6 +168,11 @@ impl Schemas {
         Some(TypeRef { schemas: self, shape: Shape::Object(self.kinds[at].type_id) })
     }
 
+    /// The first type: that of a custom resource's own schemas.
+    pub(crate) fn first(&self) -> TypeRef<'_> {
+        TypeRef { schemas: self, shape: Shape::Object(0) }
+    }
+
     /// A type by the name of its published definition, e.g. `io.k8s.api.core.v1.PodSpec`.
     #[must_use]
     pub fn definition(&self, name: &str) -> Option<TypeRef<'_>> {
@@ -187,6 +198,11 @@ impl<'s> TypeRef<'s> {
     #[must_use]
     pub fn shape(self) -> Shape {
         self.shape
+    }
+
+    /// What a custom resource's schema says beyond its types.
+    pub(crate) fn custom(self) -> Option<&'s crate::custom::Schema> {
+        self.schemas.custom.as_deref().filter(|_| self.shape == Shape::Object(0))
     }
 
     pub(crate) fn object(self) -> Option<&'s Type> {

@@ -117,6 +117,6 @@ pub(super) fn zero(ty: TypeRef<'_>) -> Value {
         Shape::Quantity => "0".into(),
         Shape::Array(_) => Value::Array(Vec::new()),
         Shape::Object(_) | Shape::Map(_) | Shape::Opaque => Value::Object(serde_json::Map::new()),
-        Shape::Json | Shape::Time | Shape::MicroTime => Value::Null,
+        Shape::Json | Shape::Free | Shape::Time | Shape::MicroTime => Value::Null,
     }
 }

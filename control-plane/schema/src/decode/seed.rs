@@ -16,7 +16,7 @@ use crate::types::{Property, Shape, Type, TypeRef};
 pub(super) type Seen = u128;
 
 /// Decodes one value; a null gives `None`.
-pub(super) struct Seed<'t> {
+pub(crate) struct Seed<'t> {
     cx: &'t Cx,
     ty: TypeRef<'t>,
     trail: Trail<'t>,
@@ -25,6 +25,10 @@ pub(super) struct Seed<'t> {
 impl<'t> Seed<'t> {
     pub(super) fn root(cx: &'t Cx, ty: TypeRef<'t>) -> Seed<'t> {
         Seed { cx, ty, trail: Trail::ROOT }
+    }
+
+    pub(crate) fn below(cx: &'t Cx, ty: TypeRef<'t>, trail: Trail<'t>) -> Seed<'t> {
+        Seed { cx, ty, trail }
     }
 
     fn wrong<E: Error>(&self, found: &str) -> E {

@@ -6,7 +6,7 @@ use crate::types::{Shape, TypeRef};
 
 /// One step down from the parent.
 #[derive(Clone, Copy)]
-pub(super) enum Step<'t> {
+pub(crate) enum Step<'t> {
     Root,
     /// A property of a type, by the type's definition name.
     Field(&'t str, &'t str),
@@ -15,25 +15,25 @@ pub(super) enum Step<'t> {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Trail<'t> {
+pub(crate) struct Trail<'t> {
     parent: Option<&'t Trail<'t>>,
     step: Step<'t>,
 }
 
 impl<'t> Trail<'t> {
-    pub(super) const ROOT: Trail<'static> = Trail { parent: None, step: Step::Root };
+    pub(crate) const ROOT: Trail<'static> = Trail { parent: None, step: Step::Root };
 
-    pub(super) fn then<'a>(&'a self, step: Step<'a>) -> Trail<'a> {
+    pub(crate) fn then<'a>(&'a self, step: Step<'a>) -> Trail<'a> {
         Trail { parent: Some(self), step }
     }
 
     /// How many steps down from the object this is.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         std::iter::successors(self.parent, |trail| trail.parent).count()
     }
 
     /// `spec.containers[0].foo`: the path of a field below, as strict errors give it.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let mut path = self.here();
         if !path.is_empty() {
             path.push('.');
@@ -43,7 +43,7 @@ impl<'t> Trail<'t> {
     }
 
     /// The path of this place itself.
-    pub(super) fn here(&self) -> String {
+    pub(crate) fn here(&self) -> String {
         let mut path = String::new();
         self.write_path(&mut path);
         path
@@ -66,7 +66,7 @@ impl<'t> Trail<'t> {
     }
 
     /// `json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.hostPort of type int32`.
-    pub(super) fn mismatch(&self, found: &str, expected: &str) -> String {
+    pub(crate) fn mismatch(&self, found: &str, expected: &str) -> String {
         let mut fields = Vec::new();
         let mut owner = None;
         let mut at = Some(self);
@@ -91,7 +91,7 @@ impl<'t> Trail<'t> {
 }
 
 /// The name that upstream's messages give a type.
-pub(super) fn type_name(ty: TypeRef<'_>) -> String {
+pub(crate) fn type_name(ty: TypeRef<'_>) -> String {
     match ty.shape() {
         Shape::Bool => "bool".into(),
         Shape::Int32 => "int32".into(),
@@ -101,7 +101,7 @@ pub(super) fn type_name(ty: TypeRef<'_>) -> String {
             "string".into()
         }
         Shape::Bytes => "[]uint8".into(),
-        Shape::Json | Shape::Opaque => "map[string]interface {}".into(),
+        Shape::Json | Shape::Opaque | Shape::Free => "map[string]interface {}".into(),
         Shape::Object(_) => format!("{}.{}", ty.version(), ty.kind()),
         Shape::Array(_) => format!("[]{}", ty.inner().map(type_name).unwrap_or_default()),
         Shape::Map(_) => format!("map[string]{}", ty.inner().map(type_name).unwrap_or_default()),

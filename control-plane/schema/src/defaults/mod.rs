@@ -21,6 +21,9 @@ pub(crate) type Hook = fn(&mut Map<String, Value>);
 
 /// Applies every default to an object of type `ty`. Doing it again changes nothing.
 pub fn apply(ty: TypeRef<'_>, value: &mut Value) {
+    if let Some(schema) = ty.custom() {
+        return crate::custom::apply_defaults(schema, value);
+    }
     match (ty.shape(), value) {
         (Shape::Object(_), Value::Object(object)) => apply_object(ty, object),
         (Shape::Array(_), Value::Array(items)) => {

@@ -104,7 +104,7 @@ impl<'s> Place<'s> {
     pub(super) fn child(&self, name: &str) -> Child<'s> {
         match self.ty.and_then(|ty| Some((ty, ty.property(name)?))) {
             Some((ty, property)) => Child {
-                place: Place { ty: Some(ty.child(property)), merge: property.merge.as_deref() },
+                place: Place { ty: known(ty.child(property)), merge: property.merge.as_deref() },
                 name: Some(&property.name),
                 held: property.held,
             },
@@ -114,7 +114,7 @@ impl<'s> Place<'s> {
 
     /// The place of the items.
     pub(super) fn item(&self) -> Place<'s> {
-        Place { ty: self.ty.and_then(TypeRef::inner), merge: None }
+        Place { ty: self.ty.and_then(TypeRef::inner).and_then(known), merge: None }
     }
 
     pub(super) fn below(&self, element: &Element) -> Place<'s> {
@@ -135,7 +135,7 @@ impl<'s> Place<'s> {
     /// Whether the schema knows such a property or takes any.
     pub(super) fn takes(&self, name: &str) -> bool {
         match self.ty {
-            Some(ty) if ty.object().is_some() => ty.property(name).is_some(),
+            Some(ty) if ty.object().is_some_and(|known| !known.open) => ty.property(name).is_some(),
             _ => true,
         }
     }
@@ -185,6 +185,11 @@ impl<'s> Place<'s> {
     fn key_default(&self, key: &str) -> Option<&'s Value> {
         self.item().ty?.property(key)?.default.as_ref().map(|default| &default.value)
     }
+}
+
+/// Where anything may stand, the value says what it is.
+fn known(ty: TypeRef<'_>) -> Option<TypeRef<'_>> {
+    Some(ty).filter(|ty| ty.shape() != Shape::Free)
 }
 
 /// The fields of a value, and whether the place itself counts as one.
