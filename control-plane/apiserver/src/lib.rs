@@ -13,6 +13,7 @@
 mod authorize;
 mod connect;
 mod discovery;
+mod extensions;
 mod follow;
 mod health;
 mod identity;
@@ -25,6 +26,7 @@ mod openapi_v2;
 mod pipeline;
 mod pods;
 mod proxy;
+mod published;
 mod request;
 mod resolve;
 mod resources;

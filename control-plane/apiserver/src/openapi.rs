@@ -16,17 +16,18 @@ use keelson_registry::{
     table::KindTable,
 };
 use keelson_schema::openapi::{self, KindFacts, SubresourceFacts};
-use std::sync::Arc;
-use tokio::sync::OnceCell;
+use serde_json::Value;
+use std::sync::{Arc, OnceLock};
 
 /// How long a client may keep a document that it asked for by its hash.
 const IMMUTABLE: &str = "public, immutable, max-age=31536000";
 
-/// A document's source: a group and version with its kinds.
+/// A document's source: a group and version with its kinds. It makes the document once.
 struct Source {
     group: Name,
     version: Name,
     kinds: Vec<Arc<Kind>>,
+    document: OnceLock<Document>,
 }
 
 /// A made document.
@@ -37,27 +38,28 @@ struct Document {
     etag: HeaderValue,
 }
 
-/// All documents, made together when the first is asked for.
+/// All documents, made when the first is asked for.
 pub(crate) struct OpenApi {
-    sources: Arc<[Source]>,
-    documents: OnceCell<Vec<Document>>,
+    sources: Arc<[Arc<Source>]>,
 }
 
 impl OpenApi {
-    /// Remembers what to make documents of.
-    pub(crate) fn new(table: &KindTable) -> Self {
-        let mut sources: Vec<Source> = Vec::new();
+    /// Remembers what to make documents of. Those of `before` that are about the very same kinds are kept.
+    pub(crate) fn new(table: &KindTable, before: Option<&OpenApi>) -> Self {
+        let mut groups: Vec<Vec<Arc<Kind>>> = Vec::new();
         for kind in table.iter() {
-            match sources.iter_mut().find(|s| s.group == kind.group && s.version == kind.version) {
-                Some(source) => source.kinds.push(kind.clone()),
-                None => sources.push(Source {
-                    group: kind.group.clone(),
-                    version: kind.version.clone(),
-                    kinds: vec![kind.clone()],
-                }),
+            let same =
+                |own: &&mut Vec<Arc<Kind>>| (&own[0].group, &own[0].version) == (&kind.group, &kind.version);
+            match groups.iter_mut().find(same) {
+                Some(kinds) => kinds.push(kind.clone()),
+                None => groups.push(vec![kind.clone()]),
             }
         }
-        Self { sources: sources.into(), documents: OnceCell::new() }
+        let sources = groups.into_iter().map(|kinds| {
+            let kept = before.and_then(|before| before.sources.iter().find(|source| source.is_of(&kinds)));
+            kept.cloned().unwrap_or_else(|| Arc::new(Source::new(kinds)))
+        });
+        Self { sources: sources.collect() }
     }
 
     /// Answers a path below `/openapi/`.
@@ -77,42 +79,68 @@ impl OpenApi {
         if accept::negotiate(media, &[]).is_none_or(|a| a.encoding != accept::Encoding::Json) {
             return Err(Status::not_acceptable("OpenAPI documents are served as application/json only"));
         }
-        let documents = self.documents().await?;
-        match rest.trim_start_matches('/') {
+        let path = rest.trim_start_matches('/').to_owned();
+        let sources = self.sources.clone();
+        // The index has the hash of each, so that it needs all of them.
+        let wanted = path.clone();
+        tokio::task::spawn_blocking(move || {
+            let asked = |source: &&Arc<Source>| wanted.is_empty() || source.path() == wanted;
+            sources.iter().filter(asked).try_for_each(|source| source.document().map(|_| ()))
+        })
+        .await
+        .map_err(Status::internal)??;
+        let mut documents = self.sources.iter().filter_map(|source| source.document.get());
+        match path.as_str() {
             "" => Ok(index(documents)),
             path => documents
-                .iter()
                 .find(|document| document.path == path)
                 .map(|document| document.answer(headers, query))
                 .unwrap_or_else(|| Ok(crate::system::not_found())),
         }
     }
-
-    async fn documents(&self) -> Result<&Vec<Document>, Status> {
-        self.documents
-            .get_or_try_init(|| async {
-                let sources = self.sources.clone();
-                tokio::task::spawn_blocking(move || sources.iter().map(Source::make).collect())
-                    .await
-                    .map_err(Status::internal)?
-            })
-            .await
-    }
 }
 
 impl Source {
+    fn new(kinds: Vec<Arc<Kind>>) -> Self {
+        let (group, version) = (kinds[0].group.clone(), kinds[0].version.clone());
+        Self { group, version, kinds, document: OnceLock::new() }
+    }
+
+    fn is_of(&self, kinds: &[Arc<Kind>]) -> bool {
+        self.kinds.len() == kinds.len()
+            && self.kinds.iter().zip(kinds).all(|(own, other)| Arc::ptr_eq(own, other))
+    }
+
+    fn path(&self) -> String {
+        openapi::v3_key(&self.group, &self.version)
+    }
+
+    fn document(&self) -> Result<&Document, Status> {
+        if let Some(document) = self.document.get() {
+            return Ok(document);
+        }
+        let made = self.make()?;
+        Ok(self.document.get_or_init(|| made))
+    }
+
     fn make(&self) -> Result<Document, Status> {
         let subresources: Vec<Vec<SubresourceFacts<'_>>> =
             self.kinds.iter().map(|kind| subresources(kind)).collect();
+        let definitions: Vec<Option<Value>> = self
+            .kinds
+            .iter()
+            .map(|kind| kind.custom.as_ref().map(|custom| custom.schema().openapi()))
+            .collect();
         let facts: Vec<KindFacts<'_>> = self
             .kinds
             .iter()
             .zip(&subresources)
-            .map(|(kind, subresources)| facts(kind, subresources))
+            .zip(&definitions)
+            .map(|((kind, subresources), definition)| facts(kind, subresources, definition.as_ref()))
             .collect();
         let bytes = openapi::v3_document(&self.group, &self.version, &facts);
         let packed = gzip(&bytes).ok_or_else(|| Status::internal("compressing an OpenAPI document"))?;
-        Ok(Document { path: openapi::v3_key(&self.group, &self.version), etag: etag(&bytes), packed })
+        Ok(Document { path: self.path(), etag: etag(&bytes), packed })
     }
 }
 
@@ -121,7 +149,11 @@ fn subresources(kind: &Kind) -> Vec<SubresourceFacts<'_>> {
     subresources.map(|sub| SubresourceFacts { name: sub.name, verbs: &sub.verbs, kind: sub.body }).collect()
 }
 
-fn facts<'a>(kind: &'a Kind, subresources: &'a [SubresourceFacts<'a>]) -> KindFacts<'a> {
+fn facts<'a>(
+    kind: &'a Kind,
+    subresources: &'a [SubresourceFacts<'a>],
+    definition: Option<&'a Value>,
+) -> KindFacts<'a> {
     KindFacts {
         group: &kind.group,
         version: &kind.version,
@@ -130,6 +162,7 @@ fn facts<'a>(kind: &'a Kind, subresources: &'a [SubresourceFacts<'a>]) -> KindFa
         namespaced: kind.namespaced,
         verbs: &kind.verbs,
         subresources,
+        definition,
     }
 }
 
@@ -160,7 +193,7 @@ impl Document {
     }
 }
 
-fn index(documents: &[Document]) -> Answer {
-    let keys = documents.iter().map(|document| (document.path.as_str(), document.hash()));
+fn index<'a>(documents: impl Iterator<Item = &'a Document>) -> Answer {
+    let keys = documents.map(|document| (document.path.as_str(), document.hash()));
     Answer::bytes(StatusCode::OK, "application/json", openapi::v3_index(keys))
 }

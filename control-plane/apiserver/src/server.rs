@@ -1,14 +1,13 @@
 //! The server as a whole: what its parts are and how they are put together.
 
 use crate::{
-    discovery::Discovery,
-    follow,
+    extensions, follow,
     health::Health,
     identity::{Caller, Identity},
     metrics::Metrics,
     nodes::NodeClient,
-    openapi::OpenApi,
     pipeline::{READS_IN_FLIGHT_MAX, WRITES_IN_FLIGHT_MAX},
+    published::{Documents, Published},
     wire::{
         Body,
         peer::Peer,
@@ -73,8 +72,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) identity: Identity,
-    pub(crate) discovery: Discovery,
-    pub(crate) openapi: OpenApi,
+    published: Published,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) nodes: NodeClient,
@@ -88,6 +86,11 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn table(&self) -> Arc<KindTable> {
         self.registry.table()
+    }
+
+    /// Discovery and OpenAPI of the kinds that are served now.
+    pub(crate) fn published(&self) -> Arc<Documents> {
+        self.published.of(&self.registry.table())
     }
 }
 
@@ -114,10 +117,10 @@ impl ApiServer {
             &config.kubelet_client_key_pem,
         )?;
         follow::authorizer(&registry, &authorizer, &shutdown);
+        extensions::follow(&registry, &shutdown);
         let started = Arc::new(AtomicBool::new(false));
         let inner = Inner {
-            discovery: Discovery::new(&registry.table(), &config.advertise),
-            openapi: OpenApi::new(&registry.table()),
+            published: Published::new(registry.table(), &config.advertise),
             health: health(&registry, &shutdown, &started),
             metrics: Arc::new(Metrics::default()),
             reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),

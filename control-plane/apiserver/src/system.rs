@@ -1,7 +1,6 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics, token issuer documents, the index.
 
 use crate::{
-    openapi_v2,
     pipeline::text,
     request::{
         accept::{self, Accepted, Form},
@@ -60,13 +59,15 @@ pub(crate) async fn answer(
         }
         _ => {}
     }
+    let published = inner.published();
     if path == "/openapi/v2" {
-        return Ok(openapi_v2::answer(headers));
+        return Ok(published.openapi_v2.answer(headers));
     }
     if let Some(rest) = path.strip_prefix("/openapi/") {
-        return inner.openapi.answer(rest, headers, query).await;
+        return published.openapi.answer(rest, headers, query).await;
     }
-    if let Some(answer) = inner.discovery.answer(path, accepted(inner.discovery.forms(path))?, known) {
+    if let Some(answer) = published.discovery.answer(path, accepted(published.discovery.forms(path))?, known)
+    {
         return answer;
     }
     Ok(not_found())
@@ -100,7 +101,8 @@ fn index(server: &ApiServer) -> serde_json::Value {
         "/version",
         "/.well-known/openid-configuration",
     ];
-    let mut paths: Vec<&str> = own.into_iter().chain(server.inner.discovery.paths()).collect();
+    let published = server.inner.published();
+    let mut paths: Vec<&str> = own.into_iter().chain(published.discovery.paths()).collect();
     paths.sort_unstable();
     json!({ "paths": paths })
 }

@@ -4,13 +4,11 @@
 //! where it goes; every JSON answer in the stored version is prefix + resourceVersion + suffix.
 
 use crate::{body::Body, intern::Interner, kind::Kind, kind::Storage, scan};
+use arc_swap::ArcSwapOption;
 use bytes::{BufMut, Bytes, BytesMut};
 use keelson_store::Revision;
 use serde_json::Value;
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::Arc};
 
 /// What stands before the value of metadata.managedFields.
 pub(crate) const MANAGED_KEY: &[u8] = b"\"managedFields\":";
@@ -24,7 +22,26 @@ pub struct Entry {
     split: usize,
     managed: Range<u32>,
     revision: Revision,
-    view: OnceLock<Option<Arc<Entry>>>,
+    views: ArcSwapOption<Vec<View>>,
+}
+
+/// Most forms of one entry that are kept; of a custom kind there may be one for each version that is served.
+const VIEWS_MAX: usize = 16;
+
+/// The object as another kind shows it.
+#[derive(Clone, Debug)]
+struct View {
+    /// The kind's.
+    id: u64,
+    shown: Shown,
+}
+
+#[derive(Clone, Debug)]
+enum Shown {
+    AsStored,
+    Derived(Arc<Entry>),
+    /// It cannot be.
+    Not,
 }
 
 /// What is known of an object without parsing it.
@@ -114,7 +131,7 @@ impl Entry {
         let body = Body::new(&bytes, &scanned.texts, interner);
         let split = body.place(scanned.split);
         let managed = body.place(scanned.managed.start) as u32..body.place(scanned.managed.end) as u32;
-        Ok(Self { head, body, split, managed, revision, view: OnceLock::new() })
+        Ok(Self { head, body, split, managed, revision, views: ArcSwapOption::empty() })
     }
 
     /// The revision that wrote this state: its resourceVersion.
@@ -185,6 +202,11 @@ impl Entry {
         serde_json::from_slice(&self.body.whole()).expect("the body was parsed when the entry was made")
     }
 
+    /// The stored bytes, without resourceVersion, in one piece.
+    pub(crate) fn stored_bytes(&self) -> Bytes {
+        self.body.whole().into()
+    }
+
     /// Whether these are the stored bytes, without resourceVersion.
     pub(crate) fn is_body(&self, bytes: &[u8]) -> bool {
         self.body.is(bytes)
@@ -198,16 +220,52 @@ impl Entry {
     /// The same object as `kind` shows it, derived on first use when `kind` is a view. None when the stored body cannot
     /// be shown in that shape.
     pub(crate) fn as_kind(self: &Arc<Self>, kind: &Kind) -> Option<Arc<Self>> {
-        let Storage::View(conversion) = kind.storage else { return Some(self.clone()) };
-        self.view
-            .get_or_init(|| {
-                let value = conversion.to_view(self.stored_value());
-                let body = Bytes::from(value.to_string());
-                let mut interner = Interner::default();
-                let view = Self::read(kind, self.head.key.clone(), body, self.revision, &mut interner);
-                view.map(Arc::new).inspect_err(|error| tracing::error!(%error, "deriving a view")).ok()
-            })
-            .clone()
+        let as_stored = match (kind.storage, &kind.custom) {
+            (Storage::View(_), _) => false,
+            (_, Some(custom)) => custom.is_shown_as(self.body.own(0..self.body.own_len()), self.revision),
+            _ => true,
+        };
+        if as_stored {
+            return Some(self.clone());
+        }
+        let known = self.views.load();
+        let known = known.as_deref().and_then(|views| views.iter().find(|view| view.id == kind.id));
+        match known.map_or_else(|| self.derive(kind), |view| view.shown.clone()) {
+            Shown::AsStored => Some(self.clone()),
+            Shown::Derived(entry) => Some(entry),
+            Shown::Not => None,
+        }
+    }
+
+    /// Two readers may do it at a time; both come to the same.
+    fn derive(&self, kind: &Kind) -> Shown {
+        let value = match (kind.storage, &kind.custom) {
+            (Storage::View(conversion), _) => conversion.to_view(self.stored_value()),
+            (_, Some(custom)) => custom.show(kind.api_version(), self.stored_value()),
+            _ => return Shown::AsStored,
+        };
+        let body = Bytes::from(value.to_string());
+        let shown = if self.body.is(&body) {
+            Shown::AsStored
+        } else {
+            let view = Self::read(kind, self.head.key.clone(), body, self.revision, &mut Interner::default());
+            match view {
+                Ok(view) => Shown::Derived(Arc::new(view)),
+                Err(error) => {
+                    tracing::error!(%error, "deriving a view");
+                    Shown::Not
+                }
+            }
+        };
+        self.views.rcu(|views| {
+            let mut next: Vec<View> = views.as_deref().cloned().unwrap_or_default();
+            if next.len() >= VIEWS_MAX {
+                next.remove(0);
+            }
+            next.push(View { id: kind.id, shown: shown.clone() });
+            Some(Arc::new(next))
+        });
+        shown
     }
 }
 

@@ -4,17 +4,28 @@
 //! How the table is put together is in `table`; what a kind's rules are is in `kinds`.
 
 use crate::{
+    custom::Custom,
     scan::FieldTree,
     status::{GroupKind, GroupResource},
     strategy::Strategy,
 };
-use std::{borrow::Cow, fmt};
+use keelson_schema::{Schemas, TypeRef};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// A name: of a built-in kind in the program's text, of a custom one its own.
 pub type Name = Cow<'static, str>;
 
 /// A resource in one group and version.
 pub struct Kind {
+    /// Tells this kind from all that ever were, also from the same one before its definition changed.
+    pub(crate) id: u64,
     /// API group, "" for the core group.
     pub group: Name,
     /// Version, e.g. `v1`.
@@ -45,6 +56,8 @@ pub struct Kind {
     pub storage: Storage,
     /// The kind's rules.
     pub strategy: &'static dyn Strategy,
+    /// What else a custom kind has.
+    pub custom: Option<Arc<Custom>>,
     pub(crate) fields: FieldTree,
     /// Key prefix with its final slash, e.g. `/registry/core/pods/`; that of the stored kind for a [`Storage::View`].
     pub(crate) prefix: String,
@@ -118,6 +131,29 @@ pub trait Conversion: Send + Sync {
 }
 
 impl Kind {
+    /// The next [`Kind::id`].
+    pub(crate) fn next_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Group, version and kind of the body that the kind, or its subresource, takes.
+    pub fn body(&self, sub: &str) -> (&str, &str, &str) {
+        self.subresource(sub).and_then(|sub| sub.body).unwrap_or(self.gvk())
+    }
+
+    /// The type of that body.
+    pub fn body_type(&self, sub: &str) -> Option<TypeRef<'_>> {
+        let own = self.subresource(sub).is_none_or(|sub| sub.body.is_none());
+        match &self.custom {
+            Some(custom) if own => Some(custom.ty()),
+            _ => {
+                let (group, version, kind) = self.body(sub);
+                Schemas::builtin().kind(group, version, kind)
+            }
+        }
+    }
+
     /// Group and plural: which resource this is, in whichever version.
     pub fn resource(&self) -> (&str, &str) {
         (&self.group, &self.plural)
@@ -145,6 +181,11 @@ impl Kind {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// `group/version` of stored bodies where that is not the kind's own.
+    pub(crate) fn stored_version(&self) -> Option<&str> {
+        self.custom.as_ref().map(|custom| custom.storage_version())
     }
 
     /// The served subresource of that name.

@@ -15,6 +15,7 @@ pub mod alloc;
 mod body;
 mod cache;
 pub mod context;
+pub mod custom;
 pub mod entry;
 mod intern;
 pub mod kind;

@@ -37,6 +37,16 @@ impl FieldTree {
         }
         Self { fields: fields.len(), root, absent: fields.iter().map(|field| field.absent).collect() }
     }
+
+    /// Fields that are named by their one path, as custom kinds have them.
+    pub(crate) fn of_paths(paths: &[Name]) -> Self {
+        let mut root = Node::default();
+        for (field, path) in paths.iter().enumerate() {
+            let node = path.split('.').map(|step| Name::Owned(step.to_owned())).fold(&mut root, Node::child);
+            node.leaves.push((field, 0));
+        }
+        Self { fields: paths.len(), root, absent: vec![""; paths.len()] }
+    }
 }
 
 impl Node {

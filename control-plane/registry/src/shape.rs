@@ -7,14 +7,17 @@ use crate::{
     options::PatchType,
     status::{GroupKind, Reason, Status},
 };
-use keelson_schema::{DecodeError, FieldError, FieldValidation, Schemas, TypeRef, coerce, defaults, patch};
+use keelson_schema::{DecodeError, FieldError, FieldValidation, TypeRef, coerce, defaults, patch};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+/// Upstream's answer to a strategic merge patch of what has no merge rules for it.
+const NO_STRATEGIC: &str = "the body of the request was in an unknown format - accepted media types include: \
+application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// Group, version and kind of the body that a resource takes.
 pub(crate) fn body_of<'a>(kind: &'a Kind, sub: &str) -> (&'a str, &'a str, &'a str) {
-    let body = kind.subresource(sub).and_then(|sub| sub.body);
-    body.unwrap_or(kind.gvk())
+    kind.body(sub)
 }
 
 /// `v1`, `apps/v1`.
@@ -24,8 +27,7 @@ pub(crate) fn group_version(group: &str, version: &str) -> String {
 
 /// The type of the body that a resource takes.
 pub(crate) fn type_of<'a>(kind: &'a Kind, sub: &str) -> Option<TypeRef<'a>> {
-    let (group, version, kind) = body_of(kind, sub);
-    Schemas::builtin().kind(group, version, kind)
+    kind.body_type(sub)
 }
 
 /// Fills in the API defaults of the kind's version.
@@ -46,6 +48,9 @@ pub(crate) fn patch(
 ) -> Result<Value, Status> {
     let ty = type_of(kind, sub)
         .ok_or_else(|| Status::internal(format!("there is no schema for {}", kind.group_kind())))?;
+    if kind.custom.is_some() && form == PatchType::Strategic {
+        return Err(Status::unsupported_media_type(NO_STRATEGIC));
+    }
     let (part, rest) = split(form, old, body);
     let patched = match form {
         PatchType::Json => patch::json(&part, body),

@@ -100,6 +100,8 @@ fn build(row: &Row) -> Kind {
         Storage::Own | Storage::Virtual => (row.group, row.plural),
     };
     Kind {
+        id: Kind::next_id(),
+        custom: None,
         group: row.group.into(),
         version: row.version.into(),
         kind: facts[3].into(),

@@ -2,6 +2,8 @@
 
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/custom.rs"]
+mod custom;
 #[path = "kubectl/kinds.rs"]
 mod kinds;
 #[path = "kubectl/services.rs"]

@@ -1,4 +1,4 @@
-//! What the server serves, told to clients: made once from the kind table, kept as bytes.
+//! What the server serves, told to clients: made once from a kind table, kept as bytes.
 //!
 //! Two forms: the documents of each path (`/api`, `/apis/apps`, `/apis/apps/v1`), and the aggregated list
 //! (`apidiscovery.k8s.io/v2`) of `/api` and `/apis`. OpenAPI is elsewhere.

@@ -3,10 +3,10 @@
 use crate::{discovery::group_version, request::body};
 use bytes::Bytes;
 use keelson_registry::{context::Context, kind::Kind, status::Status};
-use keelson_schema::{DecodeError, Schemas, TypeMeta};
+use keelson_schema::{ContentType, DecodeError, TypeMeta, TypeRef};
 use serde_json::Value;
 
-/// Group, version and kind of the body that a path takes.
+/// Group, version, kind and type of the body that a path takes.
 pub(crate) struct BodyKind<'a> {
     /// API group.
     pub(crate) group: &'a str,
@@ -14,16 +14,19 @@ pub(crate) struct BodyKind<'a> {
     pub(crate) version: &'a str,
     /// Kind.
     pub(crate) kind: &'a str,
+    /// Its type, where there is a schema.
+    ty: Option<TypeRef<'a>>,
+    /// Whether it has a form in protobuf.
+    has_protobuf: bool,
 }
 
 impl<'a> BodyKind<'a> {
     /// The body of the kind, or of its subresource where that has one of its own.
     pub(crate) fn of(kind: &'a Kind, subresource: Option<&str>) -> Self {
-        let (group, version, kind) = subresource
-            .and_then(|name| kind.subresource(name))
-            .and_then(|sub| sub.body)
-            .unwrap_or(kind.gvk());
-        Self { group, version, kind }
+        let sub = subresource.unwrap_or_default();
+        let (group, version, name) = kind.body(sub);
+        let ty = kind.body_type(sub);
+        Self { group, version, kind: name, ty, has_protobuf: kind.custom.is_none() }
     }
 }
 
@@ -35,11 +38,15 @@ pub(crate) fn decode(
     bytes: &Bytes,
     wanted: &BodyKind<'_>,
 ) -> Result<Value, Status> {
-    let type_ref = Schemas::builtin()
-        .kind(wanted.group, wanted.version, wanted.kind)
-        .ok_or_else(|| Status::internal(format!("no schema for kind {}", wanted.kind)))?;
+    let type_ref =
+        wanted.ty.ok_or_else(|| Status::internal(format!("no schema for kind {}", wanted.kind)))?;
     let refused = |error: DecodeError| Status::bad_request(error.to_string());
     let content_type = body::content_type(content_type)?;
+    if content_type == ContentType::Protobuf && !wanted.has_protobuf {
+        return Err(Status::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        ));
+    }
     let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
     check_type(&given, wanted)?;
     let decoded =
@@ -78,7 +85,9 @@ mod tests {
 
     #[test]
     fn a_body_of_another_kind_or_version_is_refused() {
-        let wanted = BodyKind { group: "apps", version: "v1", kind: "Deployment" };
+        let table = keelson_registry::KindTable::builtin();
+        let kind = table.by_resource("apps", "v1", "deployments").unwrap();
+        let wanted = BodyKind::of(kind, None);
         let given =
             |api_version: &str, kind: &str| TypeMeta { api_version: api_version.into(), kind: kind.into() };
         assert!(check_type(&given("", ""), &wanted).is_ok());

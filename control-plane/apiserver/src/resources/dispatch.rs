@@ -92,6 +92,9 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     if !passed_on && !served(kind, info) {
         return Err(not_allowed(kind, request.method()));
     }
+    if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
+        call.warnings.add(warning);
+    }
     if kind.resource() == ("", "bindings") {
         return write::bind(&call, kind, request).await;
     }

@@ -1,5 +1,6 @@
 //! The router over the model store: every refusal, every form, as a client sees them on the wire.
 
+mod custom;
 mod forms;
 mod identity;
 mod proxied;

@@ -5,18 +5,19 @@
 //! is loaded anew with empty rings, so that watchers are closed with 410 and none misses an event. A body that cannot be
 //! read ends the feed and with it every consistent answer: a wrong cache is worse than none.
 
-use super::{ResourceCache, Root, State, progress::Progress};
-use crate::{
-    entry::Entry,
-    intern::Interner,
-    kind::{Kind, Storage},
-    table::KindTable,
+use super::{
+    ResourceCache, Root, State,
+    progress::Progress,
+    world::{DEFINITIONS, World},
 };
+use crate::{entry::Entry, intern::Interner, kind::Kind, table::KindTable};
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use futures::StreamExt;
 use keelson_store::{Commit, Event, KeyValue, Revision, Store, StoreError};
+use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,12 +37,6 @@ pub(crate) const STORE_PREFIX: &str = "/registry/";
 /// Bumped by each transaction that takes or returns node ports, so that two of them cannot pass each other.
 pub(crate) const NODE_PORT_GUARD: &str = "/registry/ranges/servicenodeports";
 
-/// What is served at one moment: the kinds, and the caches of those that are stored, by key prefix. Replaced whole.
-pub(crate) struct World {
-    pub(crate) table: Arc<KindTable>,
-    by_prefix: HashMap<String, Arc<ResourceCache>>,
-}
-
 /// The kinds with their caches, and the state of the guard key.
 pub(crate) struct Caches {
     world: ArcSwap<World>,
@@ -52,13 +47,7 @@ pub(crate) struct Caches {
 impl Caches {
     /// The kinds of a table, each with an empty cache.
     pub(crate) fn new(table: KindTable) -> Self {
-        let by_prefix = table
-            .iter()
-            .filter(|kind| matches!(kind.storage, Storage::Own))
-            .map(|kind| (kind.prefix.clone(), Arc::new(ResourceCache::new(kind.clone()))))
-            .collect();
-        let world = World { table: Arc::new(table), by_prefix };
-        Self { world: ArcSwap::from_pointee(world), node_port_guard: AtomicU64::new(0) }
+        Self { world: ArcSwap::from_pointee(World::new(table)), node_port_guard: AtomicU64::new(0) }
     }
 
     /// What is served now, taken without a lock.
@@ -68,19 +57,12 @@ impl Caches {
 
     /// Where a kind's objects are.
     pub(crate) fn of_kind(&self, kind: &Kind) -> Option<Arc<ResourceCache>> {
-        self.world.load().by_prefix.get(&kind.prefix).cloned()
+        self.world.load().of_kind(kind).cloned()
     }
 
     /// Wakes every watcher.
     pub(crate) fn wake_all(&self) {
-        self.world.load().by_prefix.values().for_each(|cache| cache.wake());
-    }
-}
-
-impl World {
-    fn of_key(&self, key: &str) -> Option<&Arc<ResourceCache>> {
-        let (end, _) = key.match_indices('/').nth(3)?;
-        self.by_prefix.get(&key[..=end])
+        self.world.load().caches().for_each(|cache| cache.wake());
     }
 }
 
@@ -91,6 +73,14 @@ pub(crate) enum FeedError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Unreadable(#[from] crate::entry::Unreadable),
+}
+
+/// When a kind that appears gets its objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    Now,
+    /// With all others.
+    Later,
 }
 
 /// Fills the caches and follows the store.
@@ -106,33 +96,85 @@ impl Feed {
         Self { store, caches, progress, interner: Interner::default() }
     }
 
-    /// Replaces every cache by what the store holds now.
+    /// Replaces every cache by what the store holds now, the definitions of custom kinds first.
     pub(crate) async fn load(&mut self) -> Result<Revision, FeedError> {
-        let mut roots: BTreeMap<&str, Root> = BTreeMap::new();
+        let (definitions, revision) = self.list(DEFINITIONS, None).await?;
+        let known: Vec<String> = self.caches.world().definitions().cloned().collect();
+        let gone = known.into_iter().filter(|name| definitions.iter().all(|item| name_in(&item.key) != name));
+        for name in gone.collect::<Vec<_>>() {
+            self.redefine(&name, None, revision, Fill::Later).await?;
+        }
+        for item in &definitions {
+            self.redefine(name_in(&item.key), Some(&item.value), item.mod_revision, Fill::Later).await?;
+        }
         let world = self.caches.world.load_full();
-        let (mut after, mut at, mut guard): (Option<Arc<str>>, Option<Revision>, Revision) = (None, None, 0);
-        let revision = loop {
-            let page = self.store.list(STORE_PREFIX, after.as_deref(), LOAD_PAGE, at).await?;
-            at = Some(page.revision);
-            after = page.items.last().map(|item| item.key.clone());
-            for item in page.items {
-                if &*item.key == NODE_PORT_GUARD {
-                    guard = item.mod_revision;
-                }
-                let Some(cache) = world.of_key(&item.key) else { continue };
-                let entry = self.read(cache, item)?;
-                roots.entry(&cache.kind.prefix).or_default().insert(entry.head.key().clone(), entry);
+        let (items, _) = self.list(STORE_PREFIX, Some(revision)).await?;
+        let (mut roots, mut guard): (BTreeMap<&str, Root>, Revision) = (BTreeMap::new(), 0);
+        for item in items {
+            if &*item.key == NODE_PORT_GUARD {
+                guard = item.mod_revision;
             }
-            if !page.more {
-                break page.revision;
-            }
-        };
-        for (prefix, cache) in &world.by_prefix {
-            cache.replace(State::loaded(roots.remove(prefix.as_str()).unwrap_or_default(), revision));
+            let Some(cache) = world.of_key(&item.key) else { continue };
+            let entry = self.read(cache, item)?;
+            roots.entry(&cache.kind.prefix).or_default().insert(entry.head.key().clone(), entry);
+        }
+        for cache in world.caches() {
+            let root = roots.remove(cache.kind.prefix.as_str()).unwrap_or_default();
+            cache.replace(State::loaded(root, revision));
         }
         self.caches.node_port_guard.store(guard, Ordering::Release);
         self.progress.advance(revision);
         Ok(revision)
+    }
+
+    /// All keys with a prefix, at one revision.
+    async fn list(
+        &self,
+        prefix: &str,
+        mut at: Option<Revision>,
+    ) -> Result<(Vec<KeyValue>, Revision), FeedError> {
+        let (mut items, mut after): (Vec<KeyValue>, Option<Arc<str>>) = (Vec::new(), None);
+        loop {
+            let page = self.store.list(prefix, after.as_deref(), LOAD_PAGE, at).await?;
+            at = Some(page.revision);
+            after = page.items.last().map(|item| item.key.clone());
+            items.extend(page.items);
+            if !page.more {
+                return Ok((items, page.revision));
+            }
+        }
+    }
+
+    /// Takes a definition of a custom kind in: from here on its kinds are served, or no longer. Objects that are there
+    /// before it (a definition was deleted without them) are read at the same revision.
+    async fn redefine(
+        &mut self,
+        name: &str,
+        value: Option<&Bytes>,
+        revision: Revision,
+        fill: Fill,
+    ) -> Result<(), FeedError> {
+        let object = value.map(|bytes| serde_json::from_slice::<Value>(bytes)).transpose();
+        let object = object.unwrap_or_else(|error| {
+            tracing::error!(name, %error, "a definition cannot be read and is not served");
+            None
+        });
+        let world = self.caches.world.load_full();
+        let Some(next) = world.after(name, object.as_ref(), revision)? else { return Ok(()) };
+        if let Some(cache) = next.appeared.as_ref().filter(|_| fill == Fill::Now) {
+            let (items, revision) = self.list(&cache.kind.prefix, Some(revision)).await?;
+            let mut root = Root::new();
+            for item in items {
+                let entry = self.read(cache, item)?;
+                root.insert(entry.head.key().clone(), entry);
+            }
+            cache.replace(State::loaded(root, revision));
+        }
+        self.caches.world.store(Arc::new(next.world));
+        if let Some(gone) = next.gone {
+            gone.close();
+        }
+        Ok(())
     }
 
     /// Follows the store from what [`Feed::load`] gave, for ever; ends by failing progress.
@@ -178,7 +220,7 @@ impl Feed {
                 }
             }
             if let Some(last) = good.last().map(|commit| commit.revision) {
-                self.take(good)?;
+                self.take(good).await?;
                 *revision = last;
             }
             if let Some(error) = failure {
@@ -188,12 +230,19 @@ impl Feed {
         Ok(())
     }
 
-    fn take(&mut self, commits: Vec<Commit>) -> Result<(), FeedError> {
+    async fn take(&mut self, commits: Vec<Commit>) -> Result<(), FeedError> {
         let Some(last) = commits.last().map(|commit| commit.revision) else { return Ok(()) };
-        let world = self.caches.world.load_full();
-        let mut touched: Vec<(&Arc<ResourceCache>, State)> = Vec::new();
+        let mut touched: Vec<(Arc<ResourceCache>, State)> = Vec::new();
         let mut guard = None;
         for commit in commits {
+            // Before the definition itself is seen: who sees that it is established is served.
+            for (key, value) in
+                commit.events.iter().map(parts).filter(|(key, _)| key.starts_with(DEFINITIONS))
+            {
+                publish(&mut touched);
+                self.redefine(name_in(key), value, commit.revision, Fill::Now).await?;
+            }
+            let world = self.caches.world.load_full();
             for event in commit.events {
                 let (key, value) = match event {
                     Event::Put(value) => (value.key.clone(), Some(value)),
@@ -205,15 +254,13 @@ impl Feed {
                 let Some(cache) = world.of_key(&key) else { continue };
                 let entry = value.map(|value| self.read(cache, value)).transpose()?;
                 let at = touched.iter().position(|(own, _)| Arc::ptr_eq(own, cache)).unwrap_or_else(|| {
-                    touched.push((cache, State::clone(&cache.state())));
+                    touched.push((cache.clone(), State::clone(&cache.state())));
                     touched.len() - 1
                 });
                 touched[at].1.apply(commit.revision, key, entry);
             }
         }
-        for (cache, state) in touched {
-            cache.replace(state);
-        }
+        publish(&mut touched);
         if let Some(guard) = guard {
             self.caches.node_port_guard.store(guard, Ordering::Release);
         }
@@ -225,4 +272,22 @@ impl Feed {
         let entry = Entry::read(&cache.kind, item.key, item.value, item.mod_revision, &mut self.interner)?;
         Ok(Arc::new(entry))
     }
+}
+
+fn publish(touched: &mut Vec<(Arc<ResourceCache>, State)>) {
+    for (cache, state) in touched.drain(..) {
+        cache.replace(state);
+    }
+}
+
+fn parts(event: &Event) -> (&Arc<str>, Option<&Bytes>) {
+    match event {
+        Event::Put(value) => (&value.key, Some(&value.value)),
+        Event::Delete { key } => (key, None),
+    }
+}
+
+/// The name in a key of a cluster-scoped object.
+fn name_in(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or_default()
 }

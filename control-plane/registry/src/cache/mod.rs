@@ -12,6 +12,7 @@ pub(crate) mod ring;
 pub(crate) mod select;
 pub(crate) mod token;
 pub(crate) mod watcher;
+pub(crate) mod world;
 
 use crate::{entry::Entry, kind::Kind};
 use arc_swap::ArcSwap;
@@ -20,7 +21,10 @@ use keelson_store::Revision;
 use ring::{Change, Ring};
 use std::{
     ops::Bound,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::watch;
 
@@ -41,11 +45,12 @@ pub(crate) struct ResourceCache {
     pub(crate) kind: Arc<Kind>,
     state: OnceLock<ArcSwap<State>>,
     wake: watch::Sender<Revision>,
+    closed: AtomicBool,
 }
 
 impl ResourceCache {
     pub(crate) fn new(kind: Arc<Kind>) -> Self {
-        Self { kind, state: OnceLock::new(), wake: watch::Sender::new(0) }
+        Self { kind, state: OnceLock::new(), wake: watch::Sender::new(0), closed: AtomicBool::new(false) }
     }
 
     /// The present state.
@@ -72,6 +77,17 @@ impl ResourceCache {
     /// Wakes the watchers though nothing changed: they look whether the feed still runs.
     pub(crate) fn wake(&self) {
         self.wake.send_modify(|_| ());
+    }
+
+    /// Ends the watches: the kind is no longer served, or not in this form.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether nothing will ever change here again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Told of each change.

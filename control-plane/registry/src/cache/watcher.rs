@@ -109,9 +109,13 @@ impl Watcher {
             }
             // In this order: whatever is reached now is in the state taken after.
             let reached = self.progress.reached();
+            let ended = self.cache.is_closed();
             let state = self.cache.state();
             if self.fill(&state) {
                 continue;
+            }
+            if ended {
+                return None;
             }
             self.position = self.position.max(reached);
             self.wait().await;

@@ -4,6 +4,7 @@
 //! flow control) gets its row with that component. What nobody carries out yet is kept and says so
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
+pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -52,6 +53,13 @@ pub(crate) fn rows() -> Vec<Row> {
             "validatingwebhookconfigurations",
             &webhooks::WebhookConfiguration { mutating: false },
         ),
+        row(
+            "apiextensions.k8s.io",
+            "v1",
+            "customresourcedefinitions",
+            &apiextensions::CustomResourceDefinition,
+        )
+        .with(&["status"]),
         row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
         row("apps", "v1", "daemonsets", &apps::DaemonSet).with(&["status"]),
         row("apps", "v1", "deployments", &apps::DEPLOYMENT).with(&["scale", "status"]),

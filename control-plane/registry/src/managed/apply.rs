@@ -10,7 +10,9 @@ use super::{
 use crate::{
     context::Context,
     kind::Kind,
-    meta, shape,
+    meta,
+    ops::scale,
+    shape,
     status::{Reason, Status, StatusCause},
 };
 use keelson_schema::{
@@ -89,7 +91,7 @@ fn of_scale(kind: &Kind, scale: &Value) -> Value {
         }
     }
     if let Some(replicas) = meta::at(scale, &["spec", "replicas"]) {
-        object["spec"] = json!({"replicas": replicas});
+        scale::set_replicas(kind, &mut object, replicas.clone());
     }
     object
 }

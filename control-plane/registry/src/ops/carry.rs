@@ -1,7 +1,7 @@
 //! What an update may not change, and what it must agree with.
 
 use super::{Target, update::Intent};
-use crate::{meta, status::Status};
+use crate::{kind::Kind, meta, status::Status};
 use keelson_schema::FieldError;
 use serde_json::Value;
 
@@ -69,11 +69,15 @@ pub(super) fn carry_all_but_status(object: &mut Value, old: &Value) {
     }
 }
 
-pub(super) fn differs_in_spec(new: &Value, old: &Value) -> bool {
+/// Whether anything changed that is counted: all but metadata, and the status where that is apart. Built-in kinds have
+/// it so whether it is written apart or not.
+pub(super) fn differs_in_spec(kind: &Kind, new: &Value, old: &Value) -> bool {
+    let has_status = kind.custom.is_none() || kind.has_status();
     let keys = |object| Value::as_object(object).into_iter().flatten().map(|(key, _)| key);
     keys(new)
         .chain(keys(old))
-        .filter(|key| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
+        .filter(|key| !matches!(key.as_str(), "metadata" | "apiVersion" | "kind"))
+        .filter(|key| !(has_status && *key == "status"))
         .any(|key| new.get(key) != old.get(key))
 }
 

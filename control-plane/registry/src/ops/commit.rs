@@ -47,6 +47,11 @@ impl Encoded {
 /// The canonical stored form: sorted keys, no white space, without what the server adds to answers. `managed` is the
 /// JSON of metadata.managedFields, "" for none; what the object itself has there is not looked at.
 pub(crate) fn encode(object: &Value, managed: &str) -> Result<Encoded, Status> {
+    encode_in(object, managed, None)
+}
+
+/// The same in another version, which differs by its name alone.
+pub(crate) fn encode_in(object: &Value, managed: &str, version: Option<&str>) -> Result<Encoded, Status> {
     let mut out = Vec::with_capacity(4096 + managed.len());
     let mut at = 0..0;
     out.push(b'{');
@@ -54,7 +59,14 @@ pub(crate) fn encode(object: &Value, managed: &str) -> Result<Encoded, Status> {
         write_key(key, &mut out);
         match value {
             Value::Object(metadata) if key == "metadata" => at = write_metadata(metadata, managed, &mut out),
-            value => serde_json::to_writer(&mut out, value).map_err(Status::internal)?,
+            value => {
+                let version = version.filter(|_| key == "apiVersion");
+                match version {
+                    Some(version) => serde_json::to_writer(&mut out, version),
+                    None => serde_json::to_writer(&mut out, value),
+                }
+                .map_err(Status::internal)?;
+            }
         }
     }
     out.push(b'}');

@@ -2,7 +2,7 @@
 
 use super::{
     Registry, Stored, StoredBody, Target,
-    commit::{ATTEMPTS_MAX, Outcome, encode},
+    commit::{ATTEMPTS_MAX, Outcome, encode_in},
     match_namespace,
     wanted::put_managed,
 };
@@ -62,6 +62,11 @@ impl Registry {
         mut body: Value,
         wish: Wish,
     ) -> Result<Stored, Status> {
+        if target.kind.custom.as_ref().is_some_and(|custom| custom.is_terminating()) {
+            let mut status = Status::method_not_allowed(&target.kind.group_resource(), "create");
+            status.message = "create not allowed while custom resource definition is terminating".to_owned();
+            return Err(status);
+        }
         match_namespace(&target, &mut body)?;
         if target.kind.namespaced && target.namespace.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
@@ -181,8 +186,9 @@ impl Registry {
                 }
                 return Ok(Proposed::dry_run(object, &entries.text));
             }
-            let body = match encode(&object, &entries.text) {
-                Err(_) if !entries.kept => encode(&object, "")?.bytes,
+            let version = target.kind.stored_version();
+            let body = match encode_in(&object, &entries.text, version) {
+                Err(_) if !entries.kept => encode_in(&object, "", version)?.bytes,
                 encoded => encoded?.bytes,
             };
             let write = Write::Put { key: key.clone(), value: body.clone(), ttl: strategy.ttl() };
@@ -249,9 +255,10 @@ impl Proposed {
                 .as_kind(kind)
                 .map(StoredBody::Entry)
                 .ok_or_else(|| Status::internal("the stored object cannot be shown in this version")),
-            Self::DryRun(object) => Ok(StoredBody::Value(match kind.storage {
-                Storage::View(conversion) => conversion.to_view(object),
-                Storage::Own | Storage::Virtual => object,
+            Self::DryRun(object) => Ok(StoredBody::Value(match (kind.storage, &kind.custom) {
+                (Storage::View(conversion), _) => conversion.to_view(object),
+                (_, Some(custom)) => custom.show(kind.api_version(), object),
+                _ => object,
             })),
         }
     }

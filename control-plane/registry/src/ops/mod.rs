@@ -12,7 +12,7 @@ mod delete;
 mod eviction;
 mod patch;
 mod read;
-mod scale;
+pub(crate) mod scale;
 mod update;
 mod wanted;
 
@@ -175,6 +175,12 @@ impl Registry {
     /// All kinds that are served now. The table is replaced whole when that changes.
     pub fn table(&self) -> Arc<KindTable> {
         self.caches.world().table.clone()
+    }
+
+    /// The kind that the objects of a definition of custom kinds are stored as, served or not; none while the definition is
+    /// not established.
+    pub fn custom_kind(&self, definition: &str) -> Option<Arc<Kind>> {
+        self.caches.world().stored_of(definition).cloned()
     }
 
     /// The revision that every read shows at least.

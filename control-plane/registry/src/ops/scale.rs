@@ -30,18 +30,67 @@ pub(crate) fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
         }
     }
     let mut spec = Map::new();
-    let replicas = meta::number(object, &["spec", "replicas"]).unwrap_or_default();
+    let paths = Paths::of(kind);
+    let replicas = match (meta::number(object, &paths.replicas), &kind.custom) {
+        (None, Some(_)) => {
+            let path = paths.replicas.join(".");
+            return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")));
+        }
+        (replicas, _) => replicas.unwrap_or_default(),
+    };
     if replicas != 0 {
         spec.insert("replicas".to_owned(), json!(replicas));
     }
-    let mut status = json!({"replicas": meta::number(object, &["status", "replicas"]).unwrap_or_default()});
-    let selector = selector_text(object)?;
+    let mut status = json!({"replicas": meta::number(object, &paths.observed).unwrap_or_default()});
+    let selector = match (&kind.custom, &paths.selector) {
+        (None, _) => selector_text(object)?,
+        (Some(_), Some(path)) => meta::text(object, path).to_owned(),
+        (Some(_), None) => String::new(),
+    };
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
     Ok(json!({
         "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status,
     }))
+}
+
+/// Where a kind's objects have what a Scale shows.
+struct Paths<'a> {
+    replicas: Vec<&'a str>,
+    observed: Vec<&'a str>,
+    /// A custom kind's, which is a text.
+    selector: Option<Vec<&'a str>>,
+}
+
+impl<'a> Paths<'a> {
+    fn of(kind: &'a Kind) -> Self {
+        fn names(path: &[String]) -> Vec<&str> {
+            path.iter().map(String::as_str).collect()
+        }
+        match kind.custom.as_ref().and_then(|custom| custom.scale()) {
+            Some(paths) => Self {
+                replicas: names(&paths.replicas),
+                observed: names(&paths.observed),
+                selector: paths.selector.as_deref().map(names),
+            },
+            None => Self {
+                replicas: vec!["spec", "replicas"],
+                observed: vec!["status", "replicas"],
+                selector: None,
+            },
+        }
+    }
+}
+
+/// Sets the number of replicas of an object, or a part of one.
+pub(crate) fn set_replicas(kind: &Kind, object: &mut Value, replicas: Value) {
+    let path = Paths::of(kind).replicas;
+    let Some((last, parents)) = path.split_last() else { return };
+    let holder = parents.iter().fold(object, |value, name| {
+        meta::map_of(value).entry((*name).to_owned()).or_insert_with(|| json!({}))
+    });
+    meta::map_of(holder).insert((*last).to_owned(), replicas);
 }
 
 /// Empty where the object has none. One that cannot be read is an error: whoever scales by it would count all pods.
@@ -69,8 +118,7 @@ pub(crate) fn into_object(kind: &Kind, old: &Value, scale: &Value) -> Result<Val
         return Err(Status::invalid(&group_kind, meta::field(scale, "name"), vec![error]));
     }
     let mut object = old.clone();
-    let spec = meta::map_of(&mut object).entry("spec").or_insert_with(|| json!({}));
-    meta::map_of(spec).insert("replicas".to_owned(), json!(replicas));
+    set_replicas(kind, &mut object, json!(replicas));
     debug_assert!(kind.subresource("scale").is_some());
     Ok(object)
 }

@@ -3,7 +3,7 @@
 use super::{
     Registry, Stored, Target,
     carry::{carry_all_but_status, carry_system_fields, check_versions, differs_in_spec, match_name},
-    commit::{ATTEMPTS_MAX, Encoded, Outcome, encode},
+    commit::{ATTEMPTS_MAX, Encoded, Outcome, encode_in},
     create::{Proposed, Wish},
     match_namespace, scale,
     wanted::Wanted,
@@ -167,7 +167,7 @@ impl Registry {
                 Outcome::KeyChanged | Outcome::SideChanged => Ok(None),
             };
         }
-        let encoded = encoded(intent, &object, managed)?;
+        let encoded = encoded(intent, target.kind, &object, managed)?;
         if entry.is_body(&encoded.bytes) || ledger.is_idle() && encoded.is_but_for_managed(entry) {
             return Ok(Some(Proposed::Written(entry.clone())));
         }
@@ -188,7 +188,7 @@ impl Registry {
         intent: &Intent<'_>,
         entry: &Arc<Entry>,
     ) -> Result<Proposal, Status> {
-        let old = entry.to_unmanaged_value();
+        let old = present(target, entry)?.to_unmanaged_value();
         let shown = shown(target, &old)?;
         let Wanted { mut new, ledger } = self.wanted(context, target, intent, entry, &old, &shown)?;
         let admission = self.admission();
@@ -231,7 +231,7 @@ impl Registry {
                     meta::carry(meta::map_of(&mut object), "status", old.get("status"));
                 }
                 strategy.prepare_update(&call, &mut object, old);
-                if strategy.has_generation() && differs_in_spec(&object, old) {
+                if strategy.has_generation() && differs_in_spec(target.kind, &object, old) {
                     meta::set(&mut object, "generation", Some(json!(meta::generation(old) + 1)));
                 }
             }
@@ -260,10 +260,20 @@ impl Intent<'_> {
 }
 
 /// An object that is too large with managedFields goes without, unless they are what the request is about.
-fn encoded(intent: &Intent<'_>, object: &Value, managed: &str) -> Result<Encoded, Status> {
-    encode(object, managed).or_else(|status| {
-        if intent.is_apply() || managed.is_empty() { Err(status) } else { encode(object, "") }
+fn encoded(intent: &Intent<'_>, kind: &Kind, object: &Value, managed: &str) -> Result<Encoded, Status> {
+    let version = kind.stored_version();
+    encode_in(object, managed, version).or_else(|status| {
+        if intent.is_apply() || managed.is_empty() { Err(status) } else { encode_in(object, "", version) }
     })
+}
+
+/// The present state, a custom kind's in the version of the request: its rules are that version's.
+fn present(target: &Target<'_>, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
+    if target.kind.custom.is_none() {
+        return Ok(entry.clone());
+    }
+    let shown = entry.as_kind(target.kind);
+    shown.ok_or_else(|| Status::internal("the stored object cannot be shown in this version"))
 }
 
 /// The present state in the form that the request is about.

@@ -12,6 +12,8 @@ mod storage;
 mod text;
 mod workloads;
 
+pub(crate) use text::since;
+
 use crate::kind::Kind;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -27,6 +29,9 @@ pub struct Row {
 
 /// Prints an object in the kind's served version.
 pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
+    if let Some(custom) = &kind.custom {
+        return crate::custom::row(custom, object, now);
+    }
     let age = || text::age(object, now);
     let cells = match kind.resource() {
         ("", "pods") => return Row { cells: pod::cells(object, now), conditions: pod::conditions(object) },

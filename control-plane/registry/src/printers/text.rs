@@ -21,7 +21,7 @@ pub(super) fn age(object: &Value, now: OffsetDateTime) -> Value {
 }
 
 /// Age of a time, `<unknown>` when it is not set.
-pub(super) fn since(time: &str, now: OffsetDateTime) -> String {
+pub(crate) fn since(time: &str, now: OffsetDateTime) -> String {
     ages::age(timestamp::parse(time).ok(), now)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Functions take a value and its path and return what they find. They rely on the schema: JSON types are right.
 
+pub mod apiextensions;
 pub mod autoscaling;
 pub mod batch;
 pub mod claim;

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-pub use operations::{KindFacts, SubresourceFacts};
+pub use operations::{KindFacts, SubresourceFacts, definition_name};
 
 /// The version of the API that the documents state.
 pub const API_VERSION: &str = "v1.36.0";
@@ -58,7 +58,23 @@ pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
             roots.insert(name.to_owned());
         });
     }
+    let custom: Vec<(String, String)> = kinds
+        .iter()
+        .filter_map(|kind| {
+            let name = definition_name(kind.group, kind.version, kind.kind);
+            Some((name, kind.definition?.to_string()))
+        })
+        .collect();
+    for (_, definition) in &custom {
+        definitions::references(definition, |name| {
+            roots.insert(name.to_owned());
+        });
+    }
     let mut separator = "";
+    for (name, definition) in &custom {
+        write!(out, "{separator}{}:{definition}", json!(name)).expect("writing to memory does not fail");
+        separator = ",";
+    }
     for (name, definition) in &lists {
         write!(out, "{separator}{}:{definition}", json!(name)).expect("writing to memory does not fail");
         separator = ",";
@@ -66,6 +82,27 @@ pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
     definitions::write_reachable(&mut out, separator, roots);
     out.push_str("}}}");
     out.into_bytes()
+}
+
+/// A definition as version 2 of OpenAPI can say it: without what only version 3 knows, and without what refers to
+/// definitions that the document does not have.
+#[must_use]
+pub fn v2_definition(mut definition: Value) -> Value {
+    strip(&mut definition);
+    definition
+}
+
+fn strip(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            for key in ["allOf", "anyOf", "oneOf", "not", "nullable"] {
+                object.remove(key);
+            }
+            object.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
 }
 
 #[cfg(test)]

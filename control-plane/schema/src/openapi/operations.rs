@@ -16,6 +16,10 @@ const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// kubectl asks here whether a kind takes strategic merge patches.
+const CUSTOM_PATCH_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// What a document has to know of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct KindFacts<'a> {
@@ -33,6 +37,8 @@ pub struct KindFacts<'a> {
     pub verbs: &'a [&'a str],
     /// What hangs below its objects.
     pub subresources: &'a [SubresourceFacts<'a>],
+    /// The definition of a custom kind.
+    pub definition: Option<&'a Value>,
 }
 
 /// What a document has to know of a subresource.
@@ -53,6 +59,8 @@ struct About<'a> {
     version: &'a str,
     kind: &'a str,
     namespaced: bool,
+    /// Whether strategic merge patches are taken.
+    strategic: bool,
 }
 
 /// The object of all paths, as JSON text: it is large, and as a tree of values many times larger.
@@ -60,8 +68,13 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Stri
     let base = format!("/{}", super::v3_key(group, version));
     let mut paths = String::from("{");
     for kind in kinds {
-        let about =
-            About { group: kind.group, version: kind.version, kind: kind.kind, namespaced: kind.namespaced };
+        let about = About {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            namespaced: kind.namespaced,
+            strategic: kind.definition.is_none(),
+        };
         let has = |verb: &str| kind.verbs.contains(&verb);
         let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{base}{scope}/{}", kind.plural);
@@ -177,7 +190,8 @@ fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
     });
     let body = match verb {
         Verb::Create | Verb::Update => Some((["*/*"].as_slice(), own, true)),
-        Verb::Patch => Some((PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
+        Verb::Patch if about.strategic => Some((PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
+        Verb::Patch => Some((CUSTOM_PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
         Verb::Delete | Verb::DeleteCollection => {
             Some((["*/*"].as_slice(), format!("{META}.DeleteOptions"), false))
         }
@@ -253,7 +267,8 @@ fn pascal(text: &str) -> String {
 }
 
 /// The published name of a kind's definition.
-fn definition_name(group: &str, version: &str, kind: &str) -> String {
+#[must_use]
+pub fn definition_name(group: &str, version: &str, kind: &str) -> String {
     Schemas::builtin().kind(group, version, kind).and_then(|ty| ty.name()).map_or_else(
         || {
             // As upstream names kinds without a Go type: the group's parts reversed.

@@ -24,6 +24,7 @@ fn apps() -> Value {
         namespaced: true,
         verbs: ALL,
         subresources: &[SCALE, STATUS],
+        definition: None,
     };
     serde_json::from_slice(&v3_document("apps", "v1", &[deployment])).expect("a JSON document")
 }
@@ -93,6 +94,7 @@ fn verbs_become_operations_and_nothing_else_does() {
         namespaced: false,
         verbs: &["create", "get", "list"],
         subresources: &[],
+        definition: None,
     };
     let document: Value = serde_json::from_slice(&v3_document("", "v1", &[kind])).expect("a JSON document");
     let methods = |path: &str| -> Vec<String> {

@@ -21,6 +21,9 @@ struct Sample {
 }
 
 fn fixture(kind: &Kind) -> Sample {
+    if kind.custom.is_some() {
+        return custom(kind);
+    }
     let group = if kind.group.is_empty() { String::new() } else { format!("{}.", kind.group) };
     let version = if kind.version == "v1" { String::new() } else { format!(".{}", kind.version) };
     let name = format!("{group}{}{version}.yaml", kind.plural);
@@ -33,6 +36,15 @@ fn fixture(kind: &Kind) -> Sample {
     Sample { object: documents.next().expect("there is a first"), status: documents.next() }
 }
 
+/// A sample of the kinds of [`definitions`].
+fn custom(kind: &Kind) -> Sample {
+    let object = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "sample"},
+        "spec": if kind.namespaced { json!({"size": 2, "color": "red"}) } else { json!({"text": "any"}) },
+    });
+    Sample { object, status: Some(json!({"status": {"size": 1, "selector": "app=web"}})) }
+}
+
 /// `/apis/apps/v1/namespaces/default/deployments`.
 fn collection(kind: &Kind) -> String {
     let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
@@ -40,9 +52,35 @@ fn collection(kind: &Kind) -> String {
     format!("{root}/{}{scope}/{}", kind.version, kind.plural)
 }
 
-/// Kinds that the walk goes over.
-fn kinds() -> Vec<Arc<Kind>> {
-    KindTable::builtin().iter().filter(|kind| kind.is_stored()).cloned().collect()
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Kinds that the walk goes over: all that are stored, and a custom one of each scope. Not definitions themselves, which
+/// the server writes, too; their tests are `custom`.
+fn kinds(bed: &Bed) -> Vec<Arc<Kind>> {
+    let table = bed.server.inner.table();
+    table
+        .iter()
+        .filter(|kind| kind.is_stored() && kind.plural != "customresourcedefinitions")
+        .cloned()
+        .collect()
+}
+
+/// The definition of namespaced samples is a fixture; of cluster-scoped ones it is the same with less in it.
+fn definitions() -> [Value; 2] {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../registry/fixtures/apiextensions.k8s.io.customresourcedefinitions.yaml");
+    let text = std::fs::read_to_string(path).expect("definitions have a fixture");
+    let first = text.split("\n---\n").next().expect("splitting gives at least one part");
+    let namespaced: Value = serde_saphyr::from_str(first).expect("a fixture is YAML");
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {"text": {"type": "string"}}}}});
+    let mut cluster = namespaced.clone();
+    cluster["metadata"]["name"] = json!("clustersamples.example.com");
+    cluster["spec"]["scope"] = json!("Cluster");
+    cluster["spec"]["names"] = json!({"plural": "clustersamples", "kind": "ClusterSample"});
+    cluster["spec"]["versions"] =
+        json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]);
+    [namespaced, cluster]
 }
 
 /// A user whom a role grants the verbs of each kind and subresource in the table, and nothing else.
@@ -55,9 +93,9 @@ fn stranger() -> Caller {
     Caller::InProcess(Arc::new(UserInfo::authenticated("stranger", [] as [&str; 0])))
 }
 
-fn role() -> [Value; 2] {
+fn role(bed: &Bed) -> [Value; 2] {
     let mut rules = Vec::new();
-    for kind in kinds() {
+    for kind in kinds(bed) {
         rules.push(json!({"apiGroups": [kind.group], "resources": [kind.plural], "verbs": kind.verbs}));
         for sub in &kind.subresources {
             let resource = format!("{}/{}", kind.plural, sub.name);
@@ -79,7 +117,20 @@ fn role() -> [Value; 2] {
 /// A server that knows the role.
 async fn bed() -> Bed {
     let bed = Bed::new().await;
-    for (object, plural) in role().iter().zip(["clusterroles", "clusterrolebindings"]) {
+    for definition in definitions() {
+        let made = bed.send("POST", DEFINITIONS, &[], &definition.to_string()).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+    }
+    let served = async {
+        while ["samples", "clustersamples"]
+            .iter()
+            .any(|plural| bed.server.inner.table().by_resource("example.com", "v1", plural).is_none())
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), served).await.expect("custom kinds are established");
+    for (object, plural) in role(&bed).iter().zip(["clusterroles", "clusterrolebindings"]) {
         let uri = format!("/apis/rbac.authorization.k8s.io/v1/{plural}");
         let made = bed.send("POST", &uri, &[], &object.to_string()).await;
         assert_eq!(made.code, 201, "{}", made.text());
