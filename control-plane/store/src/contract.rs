@@ -104,6 +104,23 @@ pub struct Listing {
     pub more: bool,
 }
 
+/// A key with all that is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// As it is stored.
+    pub kv: KeyValue,
+    /// What is left of its time to live, or for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// Everything in a store at one revision, while writes go on.
+pub struct Export {
+    /// The revision that it shows.
+    pub revision: Revision,
+    /// In key order. Ends after its first error.
+    pub items: BoxStream<'static, Result<Exported, StoreError>>,
+}
+
 /// Every commit after the revision asked for. Ends after its first error.
 pub type WatchStream = BoxStream<'static, Result<Commit, StoreError>>;
 
@@ -204,4 +221,7 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets history before `before`, which becomes the oldest revision to list at and to watch after; the current
     /// values stay. Of what is compacted already it is no error.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+
+    /// Everything, consistently, for snapshots and for moving to another store.
+    async fn export(&self) -> Result<Export, StoreError>;
 }

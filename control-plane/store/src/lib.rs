@@ -19,15 +19,18 @@
 
 mod contract;
 pub mod embedded;
+pub mod encrypted;
 pub mod etcd;
 mod history;
 mod limits;
 pub mod model;
+mod moving;
 pub mod suite;
 
 pub use contract::{
-    Commit, Compare, Event, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
-    Write,
+    Commit, Compare, Event, Export, Exported, KeyValue, Listing, Revision, Store, StoreError, Txn,
+    TxnOutcome, WatchStream, Write,
 };
 pub use history::HistoryLimits;
 pub use limits::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPERATIONS_MAX};
+pub use moving::{MoveError, import};

@@ -11,6 +11,13 @@ pub const KEY_BYTES_MAX: usize = 1_024;
 /// request's own encoding.
 pub const TXN_BYTES_MAX: usize = 1_500 * 1_024;
 
+/// What encryption at rest may add to a value, beyond [`TXN_BYTES_MAX`]: prefix, name of the key, nonce, tag or padding.
+/// With [`TXN_OPERATIONS_MAX`] writes it is 16 KiB, which etcd's limit has room for.
+pub(crate) const SEAL_BYTES_MAX: usize = 128;
+
+/// What every sealed value begins with, as upstream's do; no plain one does: those are JSON.
+pub(crate) const SEALED: &[u8] = b"k8s:enc:";
+
 /// Compares, and also writes, of one transaction: etcd's default `--max-txn-ops`.
 pub const TXN_OPERATIONS_MAX: usize = 128;
 
@@ -77,10 +84,14 @@ impl Txn {
         twice.map(|key| format!("it writes {key:?} twice"))
     }
 
-    /// Keys and values together.
+    /// Keys and values together, less what sealing may have added.
     pub(crate) fn bytes(&self) -> usize {
+        let value_bytes = |value: &[u8]| match value.starts_with(SEALED) {
+            true => value.len().saturating_sub(SEAL_BYTES_MAX),
+            false => value.len(),
+        };
         let writes = self.writes.iter().map(|write| match write {
-            Write::Put { key, value, .. } => key.len() + value.len(),
+            Write::Put { key, value, .. } => key.len() + value_bytes(value),
             Write::Delete { key } => key.len(),
         });
         let compares = self.compares.iter().map(|compare| compare.key().len());

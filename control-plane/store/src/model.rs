@@ -3,7 +3,8 @@
 
 use crate::{
     contract::{
-        Commit, Event, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream, Write,
+        Commit, Event, Export, Exported, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome,
+        WatchStream, Write,
     },
     history::{History, HistoryLimits, Recorded},
 };
@@ -215,6 +216,16 @@ impl Store for Model {
 
     async fn watch(&self, after: Revision) -> Result<WatchStream, StoreError> {
         self.inner.history.watch(after)
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        let inner = self.inner.inner.lock();
+        let (root, revision, now) = (inner.root.clone(), inner.revision, Instant::now());
+        let item = move |(_, record): (Arc<str>, Record)| {
+            let ttl = record.expires.map(|at| at.saturating_duration_since(now));
+            Ok(Exported { kv: record.kv, ttl })
+        };
+        Ok(Export { revision, items: Box::pin(futures::stream::iter(root.into_iter().map(item))) })
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {

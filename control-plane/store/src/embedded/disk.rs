@@ -13,6 +13,10 @@ use std::{
 pub trait Disk: Send + Sync + 'static {
     /// For messages.
     fn path(&self) -> &Path;
+    /// A file's, for messages.
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
     /// The names in it.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a new, empty file. Its name is not durable before [`Disk::sync`].

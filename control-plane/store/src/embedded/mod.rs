@@ -18,12 +18,14 @@ mod folder;
 mod group;
 mod log;
 mod reader;
+mod snapshot;
 mod writer;
 
 pub use disk::{Disk, DiskFile};
+pub use snapshot::{Snapshot, encode};
 
 use crate::{
-    contract::{KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream},
+    contract::{Export, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream},
     history::{History, HistoryLimits},
 };
 use async_trait::async_trait;
@@ -159,6 +161,10 @@ impl Store for Embedded {
 
     async fn watch(&self, after: Revision) -> Result<WatchStream, StoreError> {
         self.history.watch(after)
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        self.reader.export()
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {

@@ -1,12 +1,17 @@
 //! Reads: from the snapshot that was published with the newest revision, corrected by the ring where an earlier one is
 //! asked for. They may go to disk, so they run on the blocking pool.
 
-use super::log::Index;
+use super::log::{Deadline, Index, Record};
 use crate::{
-    contract::{KeyValue, Listing, Revision, StoreError},
+    contract::{Export, Exported, KeyValue, Listing, Revision, StoreError},
     history::{History, View},
 };
-use std::{iter::Peekable, sync::Arc};
+use futures::TryStreamExt as _;
+use std::{
+    iter::Peekable,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// Answers reads.
 pub(super) struct Reader {
@@ -25,6 +30,11 @@ impl Reader {
         Ok(record.map(|record| record.kv))
     }
 
+    pub(super) fn export(&self) -> Result<Export, StoreError> {
+        let view = self.history.view(None)?;
+        Ok(export(view.snapshot, view.revision))
+    }
+
     pub(super) async fn list(
         &self,
         prefix: &str,
@@ -36,6 +46,31 @@ impl Reader {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         blocking(move || list(&view, &prefix, after.as_deref(), limit)).await
     }
+}
+
+/// Keys that an export reads at a time.
+const EXPORT_PAGE: usize = 256;
+
+/// Everything in an index; writes and removed files do not touch it.
+pub(super) fn export(index: Index, revision: Revision) -> Export {
+    let pages = futures::stream::try_unfold((index, None::<Arc<str>>), |(index, after)| async move {
+        let (index, page) = blocking(move || {
+            let page = index.range("", after.as_deref()).take(EXPORT_PAGE).collect::<Result<Vec<_>, _>>()?;
+            Ok((index, page))
+        })
+        .await?;
+        let after = page.last().map(|record| record.kv.key.clone());
+        Ok(after.map(|after| (futures::stream::iter(page.into_iter().map(Ok)), (index, Some(after)))))
+    });
+    let items =
+        pages.try_flatten().map_ok(|record: Record| Exported { ttl: ttl(record.deadline), kv: record.kv });
+    Export { revision, items: Box::pin(items) }
+}
+
+/// What is left until a deadline; one that has passed is due at once.
+fn ttl(deadline: Deadline) -> Option<Duration> {
+    let due = UNIX_EPOCH + Duration::from_secs(deadline);
+    (deadline != 0).then(|| due.duration_since(SystemTime::now()).unwrap_or(Duration::from_secs(1)))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -8,20 +8,22 @@
 //! - Keys that expire share leases, and the keys of one lease expire in one transaction.
 //! - A write is never sent twice: one whose answer was lost is [`StoreError::Unavailable`] and may have happened.
 //! - Nothing here needs etcd to be newer than 3.4; progress requests, which older ones get wrong, are not used.
-//! - Endpoints over TLS are refused: not built yet.
+//! - Of several members one is asked at a time. With a minority of them gone writes go on; without a majority every call
+//!   fails within its time limit, and goes on once there is one.
 
 mod compactor;
 mod config;
 mod convert;
 mod endpoints;
+mod export;
 mod leases;
 mod revisions;
 mod watch;
 
-pub use config::EtcdConfig;
+pub use config::{EtcdConfig, EtcdTls};
 
 use crate::contract::{
-    Compare, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream, Write,
+    Compare, Export, KeyValue, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream, Write,
 };
 use async_trait::async_trait;
 use convert::Refusal;
@@ -35,6 +37,9 @@ use std::{
 };
 use tokio_util::task::AbortOnDropHandle;
 use watch::Watcher;
+
+/// For an error, with what to do about it.
+const WRITING: &str = "writing a transaction to etcd: is a majority of its members up and reachable?";
 
 /// Keys asked for in one range request; a long list is made of several, all at one revision.
 const PAGE_KEYS_MAX: usize = 500;
@@ -189,7 +194,7 @@ impl Store for Etcd {
                     lease_lost = true;
                     self.leases.forget(&leases).await;
                 }
-                Err(refusal) => return Err(refusal.unavailable("writing a transaction to etcd")),
+                Err(refusal) => return Err(refusal.unavailable(WRITING)),
             }
         }
     }
@@ -253,6 +258,11 @@ impl Store for Etcd {
             let item = watcher.next().await?;
             Some((item, watcher))
         })))
+    }
+
+    async fn export(&self) -> Result<Export, StoreError> {
+        let revision = self.revisions.newest().await?;
+        Ok(export::export(self.calls.clone(), revision))
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {

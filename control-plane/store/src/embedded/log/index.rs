@@ -56,6 +56,11 @@ impl Index {
         found.take_while(move |(key, _)| key.starts_with(prefix)).map(|(key, slot)| slot.read(key.clone()))
     }
 
+    /// How many keys there are.
+    pub(in crate::embedded) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The key's new place, or none.
     pub(super) fn set(&mut self, key: Arc<str>, slot: Option<Slot>) {
         self.live_bytes += slot.as_ref().map_or(0, |slot| u64::from(slot.bytes));

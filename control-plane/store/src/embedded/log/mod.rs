@@ -18,9 +18,11 @@ mod format;
 mod index;
 mod replay;
 mod segment;
+mod whole;
 
 pub(super) use format::{Deadline, Record};
 pub(super) use index::Index;
+pub(super) use whole::{Encoder, read as read_whole};
 
 use super::disk::Disk;
 use crate::contract::Revision;

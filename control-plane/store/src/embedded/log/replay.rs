@@ -96,6 +96,12 @@ fn ends_rotated(content: &Content) -> Result<bool, StoreError> {
     Ok(last_group(content)?.is_some_and(|head| head.kind == GroupKind::Rotated))
 }
 
+/// Whether the segment ends with the word that the store was closed.
+pub(super) fn is_closed(disk: &dyn Disk, number: u64) -> Result<bool, StoreError> {
+    let last = last_group(&Content::read(disk, number)?)?;
+    Ok(last.is_some_and(|head| head.kind == GroupKind::Closed))
+}
+
 /// The last of the groups that follow each other from the beginning; what follows it a crash may have left.
 fn last_group(content: &Content) -> Result<Option<GroupHead>, StoreError> {
     let head = segment_head(content)?;
@@ -274,7 +280,7 @@ fn first(disk: &dyn Disk) -> io::Result<Segment> {
 }
 
 fn missing(disk: &dyn Disk, number: u64) -> StoreError {
-    let path = disk.path().join(name(number));
+    let path = disk.path_of(&name(number));
     StoreError::Corrupt(format!("{} is missing: restore the folder as a whole", path.display()))
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn read(disk: &dyn Disk, number: u64) -> Result<Self, StoreError> {
-        let path = disk.path().join(name(number));
+        let path = disk.path_of(&name(number));
         let failed = |error: io::Error| {
             let text = format!("{}: {error}", path.display());
             StoreError::unavailable("reading the log", io::Error::new(error.kind(), text))
@@ -76,7 +76,7 @@ impl Segment {
         }
         file.sync().map_err(AppendError::Broken)?;
         disk.sync().map_err(AppendError::Broken)?;
-        Ok(Self { number, salt: head.salt, path: disk.path().join(name(number)), file })
+        Ok(Self { number, salt: head.salt, path: disk.path_of(&name(number)), file })
     }
 
     /// Where the first group begins.
