@@ -3,8 +3,10 @@
 //! This file is the command line alone; what the commands do is in the modules of their names.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bootstrap;
 mod components;
+mod encryption;
 mod init;
 mod kubeconfig;
 mod lock;
@@ -43,6 +45,9 @@ enum Command {
     NodeServing(kubeconfig::NodeServingArgs),
     /// Run the control plane.
     Serve(Box<serve::ServeArgs>),
+    /// Save, restore and move what a cluster consists of.
+    #[command(subcommand)]
+    Store(backup::StoreCommand),
     /// Wait until the nodes are Ready.
     Wait(wait::WaitArgs),
 }
@@ -59,6 +64,7 @@ fn run() -> anyhow::Result<()> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::NodeServing(args) => kubeconfig::node_serving(&args),
         Command::Serve(args) => serve::run(*args),
+        Command::Store(command) => backup::run(&command),
         Command::Wait(args) => wait::run(&args),
     }
 }

@@ -1,11 +1,13 @@
 //! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
 
 use crate::{
+    backup,
     bootstrap::{self, Endpoint},
     components::{self, Component, Settings},
+    encryption,
     init::first_address,
     lock, repair,
-    store::{self, StoreKind},
+    store::{self, EtcdArgs, StoreKind},
 };
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -17,6 +19,7 @@ use keelson_auth::{
 };
 use keelson_controllers::{ClusterRange, NodeIpam, Pool};
 use keelson_registry::{KindTable, Registry, RegistryConfig, alloc::NodePortRange};
+use keelson_store::encrypted::Encrypted;
 use keelson_webhook::{Client, Identity, Transport};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -51,9 +54,12 @@ pub(crate) struct ServeArgs {
     /// Where objects are kept.
     #[arg(long, value_enum, default_value = "embedded")]
     store: StoreKind,
-    /// Members of the etcd cluster, for `--store etcd`.
-    #[arg(long, value_delimiter = ',')]
-    etcd: Vec<String>,
+    #[command(flatten)]
+    etcd: EtcdArgs,
+    /// An EncryptionConfiguration file: what is encrypted in the store, and with which keys; read again when it changes.
+    /// Without it Secrets are encrypted with the key that `init` made.
+    #[arg(long)]
+    encryption_provider_config: Option<PathBuf>,
     /// Ranges of Service addresses.
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16")]
     service_cidr: Vec<IpNet>,
@@ -126,11 +132,11 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         "--advertise is needed: the address that pods reach the API server at"
     );
     ensure!(
-        args.store != StoreKind::Etcd || !args.etcd.is_empty(),
+        args.store != StoreKind::Etcd || !args.etcd.etcd.is_empty(),
         "--store etcd needs --etcd with at least one URL"
     );
     ensure!(
-        args.store == StoreKind::Etcd || args.etcd.is_empty(),
+        args.store == StoreKind::Etcd || args.etcd.etcd.is_empty(),
         "--etcd is given, but --store is not etcd"
     );
     ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
@@ -282,7 +288,11 @@ async fn api_server(
     args: &ServeArgs,
     drain: CancellationToken,
 ) -> anyhow::Result<(ApiServer, Arc<Registry>)> {
-    let store = store::open(args.store, &args.data, &args.etcd).await?;
+    let raw = store::open(args.store, &args.data, &args.etcd).await?;
+    backup::serve(raw.clone(), &backup::socket_path(&args.data), drain.clone())?;
+    let keys = args.encryption_provider_config.clone();
+    let store = Arc::new(Encrypted::new(raw, encryption::keyring(keys.as_deref(), &args.data)?));
+    tokio::spawn(encryption::keep(store.clone(), keys, drain.clone()));
     let config =
         RegistryConfig { service_cidrs: args.service_cidr.clone(), node_ports: args.service_node_port_range };
     let registry = Registry::open(store, KindTable::builtin(), config).await.context("filling the caches")?;

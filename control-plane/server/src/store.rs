@@ -1,13 +1,16 @@
 //! Which store, and opening it.
 
-use anyhow::Context;
-use clap::ValueEnum;
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
 use keelson_store::{
     Store,
     embedded::{Embedded, EmbeddedConfig},
-    etcd::{Etcd, EtcdConfig},
+    etcd::{Etcd, EtcdConfig, EtcdTls},
 };
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// The backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,24 +21,66 @@ pub(crate) enum StoreKind {
     Etcd,
 }
 
-/// Opens the store; for etcd this waits until the cluster answers.
-pub(crate) async fn open(
-    kind: StoreKind,
-    data: &Path,
-    endpoints: &[String],
-) -> anyhow::Result<Arc<dyn Store>> {
-    match kind {
-        StoreKind::Embedded => {
-            let folder = data.join("store");
-            let store = Embedded::open(&folder, &EmbeddedConfig::default())
-                .with_context(|| format!("cannot open the store in {}", folder.display()))?;
-            Ok(Arc::new(store))
+/// How etcd is reached; the certificates' options have the names that kube-apiserver gives them.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EtcdArgs {
+    /// Members of the etcd cluster: http://HOST:PORT or https://HOST:PORT, one or several.
+    #[arg(long, alias = "etcd-servers", value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// The authorities (PEM) that the certificates of members over https come from.
+    #[arg(long, requires = "etcd")]
+    etcd_cafile: Option<PathBuf>,
+    /// Our certificate (PEM), for members that ask for one.
+    #[arg(long, requires = "etcd", requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "etcd", requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
+}
+
+impl EtcdArgs {
+    /// Connects, and waits until the cluster answers. Only who serves compacts.
+    pub(crate) async fn connect(&self, compacts: bool) -> anyhow::Result<Etcd> {
+        let mut config = EtcdConfig::new(self.etcd.clone());
+        config.tls = self.tls()?;
+        if !compacts {
+            config.compact_after = None;
         }
-        StoreKind::Etcd => {
-            let store = Etcd::connect(EtcdConfig::new(endpoints.to_vec()))
-                .await
-                .with_context(|| format!("cannot use etcd at {}", endpoints.join(", ")))?;
-            Ok(Arc::new(store))
-        }
+        Etcd::connect(config).await.with_context(|| format!("cannot use etcd at {}", self.etcd.join(", ")))
     }
+
+    fn tls(&self) -> anyhow::Result<Option<EtcdTls>> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let Some(ca) = &self.etcd_cafile else {
+            ensure!(self.etcd_certfile.is_none(), "--etcd-certfile needs --etcd-cafile");
+            return Ok(None);
+        };
+        let identity = match (&self.etcd_certfile, &self.etcd_keyfile) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => None,
+        };
+        Ok(Some(EtcdTls { ca_pem: read(ca)?, identity }))
+    }
+}
+
+/// The embedded store's folder in the data folder.
+pub(crate) fn folder(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// Opens the embedded store.
+pub(crate) fn embedded(data: &Path) -> anyhow::Result<Embedded> {
+    let folder = folder(data);
+    Embedded::open(&folder, &EmbeddedConfig::default())
+        .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+/// Opens the store; for etcd this waits until the cluster answers.
+pub(crate) async fn open(kind: StoreKind, data: &Path, etcd: &EtcdArgs) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match kind {
+        StoreKind::Embedded => Arc::new(embedded(data)?),
+        StoreKind::Etcd => Arc::new(etcd.connect(true).await?),
+    })
 }

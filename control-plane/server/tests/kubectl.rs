@@ -8,6 +8,8 @@ mod custom;
 mod kinds;
 #[path = "kubectl/services.rs"]
 mod services;
+#[path = "kubectl/stores.rs"]
+mod stores;
 mod support;
 #[path = "kubectl/webhooks.rs"]
 mod webhooks;

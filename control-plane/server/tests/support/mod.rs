@@ -66,6 +66,16 @@ impl Server {
 
     /// With more arguments of `serve`.
     pub(crate) fn start_with(backend: Backend, components: &str, more: &[&str]) -> Self {
+        Self::start_after(backend, components, more, |_, _| ())
+    }
+
+    /// After something was done with the new data folder and the options that name the store.
+    pub(crate) fn start_after(
+        backend: Backend,
+        components: &str,
+        more: &[&str],
+        prepare: impl FnOnce(&Path, &[String]),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let (etcd, mut backend_args) = match backend {
@@ -82,10 +92,41 @@ impl Server {
             .output()
             .expect("keelson runs");
         assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+        prepare(folder.path(), &backend_args);
         let process = spawn(folder.path(), port, components, &backend_args);
         let server = Self { folder, process, etcd, port, components: components.to_owned(), backend_args };
         server.wait_ready();
         server
+    }
+
+    /// Another process on the same etcd, with a folder of its own and this one's keys.
+    pub(crate) fn second(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy_pki(self.folder.path(), folder.path());
+        let port = free_port();
+        let server = ["kubeconfig", "--server", &format!("https://127.0.0.1:{port}"), "--data"];
+        let admin = ["--user", "kubernetes-admin", "--group", "system:masters", "--out"];
+        let made = keelson()
+            .args(server)
+            .arg(folder.path())
+            .args(admin)
+            .arg(folder.path().join("admin.conf"))
+            .output();
+        let made = made.expect("keelson runs");
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let process = spawn(folder.path(), port, &self.components, &self.backend_args);
+        let components = self.components.clone();
+        let second =
+            Self { folder, process, etcd: None, port, components, backend_args: self.backend_args.clone() };
+        second.wait_ready();
+        second
+    }
+
+    /// SIGTERM, until it has ended.
+    pub(crate) fn stop(&mut self) {
+        let kill = Command::new("kill").arg(self.process.id().to_string()).status();
+        assert!(kill.is_ok_and(|status| status.success()), "the server was running");
+        assert!(self.process.wait().is_ok_and(|status| status.success()), "{}", self.log());
     }
 
     /// SIGKILL and start again on the same data.
@@ -220,7 +261,14 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn keelson() -> Command {
+/// The keys of one data folder for another.
+fn copy_pki(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join("pki")).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "the keys are copied");
+}
+
+/// The program.
+pub(crate) fn keelson() -> Command {
     Command::new(env!("CARGO_BIN_EXE_keelson"))
 }
 
