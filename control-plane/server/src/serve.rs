@@ -289,7 +289,10 @@ async fn api_server(
     drain: CancellationToken,
 ) -> anyhow::Result<(ApiServer, Arc<Registry>)> {
     let raw = store::open(args.store, &args.data, &args.etcd).await?;
-    backup::serve(raw.clone(), &backup::socket_path(&args.data), drain.clone())?;
+    if let Err(error) = backup::serve(raw.clone(), &backup::socket_path(&args.data), drain.clone()) {
+        // A path may be too long for a socket; the server is more than its snapshots.
+        tracing::warn!(error = format!("{error:#}"), "no snapshot can be taken while this server runs");
+    }
     let keys = args.encryption_provider_config.clone();
     let store = Arc::new(Encrypted::new(raw, encryption::keyring(keys.as_deref(), &args.data)?));
     tokio::spawn(encryption::keep(store.clone(), keys, drain.clone()));

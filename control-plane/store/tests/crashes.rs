@@ -182,3 +182,27 @@ fn space_of_what_was_replaced_comes_back() {
         assert_eq!(stays, TxnOutcome::Committed(kept.mod_revision));
     });
 }
+
+#[tokio::test]
+#[ignore = "run as a process of its own by a_failed_fsync_ends_the_process"]
+async fn child_whose_disk_breaks() {
+    let disk = SimDisk::default();
+    let store = Embedded::open_on(Arc::new(disk.clone()), &config(1_000_000)).unwrap();
+    store.commit(put("/registry/a", 10, None)).await.unwrap();
+    println!("one is safe");
+    disk.fail();
+    println!("answered {:?}", store.commit(put("/registry/b", 10, None)).await);
+}
+
+#[test]
+fn a_failed_fsync_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child_whose_disk_breaks", "--ignored", "--nocapture"]);
+    let ended = child.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    const SIGABRT: i32 = 6;
+    assert_eq!(ended.status.signal(), Some(SIGABRT), "{out}\n{err}");
+    assert!(out.contains("one is safe") && !out.contains("answered"), "{out}");
+    assert!(err.contains("cannot make a write durable, the process ends: the disk is broken"), "{err}");
+}

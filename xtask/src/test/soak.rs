@@ -58,6 +58,7 @@ pub(super) fn run(
     let programs = [
         ("--store-power", "crashes"),
         ("--store-crashes", "embedded"),
+        ("--store-cluster", "cluster"),
         ("--store-equivalence", "equivalence"),
     ];
     for (flag, target) in programs {

@@ -52,6 +52,8 @@ struct State {
     ops: Vec<Op>,
     /// Syncs wait.
     hold: bool,
+    /// Syncs fail.
+    is_failing: bool,
     /// Bytes that all files may have.
     space: Option<usize>,
 }
@@ -142,13 +144,22 @@ impl SimDisk {
         state.space = free.map(|free| used + free);
     }
 
-    fn sync(&self, op: Op) {
+    /// From now on nothing can be made durable.
+    pub(crate) fn fail(&self) {
+        self.0.state.lock().is_failing = true;
+    }
+
+    fn sync(&self, op: Op) -> io::Result<()> {
         let mut state = self.0.state.lock();
         while state.hold {
             self.0.held.notify_one();
             self.0.released.wait(&mut state);
         }
+        if state.is_failing {
+            return Err(io::Error::other("the disk is broken"));
+        }
         state.ops.push(op);
+        Ok(())
     }
 }
 
@@ -185,8 +196,7 @@ impl Disk for SimDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        SimDisk::sync(self, Op::SyncNames);
-        Ok(())
+        SimDisk::sync(self, Op::SyncNames)
     }
 }
 
@@ -227,8 +237,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.sync(Op::Sync { file: self.file });
-        Ok(())
+        self.disk.sync(Op::Sync { file: self.file })
     }
 }
 

@@ -51,6 +51,9 @@ struct Cli {
     /// The program of the store's own tests (`embedded`), for `store`
     #[arg(long)]
     store_crashes: Option<PathBuf>,
+    /// The program of the store's tests on an etcd cluster (`cluster`), for `store`
+    #[arg(long)]
+    store_cluster: Option<PathBuf>,
     /// The program of the store's tests against its model (`equivalence`), for `store`
     #[arg(long)]
     store_equivalence: Option<PathBuf>,
@@ -133,6 +136,7 @@ fn programs(cli: &Cli) -> Result<store::Programs> {
     Ok(store::Programs {
         power: named(&cli.store_power, "store-power")?,
         crashes: named(&cli.store_crashes, "store-crashes")?,
+        cluster: named(&cli.store_cluster, "store-cluster")?,
         equivalence: named(&cli.store_equivalence, "store-equivalence")?,
     })
 }

@@ -14,6 +14,7 @@ pub(crate) struct Programs {
     pub(crate) power: PathBuf,
     pub(crate) crashes: PathBuf,
     pub(crate) equivalence: PathBuf,
+    pub(crate) cluster: PathBuf,
 }
 
 /// Cuts the power of a disk in memory at moments that the seeds choose, and tears what was not synced.
@@ -25,6 +26,10 @@ const SEED: &str = "KEELSON_STORE_TEST_SEED";
 const CRASHES: &str = "a_killed_process_loses_no_answered_commit";
 /// How often `CRASHES` kills.
 const KILLS: u32 = 3;
+/// Kills members of an etcd cluster that is written to: the same, and a watch without a gap.
+const MEMBERS: &str = "killed_members_lose_no_answered_commit";
+/// How often `MEMBERS` kills.
+const MEMBER_KILLS: u32 = 3;
 /// Random transactions, compactions and reopenings: the same answers as the model's.
 const EQUIVALENCE: &str = "embedded_answers_as_the_model_does";
 const EQUIVALENCE_SEED: &str = "PROPTEST_RNG_SEED";
@@ -44,6 +49,7 @@ pub(crate) fn run(run: &Run, programs: &Programs, report: &mut Report) -> Result
         once(&programs.crashes, CRASHES, SEED, seed, 1)?;
         if seeds.is_multiple_of(SEEDS_TO_A_COMPARISON) {
             once(&programs.equivalence, EQUIVALENCE, EQUIVALENCE_SEED, seed, 1)?;
+            once(&programs.cluster, MEMBERS, SEED, seed, 1)?;
             comparisons += 1;
             run.says(format!("seed {seed}: {seeds} crash tests, {comparisons} comparisons"));
         }
@@ -51,6 +57,12 @@ pub(crate) fn run(run: &Run, programs: &Programs, report: &mut Report) -> Result
     }
     let note = format!("{seeds} seeds from {} on", run.seed);
     report.add("store: kills, no answered commit lost", f64::from(seeds * KILLS), "", note);
+    report.add(
+        "store: kills of etcd members, no answered commit lost",
+        f64::from(comparisons * MEMBER_KILLS),
+        "",
+        "",
+    );
     report.add("store: sequences answered as by the model", f64::from(comparisons * SEQUENCES), "", "");
     Ok(())
 }
