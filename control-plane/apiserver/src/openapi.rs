@@ -4,6 +4,7 @@
 
 use crate::{
     discovery::etag,
+    openapi_v2::OpenApiV2,
     pipeline::text,
     request::{accept, query::Query},
     response::{Answer, gunzip, gzip},
@@ -18,6 +19,7 @@ use keelson_registry::{
 use keelson_schema::openapi::{self, KindFacts, SubresourceFacts};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::OnceCell;
 
 /// How long a client may keep a document that it asked for by its hash.
 const IMMUTABLE: &str = "public, immutable, max-age=31536000";
@@ -41,6 +43,7 @@ struct Document {
 /// All documents, made when the first is asked for.
 pub(crate) struct OpenApi {
     sources: Arc<[Arc<Source>]>,
+    v2: OnceCell<OpenApiV2>,
 }
 
 impl OpenApi {
@@ -59,7 +62,7 @@ impl OpenApi {
             let kept = before.and_then(|before| before.sources.iter().find(|source| source.is_of(&kinds)));
             kept.cloned().unwrap_or_else(|| Arc::new(Source::new(kinds)))
         });
-        Self { sources: sources.collect() }
+        Self { sources: sources.collect(), v2: OnceCell::new() }
     }
 
     /// Answers a path below `/openapi/`.
@@ -97,6 +100,19 @@ impl OpenApi {
                 .map(|document| document.answer(headers, query))
                 .unwrap_or_else(|| Ok(crate::system::not_found())),
         }
+    }
+
+    /// Answers `/openapi/v2`.
+    pub(crate) async fn answer_v2(&self, headers: &HeaderMap) -> Result<Answer, Status> {
+        let made = self.v2.get_or_try_init(|| async {
+            let sources = self.sources.clone();
+            let make = move || {
+                let v3 = sources.iter().map(|source| Ok(source.document()?.packed.clone()));
+                OpenApiV2::make(&v3.collect::<Result<Vec<Bytes>, Status>>()?)
+            };
+            tokio::task::spawn_blocking(make).await.map_err(Status::internal)?
+        });
+        made.await?.answer(headers)
     }
 }
 

@@ -1,68 +1,71 @@
-//! `/openapi/v2`: the definitions of custom kinds, and of the rest only the frame; built-in kinds are served by
-//! `/openapi/v3` alone. In protobuf there is the frame alone.
+//! `/openapi/v2`: what the v3 documents say, in the form of v2; made when it is first asked for, kept compressed.
 //!
-//! It is there for kubectl, which looks into it when a manifest names a kind that nobody serves: finding nothing, it goes
-//! on and says so; finding no document, it stops with an error about the document. Older clients find custom kinds in it.
+//! kubectl reads it as protobuf: before 1.27 for everything that it knows of kinds, since then where a server has no v3, and when a
+//! manifest names a kind that nobody serves.
 
-use crate::{pipeline::text, response::Answer};
+use crate::{
+    discovery::etag,
+    pipeline::text,
+    request::accept,
+    response::{Answer, gunzip, gzip},
+};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
-use keelson_registry::table::KindTable;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use keelson_registry::status::Status;
 use keelson_schema::openapi;
-use serde_json::{Map, Value, json};
-use std::sync::{Arc, OnceLock};
 
+/// As upstream answers, also to those who ask with the older `v2@v1.0`.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-const TITLE: &str = "Kubernetes";
-const VERSION: &str = "v1.36.0";
+const JSON: &str = "application/json";
 
-/// The document of one kind table, made when it is first asked for.
+/// The document in both encodings.
 pub(crate) struct OpenApiV2 {
-    table: Arc<KindTable>,
-    document: OnceLock<Bytes>,
+    json: Packed,
+    protobuf: Packed,
+}
+
+struct Packed {
+    media_type: &'static str,
+    bytes: Bytes,
+    etag: HeaderValue,
 }
 
 impl OpenApiV2 {
-    pub(crate) fn new(table: &Arc<KindTable>) -> Self {
-        Self { table: table.clone(), document: OnceLock::new() }
+    /// Made of all v3 documents, which are compressed.
+    pub(crate) fn make(v3: &[Bytes]) -> Result<Self, Status> {
+        let documents = v3.iter().map(|packed| gunzip(packed)).collect::<Result<Vec<_>, _>>();
+        let made = openapi::v2_document(documents.map_err(Status::internal)?).map_err(Status::internal)?;
+        Ok(Self { json: Packed::new(JSON, &made.json)?, protobuf: Packed::new(PROTOBUF, &made.protobuf)? })
     }
 
-    /// Answers in protobuf where that is asked for, else in JSON.
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> Answer {
-        let accept = text(headers, &header::ACCEPT).unwrap_or_default();
-        if accept.contains("proto-openapi.spec.v2") {
-            return Answer::bytes(StatusCode::OK, PROTOBUF, protobuf());
-        }
-        let document = self.document.get_or_init(|| document(&self.table));
-        Answer::bytes(StatusCode::OK, "application/json", document.clone())
+    /// In protobuf where that is asked for, else in JSON.
+    pub(crate) fn answer(&self, headers: &HeaderMap) -> Result<Answer, Status> {
+        let asked = text(headers, &header::ACCEPT).unwrap_or_default();
+        let packed = if asked.contains("proto-openapi.spec.v2") { &self.protobuf } else { &self.json };
+        packed.answer(headers)
     }
 }
 
-fn document(table: &KindTable) -> Bytes {
-    let definitions: Map<String, Value> = table
-        .iter()
-        .filter_map(|kind| {
-            let custom = kind.custom.as_ref()?;
-            let name = openapi::definition_name(&kind.group, &kind.version, &kind.kind);
-            Some((name, openapi::v2_definition(custom.schema().openapi())))
-        })
-        .collect();
-    let document = json!({
-        "swagger": "2.0",
-        "info": { "title": TITLE, "version": VERSION },
-        "paths": {},
-        "definitions": definitions,
-    });
-    Bytes::from(document.to_string())
-}
+impl Packed {
+    fn new(media_type: &'static str, bytes: &[u8]) -> Result<Self, Status> {
+        let packed = gzip(bytes).ok_or_else(|| Status::internal("compressing an OpenAPI document"))?;
+        Ok(Self { media_type, bytes: packed, etag: etag(bytes) })
+    }
 
-/// Document (swagger 1, info 2, paths 8) and Info (title 1, version 2) of gnostic's OpenAPIv2.proto.
-fn protobuf() -> Vec<u8> {
-    let field = |number: u8, content: &[u8]| {
-        let mut out = vec![number << 3 | 2, content.len() as u8];
-        out.extend_from_slice(content);
-        out
-    };
-    let info = [field(1, TITLE.as_bytes()), field(2, VERSION.as_bytes())].concat();
-    [field(1, b"2.0"), field(2, &info), field(8, &[])].concat()
+    fn answer(&self, headers: &HeaderMap) -> Result<Answer, Status> {
+        let known = text(headers, &header::IF_NONE_MATCH)
+            .is_some_and(|known| known.as_bytes() == self.etag.as_bytes());
+        let mut answer = if known {
+            Answer::bytes(StatusCode::NOT_MODIFIED, self.media_type, Bytes::new())
+        } else if accept::accepts_gzip(text(headers, &header::ACCEPT_ENCODING)) {
+            let mut answer = Answer::bytes(StatusCode::OK, self.media_type, self.bytes.clone());
+            answer.header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            answer
+        } else {
+            Answer::bytes(StatusCode::OK, self.media_type, gunzip(&self.bytes).map_err(Status::internal)?)
+        };
+        answer.header(header::ETAG, self.etag.clone());
+        answer.header(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+        Ok(answer)
+    }
 }

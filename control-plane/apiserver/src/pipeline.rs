@@ -165,7 +165,7 @@ impl From<Status> for Failure {
 
 /// Errors follow the encoding asked for, never its form (a Status is no Table).
 fn error_form(accept: Option<&str>) -> Accepted {
-    accept::negotiate(accept, &[]).unwrap_or(Accepted::JSON)
+    accept::negotiate_object(accept, &[], true).unwrap_or(Accepted::JSON)
 }
 
 /// A header's value as text.

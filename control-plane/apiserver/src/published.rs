@@ -1,7 +1,7 @@
 //! Discovery and OpenAPI of the kinds that are served now. They follow the kind table: whoever asks after it was replaced
 //! makes them anew, everybody else takes what is there, without a lock.
 
-use crate::{discovery::Discovery, openapi::OpenApi, openapi_v2::OpenApiV2};
+use crate::{discovery::Discovery, openapi::OpenApi};
 use arc_swap::ArcSwap;
 use keelson_registry::table::KindTable;
 use parking_lot::Mutex;
@@ -12,7 +12,6 @@ pub(crate) struct Documents {
     table: Arc<KindTable>,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
-    pub(crate) openapi_v2: OpenApiV2,
 }
 
 /// The newest documents.
@@ -28,7 +27,6 @@ impl Published {
         let documents = Documents {
             discovery: Discovery::new(&table, address),
             openapi: OpenApi::new(&table, None),
-            openapi_v2: OpenApiV2::new(&table),
             table,
         };
         Self { address: address.to_owned(), newest: ArcSwap::from_pointee(documents), making: Mutex::new(()) }
@@ -49,7 +47,6 @@ impl Published {
             table: table.clone(),
             discovery: Discovery::new(table, &self.address),
             openapi: OpenApi::new(table, Some(&newest.openapi)),
-            openapi_v2: OpenApiV2::new(table),
         });
         self.newest.store(next.clone());
         next

@@ -61,7 +61,7 @@ pub(crate) async fn answer(
     }
     let published = inner.published();
     if path == "/openapi/v2" {
-        return Ok(published.openapi_v2.answer(headers));
+        return published.openapi.answer_v2(headers).await;
     }
     if let Some(rest) = path.strip_prefix("/openapi/") {
         return published.openapi.answer(rest, headers, query).await;
@@ -80,9 +80,20 @@ pub(crate) fn not_found() -> Answer {
 
 /// Negotiates one of the forms or fails with 406.
 pub(crate) fn negotiated(header: Option<&str>, forms: &[Form], query: &Query) -> Result<Accepted, Status> {
-    let mut accepted = accept::negotiate(header, forms).ok_or_else(|| {
+    negotiated_object(header, forms, query, false)
+}
+
+/// The same for an object, which has `protobuf` or not.
+pub(crate) fn negotiated_object(
+    header: Option<&str>,
+    forms: &[Form],
+    query: &Query,
+    protobuf: bool,
+) -> Result<Accepted, Status> {
+    let mut accepted = accept::negotiate_object(header, forms, protobuf).ok_or_else(|| {
+        let third = if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
         Status::not_acceptable(format!(
-            "only the following media types are accepted: application/json, application/yaml (asked for {:?})",
+            "only the following media types are accepted: application/json, application/yaml{third} (asked for {:?})",
             header.unwrap_or_default()
         ))
     })?;

@@ -3,9 +3,13 @@
 //! The stored body has no resourceVersion, since the store assigns the revision after the write. An [`Entry`] remembers
 //! where it goes; every JSON answer in the stored version is prefix + resourceVersion + suffix.
 
-use crate::{body::Body, intern::Interner, kind::Kind, kind::Storage, scan};
+use crate::{body::Body, derived::Derived, intern::Interner, kind::Kind, kind::Storage, scan};
 use arc_swap::ArcSwapOption;
 use bytes::{BufMut, Bytes, BytesMut};
+use keelson_schema::{
+    TypeRef,
+    encode::{self, EncodeError},
+};
 use keelson_store::Revision;
 use serde_json::Value;
 use std::{ops::Range, sync::Arc};
@@ -23,6 +27,7 @@ pub struct Entry {
     managed: Range<u32>,
     revision: Revision,
     views: ArcSwapOption<Vec<View>>,
+    message: Derived,
 }
 
 /// Most forms of one entry that are kept; of a custom kind there may be one for each version that is served.
@@ -131,7 +136,15 @@ impl Entry {
         let body = Body::new(&bytes, &scanned.texts, interner);
         let split = body.place(scanned.split);
         let managed = body.place(scanned.managed.start) as u32..body.place(scanned.managed.end) as u32;
-        Ok(Self { head, body, split, managed, revision, views: ArcSwapOption::empty() })
+        Ok(Self {
+            head,
+            body,
+            split,
+            managed,
+            revision,
+            views: ArcSwapOption::empty(),
+            message: Derived::default(),
+        })
     }
 
     /// The revision that wrote this state: its resourceVersion.
@@ -152,6 +165,17 @@ impl Entry {
     /// Bytes that [`Entry::write_json`] writes at most.
     pub fn json_len_max(&self) -> usize {
         self.body.len() + r#""resourceVersion":"","#.len() + DIGITS_MAX
+    }
+
+    /// The object as a protobuf message of `ty`, its kind's type, with `revision` as its resourceVersion. That of its own revision is
+    /// made once.
+    pub fn message(&self, ty: TypeRef<'_>, revision: Revision) -> Result<Bytes, EncodeError> {
+        if revision == self.revision {
+            return self.message.get(|| encode::message(ty, &self.to_value()));
+        }
+        let mut value = self.stored_value();
+        value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
+        encode::message(ty, &value).map(Bytes::from)
     }
 
     /// Parses the object. For write paths and printing only; read paths copy bytes.

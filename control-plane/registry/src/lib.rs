@@ -16,6 +16,7 @@ mod body;
 mod cache;
 pub mod context;
 pub mod custom;
+mod derived;
 pub mod entry;
 mod intern;
 pub mod kind;

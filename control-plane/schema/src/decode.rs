@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::custom::decode::{Plain, finish};
 use crate::types::TypeRef;
-pub(crate) use protobuf::Wire;
+pub(crate) use protobuf::{Form, Target, Wire};
 use seed::Seed;
 use trail::Trail;
 

@@ -7,6 +7,7 @@
 pub mod custom;
 pub mod decode;
 pub mod defaults;
+pub mod encode;
 pub mod field;
 mod load;
 pub mod openapi;

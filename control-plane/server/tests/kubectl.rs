@@ -211,6 +211,10 @@ fn discovery_and_explain_name_every_kind(server: &mut Server) {
     let explained = server.ok(&["explain", "pod.spec.containers.image"]);
     assert!(explained.contains("Container image name"), "{explained}");
     assert!(server.ok(&["explain", "deployment.spec.strategy"]).contains("rollingUpdate"));
+    // As older ones do, from OpenAPI v2 in protobuf.
+    let older = server.ok(&["explain", "pod.spec.containers.image", "--output=plaintext-openapiv2"]);
+    assert!(older.contains("Container image name"), "{older}");
+    assert!(server.ok(&["explain", "cronjobs", "--output=plaintext-openapiv2"]).contains("jobs"));
     assert!(server.ok(&["version"]).contains("Server Version: v1.36"));
     assert!(server.ok(&["cluster-info"]).contains("is running"));
     assert!(server.ok(&["get", "--raw", "/livez?verbose"]).contains("livez check passed"));

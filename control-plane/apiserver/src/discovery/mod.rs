@@ -91,6 +91,7 @@ impl Discovery {
                 .map_err(Status::internal)
                 .and_then(|value| yaml::encode(&value))
                 .map(|text| Answer::bytes(StatusCode::OK, "application/yaml", text)),
+            Encoding::Protobuf => Err(Status::not_acceptable("discovery has no protobuf encoding here")),
         })
     }
 

@@ -10,6 +10,8 @@ pub(crate) enum Encoding {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`, of kinds that have messages.
+    Protobuf,
 }
 
 impl Encoding {
@@ -18,6 +20,7 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
         }
     }
 }
@@ -53,8 +56,13 @@ impl Accepted {
     pub(crate) const JSON: Self = Self { encoding: Encoding::Json, form: Form::Object, pretty: false };
 }
 
-/// Picks the first clause that can be served and whose form is among `forms`; None is 406.
+/// Picks the first clause that can be served as text and whose form is among `forms`; None is 406.
 pub(crate) fn negotiate(header: Option<&str>, forms: &[Form]) -> Option<Accepted> {
+    negotiate_object(header, forms, false)
+}
+
+/// The same for an object, which has `protobuf` or not.
+pub(crate) fn negotiate_object(header: Option<&str>, forms: &[Form], protobuf: bool) -> Option<Accepted> {
     let Some(header) = header.filter(|h| !h.trim().is_empty()) else {
         return Some(Accepted::JSON);
     };
@@ -63,6 +71,10 @@ pub(crate) fn negotiate(header: Option<&str>, forms: &[Form]) -> Option<Accepted
     clauses.iter().find_map(|clause| {
         let encoding = clause.encoding()?;
         let form = clause.form()?;
+        // Upstream's Table has no message either.
+        if encoding == Encoding::Protobuf && (!protobuf || form == Form::Table) {
+            return None;
+        }
         (form == Form::Object || forms.contains(&form)).then_some(Accepted { encoding, form, pretty: false })
     })
 }
@@ -99,6 +111,7 @@ impl<'a> Clause<'a> {
         match self.media.to_ascii_lowercase().as_str() {
             "application/json" | "*/*" | "application/*" => Some(Encoding::Json),
             "application/yaml" => Some(Encoding::Yaml),
+            "application/vnd.kubernetes.protobuf" => Some(Encoding::Protobuf),
             _ => None,
         }
     }
@@ -168,6 +181,34 @@ mod tests {
         for (header, want) in rows {
             let got = negotiate(header, &ALL).map(|a| (a.encoding, a.form));
             assert_eq!(got, want, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn protobuf_is_for_objects_that_have_it() {
+        use Encoding::{Json, Protobuf};
+        let proto = "application/vnd.kubernetes.protobuf";
+        let rows = [
+            (format!("{proto},application/json"), Some((Protobuf, Form::Object)), Some((Json, Form::Object))),
+            (format!("{proto};stream=watch"), Some((Protobuf, Form::Object)), None),
+            (
+                format!("{proto};q=0.5,application/json"),
+                Some((Json, Form::Object)),
+                Some((Json, Form::Object)),
+            ),
+            (format!("{proto};as=Table;g=meta.k8s.io;v=v1"), None, None),
+            (
+                format!("{proto};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"),
+                Some((Protobuf, Form::Metadata)),
+                None,
+            ),
+        ];
+        for (header, with, without) in rows {
+            let got = |protobuf| {
+                negotiate_object(Some(&header), &ALL, protobuf)
+                    .map(|accepted| (accepted.encoding, accepted.form))
+            };
+            assert_eq!((got(true), got(false)), (with, without), "{header}");
         }
     }
 

@@ -8,7 +8,6 @@ use crate::{
     pipeline::text,
     request::{body, options},
     response::Answer,
-    system::negotiated,
     wire::Body,
 };
 use http::{Request, StatusCode, header, request::Parts};
@@ -54,7 +53,7 @@ pub(crate) async fn delete(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &[])?;
     let (context, options) = read_options(call, &head, bytes).await?;
     let registry = &call.inner().registry;
     let deleted = registry.delete(&context, kind, call.namespace(kind), &call.info.name, &options).await?;
@@ -62,7 +61,7 @@ pub(crate) async fn delete(
     let waiting = !deleted.gone && options.orphan_dependents == Some(false);
     let code = if waiting { StatusCode::ACCEPTED } else { StatusCode::OK };
     match &deleted.body {
-        StoredBody::Entry(entry) => form::object(code, entry, accepted),
+        StoredBody::Entry(entry) => form::object(code, kind, entry, accepted),
         StoredBody::Value(value) => Answer::object(code, value, accepted),
     }
 }
@@ -74,7 +73,7 @@ pub(crate) async fn collection(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &[])?;
     let (context, options) = read_options(call, &head, bytes).await?;
     let selection = options::list(call.query)?;
     let registry = &call.inner().registry;

@@ -1,16 +1,22 @@
 //! From an authorised request to its handler: which kind, which subresource, which verb.
 
-use super::{delete, evict, read, watch, write};
+use super::{delete, evict, protobuf, read, watch, write};
 use crate::{
-    node_proxy, pods, proxy,
-    request::{info::RequestInfo, query::Query},
+    node_proxy,
+    pipeline::text,
+    pods, proxy,
+    request::{
+        accept::{Accepted, Form},
+        info::RequestInfo,
+        query::Query,
+    },
     response::Answer,
     reviews,
     server::{ApiServer, Inner},
     system,
     wire::Body,
 };
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request, header};
 use keelson_auth::UserInfo;
 use keelson_registry::{
     context::{Context, Warnings},
@@ -65,6 +71,17 @@ impl<'a> Call<'a> {
     /// The subresource of the path.
     pub(crate) fn subresource(&self) -> Option<&'a str> {
         (!self.info.subresource.is_empty()).then_some(self.info.subresource.as_str())
+    }
+
+    /// The form and encoding of the answer: an object of the kind, or of its subresource where that has one of its own.
+    pub(crate) fn accepted(
+        &self,
+        kind: &Kind,
+        headers: &HeaderMap,
+        forms: &[Form],
+    ) -> Result<Accepted, Status> {
+        let protobuf = protobuf::type_of(kind, self.subresource()).is_some();
+        system::negotiated_object(text(headers, &header::ACCEPT), forms, self.query, protobuf)
     }
 
     /// The registry's view of the request, with default write options.

@@ -8,7 +8,6 @@ use crate::{
         options::{self, WriteVerb},
     },
     response::Answer,
-    system::negotiated,
     wire::Body,
 };
 use http::{Request, header};
@@ -22,7 +21,7 @@ pub(crate) async fn create(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &[])?;
     let mut context = write::context(call, &head.headers, WriteVerb::Create)?;
     let bytes = body::read(bytes).await?;
     let content_type = text(&head.headers, &header::CONTENT_TYPE);

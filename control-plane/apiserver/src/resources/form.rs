@@ -1,12 +1,13 @@
 //! The forms of one object: its own bytes, a PartialObjectMetadata cut out of them, or the same as YAML.
 
+use super::protobuf;
 use crate::{
     request::accept::{Accepted, Encoding},
     response::{Answer, yaml},
 };
 use bytes::{BufMut, BytesMut};
 use http::StatusCode;
-use keelson_registry::{entry::Entry, status::Status};
+use keelson_registry::{entry::Entry, kind::Kind, status::Status};
 use keelson_store::Revision;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +20,16 @@ pub(crate) fn json(entry: &Entry) -> BytesMut {
 }
 
 /// Answers with one stored object.
-pub(crate) fn object(code: StatusCode, entry: &Entry, accepted: Accepted) -> Result<Answer, Status> {
+pub(crate) fn object(
+    code: StatusCode,
+    kind: &Kind,
+    entry: &Entry,
+    accepted: Accepted,
+) -> Result<Answer, Status> {
+    if accepted.encoding == Encoding::Protobuf {
+        let body = protobuf::body(kind, entry, entry.mod_revision())?;
+        return Ok(Answer::bytes(code, accepted.encoding.media_type(), body));
+    }
     if accepted.encoding == Encoding::Json && !accepted.pretty {
         return Ok(Answer::bytes(code, "application/json", json(entry).freeze()));
     }
@@ -33,7 +43,7 @@ pub(crate) fn rendered(code: StatusCode, bytes: BytesMut, accepted: Accepted) ->
     }
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     match accepted.encoding {
-        Encoding::Json => Answer::object(code, &value, accepted),
+        Encoding::Json | Encoding::Protobuf => Answer::object(code, &value, accepted),
         Encoding::Yaml => Ok(Answer::bytes(code, "application/yaml", yaml::encode(&value)?)),
     }
 }

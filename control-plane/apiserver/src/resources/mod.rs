@@ -5,6 +5,7 @@ mod delete;
 mod dispatch;
 mod evict;
 mod form;
+mod protobuf;
 mod read;
 mod stream;
 mod table;

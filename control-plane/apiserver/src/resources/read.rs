@@ -1,27 +1,25 @@
 //! GET and LIST: entries copied to the wire in the form asked for.
 
 use super::{
-    Call, form,
+    Call, form, protobuf,
     stream::{self, ListHead, ListMeta},
     table::{self, IncludeObject},
 };
 use crate::{
-    pipeline::text,
     request::{
         accept::{Accepted, Encoding, Form},
         options,
     },
     response::Answer,
-    system::negotiated,
 };
 use bytes::BytesMut;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use keelson_registry::{entry::Entry, kind::Kind, status::Status};
 use std::sync::Arc;
 
 /// GET of one object or its subresource.
 pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
-    let accepted = negotiated(text(headers, &header::ACCEPT), &[Form::Table, Form::Metadata], call.query)?;
+    let accepted = call.accepted(kind, headers, &[Form::Table, Form::Metadata])?;
     let registry = &call.inner().registry;
     if call.info.subresource == "scale" {
         let scale = registry.get_scale(kind, call.namespace(kind), &call.info.name).await?;
@@ -41,14 +39,13 @@ pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) 
             let bytes = table::render(kind, &meta, &[entry], include, true, call.now)?;
             form::rendered(StatusCode::OK, bytes, accepted)
         }
-        _ => form::object(StatusCode::OK, &entry, accepted),
+        _ => form::object(StatusCode::OK, kind, &entry, accepted),
     }
 }
 
 /// LIST.
 pub(crate) async fn list(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
-    let accepted =
-        negotiated(text(headers, &header::ACCEPT), &[Form::Table, Form::MetadataList], call.query)?;
+    let accepted = call.accepted(kind, headers, &[Form::Table, Form::MetadataList])?;
     let options = options::list(call.query)?;
     let found = call.inner().registry.list(kind, call.namespace(kind), &options).await?;
     let meta = ListMeta {
@@ -68,6 +65,10 @@ pub(crate) async fn list(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap)
     } else {
         (ListHead { api_version: &api_version, kind: &kind.list_kind, meta: &meta }, stream::write_object)
     };
+    if accepted.encoding == Encoding::Protobuf {
+        let partial = accepted.form == Form::MetadataList;
+        return protobuf::list(&head, kind, found.items, partial, call.gzip).await;
+    }
     whole(&head, found.items, write, accepted, call.gzip)
 }
 

@@ -13,7 +13,7 @@ use keelson_registry::{entry::Entry, status::Status};
 use std::{io::Write, sync::Arc};
 
 /// A list up to this size is one buffer; what is beyond follows in pieces of it.
-const PIECE_BYTES: usize = 128 * 1024;
+pub(super) const PIECE_BYTES: usize = 128 * 1024;
 
 /// What stands before the items.
 pub(crate) struct ListHead<'a> {
@@ -64,6 +64,15 @@ pub(crate) fn write_partial(entry: &Entry, out: &mut BytesMut) -> Result<(), Sta
     form::write_metadata(entry, entry.mod_revision(), out)
 }
 
+/// Writes the rest of a list, piece by piece.
+pub(super) trait Fill: Send + 'static {
+    /// Appends items until the piece is full or the list ends.
+    fn fill(&mut self, out: &mut BytesMut) -> Result<(), Status>;
+
+    /// Whether the end was written.
+    fn is_closed(&self) -> bool;
+}
+
 struct Writer {
     items: Vec<Arc<Entry>>,
     next: usize,
@@ -71,8 +80,7 @@ struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    /// Appends items until the piece is full or the list ends.
+impl Fill for Writer {
     fn fill(&mut self, out: &mut BytesMut) -> Result<(), Status> {
         while out.len() < PIECE_BYTES && self.next < self.items.len() {
             if self.next > 0 {
@@ -87,9 +95,13 @@ impl Writer {
         }
         Ok(())
     }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
 }
 
-/// Begins a list in JSON: everything when it is small, else the first piece and the writer of the others.
+/// A list in JSON: everything when it is small, else the first piece and the writer of the others.
 pub(crate) fn list(
     head: &ListHead<'_>,
     items: Vec<Arc<Entry>>,
@@ -105,20 +117,34 @@ pub(crate) fn list(
     out.put_slice(b",\"metadata\":");
     out.put_slice(head.meta.to_json().to_string().as_bytes());
     out.put_slice(b",\"items\":[");
-    let mut writer = Writer { items, next: 0, write, closed: false };
-    writer.fill(&mut out)?;
-    if writer.closed {
-        return Ok(Answer::bytes(StatusCode::OK, "application/json", out.freeze()));
-    }
-    Ok(Answer::Streaming(pieces(out, writer, gzip)))
+    answer(out, Writer { items, next: 0, write, closed: false }, gzip, "application/json")
 }
 
-fn pieces(first: BytesMut, writer: Writer, gzip: bool) -> Response<crate::wire::Body> {
+/// Answers with what is in `out` and what follows.
+pub(super) fn answer(
+    mut out: BytesMut,
+    mut writer: impl Fill,
+    gzip: bool,
+    media_type: &'static str,
+) -> Result<Answer, Status> {
+    writer.fill(&mut out)?;
+    if writer.is_closed() {
+        return Ok(Answer::bytes(StatusCode::OK, media_type, out.freeze()));
+    }
+    Ok(Answer::Streaming(pieces(out, writer, gzip, media_type)))
+}
+
+fn pieces(
+    first: BytesMut,
+    writer: impl Fill,
+    gzip: bool,
+    media_type: &'static str,
+) -> Response<crate::wire::Body> {
     let packer = gzip.then(|| GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), Compression::new(1)));
     let state = Some((first, writer, packer));
     let chunks = stream::try_unfold(state, |state| async move {
         let Some((piece, mut writer, mut packer)) = state else { return Ok(None) };
-        let last = writer.closed;
+        let last = writer.is_closed();
         let chunk = match &mut packer {
             None => piece.freeze(),
             Some(packer) => {
@@ -138,7 +164,7 @@ fn pieces(first: BytesMut, writer: Writer, gzip: bool) -> Response<crate::wire::
     });
     let mut response = Response::new(body::stream(chunks));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

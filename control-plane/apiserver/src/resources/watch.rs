@@ -1,19 +1,17 @@
-//! WATCH: one JSON frame an event, written from the entry's bytes; several frames that are ready at once share a chunk.
+//! WATCH: one frame an event, JSON or protobuf, written from the entry's bytes; several frames that are ready at once share a chunk.
 
 use super::{
-    Call, form,
+    Call, form, protobuf,
     stream::ListMeta,
     table::{self, IncludeObject},
 };
 use crate::{
     metrics::Raised,
-    pipeline::text,
     request::{
         accept::{Encoding, Form},
         options,
     },
-    response::Answer,
-    system::negotiated,
+    response::{Answer, unencodable},
     wire::{BoxError, body},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,8 +24,9 @@ use keelson_registry::{
     options::WatchOptions,
     status::{Reason, Status},
 };
+use keelson_schema::encode;
 use keelson_store::Revision;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
@@ -42,10 +41,14 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
         return Err(Status::bad_request("watching over WebSocket is not supported by this server"));
     }
     let forms = [Form::Table, Form::Metadata];
-    let accepted = negotiated(text(headers, &header::ACCEPT), &forms, call.query)?;
-    if accepted.encoding != Encoding::Json {
-        return Err(Status::not_acceptable("watch events are served as application/json only"));
-    }
+    let accepted = call.accepted(kind, headers, &forms)?;
+    let media_type = match accepted.encoding {
+        Encoding::Json => "application/json",
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Yaml => {
+            return Err(Status::not_acceptable("watch events are not served as application/yaml"));
+        }
+    };
     let (mut options, timeout) = options::watch(call.query)?;
     if call.info.named_by_path {
         add_name(&mut options, &call.info.name);
@@ -53,6 +56,7 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
     let mut frames = Frames {
         kind: kind.clone(),
         form: accepted.form,
+        encoding: accepted.encoding,
         include: IncludeObject::parse(call.query)?,
         columns_sent: false,
     };
@@ -72,7 +76,7 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
         frames.write(&batch)
     });
     let mut response = Response::new(body::stream(chunks));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Ok(Answer::Streaming(response))
 }
 
@@ -97,6 +101,8 @@ fn add_name(options: &mut WatchOptions, name: &str) {
 struct Frames {
     kind: Arc<Kind>,
     form: Form,
+    /// JSON or protobuf.
+    encoding: Encoding,
     include: IncludeObject,
     columns_sent: bool,
 }
@@ -117,14 +123,21 @@ impl Frames {
             WatchEvent::Deleted(entry, revision) => self.object("DELETED", entry, *revision, out),
             WatchEvent::Bookmark { revision, initial_events_end } => {
                 let object = self.bookmark(*revision, *initial_events_end);
-                frame("BOOKMARK", object.as_bytes(), out);
-                Ok(())
+                self.made("BOOKMARK", &object, out)
             }
-            WatchEvent::Error(status) => {
-                frame("ERROR", status.to_json().to_string().as_bytes(), out);
-                Ok(())
-            }
+            WatchEvent::Error(status) => self.made("ERROR", &status.to_json(), out),
         }
+    }
+
+    /// An event about something that is not stored.
+    fn made(&self, kind: &str, object: &Value, out: &mut BytesMut) -> Result<(), Status> {
+        if self.encoding == Encoding::Protobuf {
+            let body = encode::object(object).map_err(|error| unencodable(&error))?;
+            out.put_slice(&encode::watch_event(kind, &body));
+        } else {
+            frame(kind, object.to_string().as_bytes(), out);
+        }
+        Ok(())
     }
 
     fn object(
@@ -134,6 +147,14 @@ impl Frames {
         revision: Revision,
         out: &mut BytesMut,
     ) -> Result<(), Status> {
+        if self.encoding == Encoding::Protobuf {
+            let body = match self.form {
+                Form::Metadata => protobuf::partial_body(entry, revision)?,
+                _ => protobuf::body(&self.kind, entry, revision)?,
+            };
+            out.put_slice(&encode::watch_event(kind, &body));
+            return Ok(());
+        }
         out.put_slice(b"{\"type\":\"");
         out.put_slice(kind.as_bytes());
         out.put_slice(b"\",\"object\":");
@@ -153,7 +174,7 @@ impl Frames {
         Ok(())
     }
 
-    fn bookmark(&self, revision: Revision, initial_events_end: bool) -> String {
+    fn bookmark(&self, revision: Revision, initial_events_end: bool) -> Value {
         let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if initial_events_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
@@ -162,7 +183,7 @@ impl Frames {
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
             _ => (&*self.kind.kind, self.kind.api_version()),
         };
-        json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata }).to_string()
+        json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata })
     }
 }
 

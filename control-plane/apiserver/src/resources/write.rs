@@ -15,7 +15,6 @@ use crate::{
         options::{self, WriteOptions, WriteVerb},
     },
     response::Answer,
-    system::negotiated,
     wire::Body,
 };
 use bytes::BytesMut;
@@ -69,7 +68,7 @@ async fn create_on(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &FORMS)?;
     let context = context(call, &head.headers, WriteVerb::Create)?;
     let bytes = body::read(bytes).await?;
     let content_type = text(&head.headers, &header::CONTENT_TYPE);
@@ -87,7 +86,7 @@ pub(crate) async fn update(
     request: Request<Body>,
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &FORMS)?;
     let context = context(call, &head.headers, WriteVerb::Update)?;
     let bytes = body::read(bytes).await?;
     let sub = call.subresource();
@@ -106,7 +105,7 @@ pub(crate) async fn patch(
 ) -> Result<Answer, Status> {
     let (head, bytes) = request.into_parts();
     let patch_type = options::patch_type(text(&head.headers, &header::CONTENT_TYPE), call.query)?;
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &FORMS, call.query)?;
+    let accepted = call.accepted(kind, &head.headers, &FORMS)?;
     let is_apply = matches!(patch_type, PatchType::Apply { .. });
     let verb = if is_apply { WriteVerb::Apply } else { WriteVerb::Patch };
     let context = context(call, &head.headers, verb)?;
@@ -142,7 +141,7 @@ pub(super) fn answer(
             let entries = std::slice::from_ref(entry);
             form::rendered(code, table::render(kind, &meta, entries, include, true, call.now)?, accepted)
         }
-        _ => form::object(code, entry, accepted),
+        _ => form::object(code, kind, entry, accepted),
     }
 }
 

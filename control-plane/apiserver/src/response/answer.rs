@@ -8,7 +8,16 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use keelson_registry::status::Status;
+use keelson_schema::encode::{self, EncodeError};
 use serde::Serialize;
+
+/// No message is a matter of the client's wish, another error one of ours.
+pub(crate) fn unencodable(error: &EncodeError) -> Status {
+    match error {
+        EncodeError::NoMessage { .. } => Status::not_acceptable(error.to_string()),
+        EncodeError::Misfit { .. } => Status::internal(error),
+    }
+}
 
 /// What a handler answers with.
 pub(crate) enum Answer {
@@ -52,6 +61,10 @@ impl Answer {
             }
             Encoding::Json => serde_json::to_vec(object).map_err(Status::internal)?,
             Encoding::Yaml => yaml::encode(object)?.into_bytes(),
+            Encoding::Protobuf => {
+                let value = serde_json::to_value(object).map_err(Status::internal)?;
+                encode::object(&value).map_err(|error| unencodable(&error))?
+            }
         };
         Ok(Self::bytes(code, accepted.encoding.media_type(), bytes))
     }

@@ -4,5 +4,5 @@ mod answer;
 mod finish;
 pub(crate) mod yaml;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, unencodable};
 pub(crate) use finish::{Finish, finish, gunzip, gzip};

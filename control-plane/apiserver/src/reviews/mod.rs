@@ -14,7 +14,6 @@ use crate::{
     },
     resources::{Call, decode},
     response::Answer,
-    system::negotiated,
     wire::Body,
 };
 use http::{Request, StatusCode, header, request::Parts};
@@ -47,8 +46,8 @@ async fn read(call: &Call<'_>, kind: &Kind, request: Request<Body>) -> Result<Qu
     Ok(Question { object, head, context })
 }
 
-fn answer(call: &Call<'_>, head: &Parts, object: &Value) -> Result<Answer, Status> {
-    let accepted = negotiated(text(&head.headers, &header::ACCEPT), &[], call.query)?;
+fn answer(call: &Call<'_>, kind: &Kind, head: &Parts, object: &Value) -> Result<Answer, Status> {
+    let accepted = call.accepted(kind, &head.headers, &[])?;
     Answer::object(StatusCode::CREATED, object, accepted)
 }
 
@@ -69,7 +68,7 @@ pub(crate) async fn create(
         _ => return Err(Status::internal(format!("{} has no handler", kind.kind))),
     };
     object["status"] = status;
-    answer(call, &head, &object)
+    answer(call, kind, &head, &object)
 }
 
 /// `authentication.k8s.io/v1` UserInfo.

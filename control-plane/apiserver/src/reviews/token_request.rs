@@ -75,7 +75,7 @@ pub(crate) async fn token_request(
     object["metadata"] =
         json!({ "name": name, "namespace": namespace, "creationTimestamp": time_text(context.now)? });
     object["status"] = json!({ "token": issued.token, "expirationTimestamp": time_text(issued.expires)? });
-    answer(call, &head, &object)
+    answer(call, kind, &head, &object)
 }
 
 fn time_text(time: OffsetDateTime) -> Result<String, Status> {

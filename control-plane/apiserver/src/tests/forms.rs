@@ -101,3 +101,27 @@ async fn openapi_is_indexed_and_cached_by_hash() {
     let protobuf = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
     assert_eq!(bed.send("GET", &url, &[("accept", protobuf)], "").await.code, 406);
 }
+
+#[tokio::test]
+async fn openapi_v2_says_what_v3_says_in_both_encodings() {
+    let bed = Bed::new().await;
+    let got = bed.get("/openapi/v2").await;
+    let document = got.json();
+    let spec = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"];
+    assert_eq!(spec["containers"]["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(spec["affinity"]["$ref"], "#/definitions/io.k8s.api.core.v1.Affinity");
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    let names: Vec<&str> =
+        patch["parameters"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    assert!(names.contains(&"body") && names.contains(&"dryRun"), "{names:?}");
+    assert!(!got.text().contains("#/components/"));
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let packed = [("accept", accept), ("accept-encoding", "gzip")];
+    let got = bed.send("GET", "/openapi/v2", &packed, "").await;
+    assert_eq!(got.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    // That it is what kubectl reads is tested with kubectl.
+    assert!(crate::response::gunzip(&got.bytes).unwrap().starts_with(b"\x0a\x032.0\x12"));
+    let tag = got.headers["etag"].to_str().unwrap().to_owned();
+    let known = [("accept", accept), ("if-none-match", tag.as_str())];
+    assert_eq!(bed.send("GET", "/openapi/v2", &known, "").await.code, 304);
+}

@@ -3,6 +3,7 @@
 mod custom;
 mod forms;
 mod identity;
+mod protobuf;
 mod proxied;
 mod refusals;
 mod streams;

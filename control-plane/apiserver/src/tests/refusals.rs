@@ -17,14 +17,7 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
         ("POST", MAPS, &[("content-type", "application/cbor")], "x", 415, "application/cbor"),
         ("POST", MAPS, &json, "{", 400, "parse error"),
         ("POST", MAPS, &json, r#"{"kind":"Pod","apiVersion":"v1"}"#, 400, "cannot be handled as a ConfigMap"),
-        (
-            "GET",
-            MAPS,
-            &[("accept", "application/vnd.kubernetes.protobuf")],
-            "",
-            406,
-            "application/vnd.kubernetes.protobuf",
-        ),
+        ("GET", MAPS, &[("accept", "application/cbor")], "", 406, "application/cbor"),
         ("GET", "/api/v1/namespaces/default/configmaps?limit=x", &[], "", 400, "parsing \"x\""),
         ("GET", "/api/v1/namespaces/default/configmaps?shardSelector=x", &[], "", 400, "shardSelector"),
         (
@@ -43,7 +36,7 @@ async fn what_is_wrong_is_refused_with_code_and_name() {
             &[("accept", "application/yaml")],
             "",
             406,
-            "application/json only",
+            "not served as application/yaml",
         ),
         (
             "GET",

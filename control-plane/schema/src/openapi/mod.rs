@@ -1,12 +1,14 @@
-//! OpenAPI v3: the index and a document for each group and version, in the form that kubectl reads.
+//! OpenAPI v3: the index and a document for each group and version, in the form that kubectl reads; v2 is made of those.
 //!
 //! kubectl decides by these whether it may send `fieldValidation` and a strategic merge patch, explains fields from
 //! them and finds merge keys in them. Definitions come from the compressed table of the build, decompressed only here
 //! and dropped with the answer; the caller caches documents. Which kinds exist is the caller's: see [`KindFacts`].
 
 mod definitions;
+mod gnostic;
 mod operations;
 mod parameters;
+mod v2;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,6 +16,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 pub use operations::{KindFacts, SubresourceFacts, definition_name};
+pub use v2::{V2, v2_document};
 
 /// The version of the API that the documents state.
 pub const API_VERSION: &str = "v1.36.0";
@@ -82,27 +85,6 @@ pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
     definitions::write_reachable(&mut out, separator, roots);
     out.push_str("}}}");
     out.into_bytes()
-}
-
-/// A definition as version 2 of OpenAPI can say it: without what only version 3 knows, and without what refers to
-/// definitions that the document does not have.
-#[must_use]
-pub fn v2_definition(mut definition: Value) -> Value {
-    strip(&mut definition);
-    definition
-}
-
-fn strip(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            for key in ["allOf", "anyOf", "oneOf", "not", "nullable"] {
-                object.remove(key);
-            }
-            object.values_mut().for_each(strip);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,13 @@ impl<'a> Walk<'a> {
         self.ok("GET", uri, "application/json", &Value::Null, 200).await
     }
 
+    /// The same in protobuf.
+    async fn message(&self, uri: &str) -> Value {
+        let got = self.bed.send_as(walker(), "GET", uri, &protobuf::ACCEPT, "").await;
+        assert_eq!(got.code, 200, "{uri}");
+        protobuf::object(&got.bytes)
+    }
+
     async fn put(&self, uri: &str, body: &Value) -> Value {
         self.ok("PUT", uri, "application/json", body, 200).await
     }
@@ -75,6 +82,7 @@ impl<'a> Walk<'a> {
             self.kind.plural
         );
         assert_eq!(self.get(&self.one).await, made);
+        protobuf::assert_same(&self.message(&self.one).await, &made);
         assert_eq!(self.get(&self.only).await["items"], json!([made]));
         let seen = first_event(watch).await;
         assert_eq!((&seen["type"], &seen["object"]), (&json!("ADDED"), &made));
@@ -122,6 +130,7 @@ impl<'a> Walk<'a> {
             assert_eq!(&after["status"][key], value, "{}", self.kind.plural);
         }
         assert_eq!(self.put(&uri, &after).await, after);
+        protobuf::assert_same(&self.message(&uri).await, &after);
         let elsewhere = self.ok("PATCH", &self.one, MERGE, &json!({"status": null}), 200).await;
         assert_eq!(elsewhere["status"], after["status"], "{}: only through /status", self.kind.plural);
     }

@@ -1,7 +1,7 @@
 //! `application/vnd.kubernetes.protobuf`: what client-go's typed clients, and with them half of kubectl's commands, send.
 //!
 //! Bytes become the JSON value that the same client would have sent as JSON, guided by the schema and a table of field
-//! numbers. From there on a body is decoded like any other. Does not write protobuf: answers are JSON.
+//! numbers. From there on a body is decoded like any other. The way back is `crate::encode`.
 
 mod either;
 mod envelope;
@@ -17,7 +17,7 @@ use super::seed::Seed;
 use super::{Cx, DEPTH_MAX, DecodeError, Decoded, TypeMeta, is_shallow, refused, summary};
 use crate::types::TypeRef;
 use envelope::Envelope;
-pub(crate) use table::Wire;
+pub(crate) use table::{Form, Target, Wire};
 
 /// Why bytes are not the message that they should be. The first ones are upstream's texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,16 @@
 //! What a type's protobuf fields are. Made from `facts/protobuf.tsv` by the build; `build/shapes.rs` describes the records.
 
+use serde_json::{Map, Value};
+
+use crate::types::Type;
+
 /// The fields of a message that is an object in JSON, sorted by number.
 #[derive(Debug, Default)]
 pub(crate) struct Wire(Vec<(u32, Target)>);
 
 /// Where a field's value goes.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// Into a property.
     Property(Slot),
     /// The fields of this message are properties of the same object.
@@ -15,11 +19,11 @@ pub(super) enum Target {
 
 /// A property as a field.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// Its place among the type's properties.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     pub(super) presence: Presence,
-    pub(super) form: Form,
+    pub(crate) form: Form,
 }
 
 /// What a zero value on the wire means. Go's encoder writes every field that is no nil pointer, so that an unset number
@@ -36,7 +40,7 @@ pub(super) enum Presence {
 
 /// How a message is written whose JSON is no object of known properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As the shape says; free JSON stands as text in field 1.
     Plain,
     /// A list: its items are the field 1 of a message, since protobuf has no maps of lists.
@@ -52,6 +56,22 @@ pub(super) enum Form {
 }
 
 impl Wire {
+    /// All fields, by number.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (u32, &Target)> {
+        self.0.iter().map(|(number, target)| (*number, target))
+    }
+
+    /// Whether an object of this type has something in one of the fields.
+    pub(crate) fn any_in(&self, ty: &Type, object: &Map<String, Value>) -> bool {
+        self.0.iter().any(|(_, target)| match target {
+            Target::Property(slot) => {
+                let name: &str = &ty.properties[slot.at].name;
+                object.get(name).is_some_and(|value| !value.is_null())
+            }
+            Target::Inline(inner) => inner.any_in(ty, object),
+        })
+    }
+
     /// The field with this number.
     pub(super) fn get(&self, number: u32) -> Option<&Target> {
         let at = self.0.binary_search_by_key(&number, |(number, _)| *number).ok()?;
