@@ -10,7 +10,7 @@ use std::{cell::Cell, time::Instant};
 pub(super) struct Outcome {
     pub(super) requests: usize,
     seconds: f64,
-    /// Of each request, ascending.
+    /// Of each request.
     samples_ms: Vec<f64>,
 }
 
