@@ -316,6 +316,29 @@ async fn text_of(response: Response<Body>) -> String {
 }
 
 #[tokio::test]
+async fn rules_in_cel_see_the_object_and_its_old_state() {
+    let mut definition = cron_tabs();
+    let rules = json!([
+        {"rule": "self.replicas <= 5", "message": "at most five"},
+        {"rule": "self.image == oldSelf.image", "message": "image is immutable"},
+    ]);
+    for version in 0..2 {
+        definition["spec"]["versions"][version]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
+            rules.clone();
+    }
+    let bed = Bed::with(&definition).await;
+    bed.cron_tab("a").await;
+    for (change, expected) in [
+        (json!({"spec": {"replicas": 6}}), "spec: Invalid value: \"object\": at most five"),
+        (json!({"spec": {"image": "other"}}), "spec: Invalid value: \"object\": image is immutable"),
+    ] {
+        let refused = bed.patch(&format!("{TABS}/a"), MERGE, &change).await;
+        assert!(refused.code == 422 && refused.message().ends_with(expected), "{}", refused.text());
+    }
+    assert_eq!(bed.patch(&format!("{TABS}/a"), MERGE, &json!({"spec": {"replicas": 5}})).await.code, 200);
+}
+
+#[tokio::test]
 async fn names_of_another_definition_wait_for_it() {
     let bed = Bed::with(&cron_tabs()).await;
     let mut second = cron_tabs();

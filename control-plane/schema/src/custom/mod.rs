@@ -3,6 +3,7 @@
 //! ```text
 //! declared JSON ──check──> errors of the definition            (structural)
 //!               ──read───> Schema ──> decode and prune, defaults, validate
+//!                             ├─────> rules in CEL, compiled with it                        (rules)
 //!                             └─────> types and merge rules     (compile), read by server-side apply
 //!               ──────────> the definition of OpenAPI           (openapi)
 //! ```
@@ -17,6 +18,7 @@ mod format;
 mod lists;
 mod openapi;
 mod prune;
+mod rules;
 pub(crate) mod schema;
 mod structural;
 mod validate;
@@ -26,7 +28,7 @@ mod tests;
 
 use serde_json::Value;
 
-use crate::field::{FieldError, Path};
+use crate::field::{Cause, FieldError, Path};
 use crate::types::{Schemas, TypeRef};
 pub use schema::Schema;
 pub use validate::ERRORS_MAX;
@@ -72,7 +74,21 @@ impl Custom {
     /// All that is wrong with an object's values; `old` is its state before an update.
     #[must_use]
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        validate::validate(self.schema(), object, old)
+        let mut errors = validate::validate(self.schema(), object, old);
+        if !rules::has_rules(self.schema()) {
+            return errors;
+        }
+        // A rule may rely on what the rest of the schema says.
+        const BLOCKING: [Cause; 5] =
+            [Cause::NotSupported, Cause::Required, Cause::TooLong, Cause::TooMany, Cause::TypeInvalid];
+        if errors.iter().any(|error| BLOCKING.contains(&error.cause)) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.push(FieldError::invalid(&Path::root(), Value::Null, why));
+            return errors;
+        }
+        errors.extend(rules::validate(self.schema(), object, old));
+        errors.truncate(ERRORS_MAX);
+        errors
     }
 
     /// Cuts an object that was stored under another schema to this one, and fills in its defaults.

@@ -5,10 +5,12 @@
 //! the JSON, from which OpenAPI is made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::rules::Rules;
 use crate::field::{FieldError, Path};
 
 /// A schema, or the value validations of one.
@@ -40,6 +42,8 @@ pub struct Schema {
     pub(crate) list_keys: Vec<String>,
     /// `x-kubernetes-map-type: atomic`
     pub(crate) map_atomic: bool,
+    /// `x-kubernetes-validations`, once they are compiled.
+    pub(crate) rules: Option<Arc<Rules>>,
     /// Whether anything below has a default.
     pub(crate) has_defaults: bool,
 }

@@ -1,12 +1,11 @@
 //! What is wrong with a declared schema: the rules of structural schemas and what a definition may not say.
 //!
-//! Rules: "Specifying a structural schema" in the Kubernetes documentation. What is not built (rules in CEL) is refused
-//! with its name, since a schema that seems to hold and does not is worse than none.
+//! Rules: "Specifying a structural schema" in the Kubernetes documentation.
 
 use serde_json::{Map, Value};
 
 use super::schema::Schema;
-use super::{default, prune, validate};
+use super::{default, prune, rules, validate};
 use crate::field::{FieldError, Path};
 
 /// Deepest nesting of a declared schema.
@@ -40,6 +39,10 @@ pub(super) fn check(json: &Value, path: &Path) -> (Schema, Vec<FieldError>) {
     let schema = Schema::read(json, path, &mut errors);
     let mut walk = Walk { errors };
     walk.skeleton(json, path, Level::Root);
+    let mut schema = schema;
+    if walk.errors.is_empty() {
+        rules::compile(&mut schema, json, path, &mut walk.errors);
+    }
     if walk.errors.is_empty() {
         walk.defaults(&schema, json, path);
     }
@@ -144,10 +147,6 @@ impl Walk {
         {
             let why = "additionalProperties and properties are mutual exclusive";
             self.forbid(&path.child("additionalProperties"), why);
-        }
-        if listed(json, "x-kubernetes-validations").next().is_some() {
-            let why = "rules in CEL are not supported by this server yet";
-            self.forbid(&path.child("x-kubernetes-validations"), why);
         }
     }
 
@@ -333,6 +332,7 @@ impl Walk {
                 | "x-kubernetes-preserve-unknown-fields"
                 | "x-kubernetes-embedded-resource"
                 | "x-kubernetes-int-or-string" => "must be false to be structural",
+                "x-kubernetes-validations" => "must be empty to be structural",
                 _ => continue,
             };
             self.forbid(&path.child(key), why);

@@ -219,10 +219,6 @@ fn schemas_that_are_not_structural_are_refused_at_their_place() {
             "s.properties[spec].x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map",
         ),
         (
-            within(json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a > 1"}]})),
-            "s.properties[spec].x-kubernetes-validations: Forbidden: rules in CEL are not supported",
-        ),
-        (
             json!({"type": "object", "additionalProperties": true}),
             "s.additionalProperties: Forbidden: must not be used at the root",
         ),
@@ -262,4 +258,98 @@ fn apply_sees_lists_and_maps_as_declared() {
     let errors = crate::structured::check(custom.ty(), &unknown).unwrap_err().to_string();
     assert!(errors.contains(".spec.spek: field not declared in schema"), "{errors}");
     assert!(errors.contains(".spec.replicas: expected numeric (int or float), got string"), "{errors}");
+}
+
+fn with_rules(rules: Value) -> Value {
+    json!({"type": "object", "properties": {
+        "spec": {"type": "object", "x-kubernetes-validations": rules, "properties": {
+            "min": {"type": "integer"}, "max": {"type": "integer"},
+            "name": {"type": "string", "maxLength": 20},
+            "items": {"type": "array", "maxItems": 5, "items": {"type": "object", "properties": {"n": {"type": "integer"}},
+                "x-kubernetes-validations": [{"rule": "self.n > 0", "message": "n must be positive"}]}}
+        }}
+    }})
+}
+
+#[test]
+fn rules_hold_of_objects_and_of_changes() {
+    let schema = with_rules(json!([
+        {"rule": "self.min <= self.max", "messageExpression": "'min ' + string(self.min) + ' is above max'", "fieldPath": ".min"},
+        {"rule": "self.name == oldSelf.name", "message": "name is immutable", "reason": "FieldValueForbidden"},
+        {"rule": "!oldSelf.hasValue() || self.max >= oldSelf.value().max", "optionalOldSelf": true},
+    ]));
+    assert_eq!(check(&schema, &Path::new("s")), []);
+    let custom = Custom::new("example.com", "v1", "Ruled", schema);
+    let spec = |min: i64, max: i64, name: &str| json!({"spec": {"min": min, "max": max, "name": name}});
+    let good = spec(1, 2, "a");
+    let told = |new: &Value, old: Option<&Value>| -> Vec<String> {
+        custom.validate(new, old).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&good, None), [] as [String; 0]);
+    assert_eq!(told(&spec(3, 2, "a"), None), ["spec.min: Invalid value: \"object\": min 3 is above max"]);
+    assert_eq!(told(&spec(1, 2, "b"), Some(&good)), ["spec: Forbidden: name is immutable"]);
+    assert_eq!(
+        told(&spec(1, 1, "a"), Some(&good)),
+        [
+            "spec: Invalid value: \"object\": failed rule: !oldSelf.hasValue() || self.max >= oldSelf.value().max"
+        ]
+    );
+    let items = json!({"spec": {"min": 1, "max": 2, "name": "a", "items": [{"n": 1}, {"n": 0}]}});
+    assert_eq!(told(&items, None), ["spec.items[1]: Invalid value: \"object\": n must be positive"]);
+    let wrong = told(&json!({"spec": {"min": "x", "max": 2}}), None);
+    assert!(wrong[1].contains("some validation rules were not checked"), "{wrong:?}");
+    let missing = told(&json!({"spec": {"max": 2, "name": "a"}}), None);
+    assert!(missing[0].contains("evaluating rule: self.min <= self.max"), "{missing:?}");
+}
+
+#[test]
+fn rules_that_do_not_compile_or_cost_too_much_are_refused() {
+    for (rule, expected) in [
+        (
+            json!({"rule": ""}),
+            "s.properties[spec].x-kubernetes-validations[0].rule: Required value: rule is not specified",
+        ),
+        (
+            json!({"rule": "self.nome > 1"}),
+            "s.properties[spec].x-kubernetes-validations[0].rule: Invalid value: \"self.nome > 1\": compilation failed",
+        ),
+        (
+            json!({"rule": "self.min"}),
+            "s.properties[spec].x-kubernetes-validations[0].rule: Invalid value: \"self.min\": must evaluate to bool",
+        ),
+        (
+            json!({"rule": "true", "message": " "}),
+            "s.properties[spec].x-kubernetes-validations[0].message: Invalid value: \" \": message must be non-empty if specified",
+        ),
+        (
+            json!({"rule": "true", "messageExpression": "1"}),
+            "s.properties[spec].x-kubernetes-validations[0].messageExpression: Invalid value: \"1\": must evaluate to string",
+        ),
+        (
+            json!({"rule": "true", "reason": "Because"}),
+            "s.properties[spec].x-kubernetes-validations[0].reason: Unsupported value: \"Because\"",
+        ),
+        (
+            json!({"rule": "true", "fieldPath": ".none"}),
+            "s.properties[spec].x-kubernetes-validations[0].fieldPath: Invalid value: \".none\": fieldPath must be a valid path",
+        ),
+    ] {
+        let errors: Vec<String> =
+            check(&with_rules(json!([rule])), &Path::new("s")).iter().map(ToString::to_string).collect();
+        assert!(errors.iter().any(|error| error.starts_with(expected)), "{rule}: {errors:#?}");
+    }
+    let dear = json!({"type": "object", "properties": {"spec": {"type": "array", "items": {"type": "array", "items": {
+        "type": "string", "x-kubernetes-validations": [{"rule": "self.contains('x')"}]}}}}});
+    let errors: Vec<String> = check(&dear, &Path::new("s")).iter().map(ToString::to_string).collect();
+    assert!(
+        errors.iter().any(|error| error.contains("rule cost exceeds budget by factor of")),
+        "{errors:#?}"
+    );
+    let change = json!({"type": "object", "properties": {"spec": {"type": "array", "maxItems": 3, "items": {
+        "type": "integer", "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}}}});
+    let errors: Vec<String> = check(&change, &Path::new("s")).iter().map(ToString::to_string).collect();
+    assert!(
+        errors.iter().any(|error| error.contains("oldSelf cannot be used on the uncorrelatable portion")),
+        "{errors:#?}"
+    );
 }
