@@ -3,12 +3,13 @@
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
 //!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
-//!                                       > webhooks (mutating: then all of it once more, where one changed the object)
+//!                                       > policies > webhooks (mutating: then all of it once more, where one changed
+//!                                         the object)
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
 //! What a kind's own fields must be like is not admission: that is the registry's strategies.
-//! PodSecurity, ResourceQuota and policies do not exist yet.
+//! PodSecurity and ResourceQuota do not exist yet.
 #![forbid(unsafe_code)]
 
 mod default_ingress_class;
@@ -19,6 +20,7 @@ pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod plugin;
+mod policies;
 mod priority;
 mod rbac_escalation;
 mod runtime_class;
@@ -38,6 +40,7 @@ use serde_json::Value;
 
 pub use lookup::{Lookup, NamespaceState, RegistryLookup, Wanted};
 use plugin::Plugin;
+use policies::Policies;
 use webhooks::Webhooks;
 
 /// How long a pod stays on a node that is not ready or cannot be reached, unless it says so itself: upstream's default.
@@ -65,6 +68,7 @@ impl Default for Config {
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
     lookup: Arc<dyn Lookup>,
+    policies: Option<Policies>,
     webhooks: Option<Webhooks>,
 }
 
@@ -83,7 +87,7 @@ impl Chain {
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
-        Self { plugins, lookup, webhooks: None }
+        Self { plugins, lookup, policies: None, webhooks: None }
     }
 
     /// The chain as an apiserver runs it, for [`Registry::set_admission`]; webhooks are asked through `client`.
@@ -93,8 +97,9 @@ impl Chain {
         config: Config,
         client: Client,
     ) -> Arc<dyn Admission> {
+        let policies = Some(Policies::new(registry, authorizer.clone()));
         let chain = Self::new(Arc::new(RegistryLookup::new(registry)), authorizer, config);
-        Arc::new(Self { webhooks: Some(Webhooks::new(registry, client)), ..chain })
+        Arc::new(Self { policies, webhooks: Some(Webhooks::new(registry, client)), ..chain })
     }
 
     async fn mutate_by_plugins(
@@ -120,17 +125,36 @@ impl Admission for Chain {
         mut object: Option<&mut Value>,
     ) -> Result<(), Status> {
         self.mutate_by_plugins(attributes, object.as_deref_mut()).await?;
-        let Some(webhooks) = &self.webhooks else { return Ok(()) };
-        let round = webhooks.mutate(attributes, object.as_deref_mut()).await?;
-        let Some(object) = object.filter(|_| round.changed) else { return Ok(()) };
-        // What webhooks added is looked at once more by all, as upstream's reinvocation.
+        let by_policies = match &self.policies {
+            Some(policies) => policies.mutate(attributes, object.as_deref_mut()).await?,
+            None => policies::Round::default(),
+        };
+        let by_webhooks = match &self.webhooks {
+            Some(webhooks) => webhooks.mutate(attributes, object.as_deref_mut()).await?,
+            None => webhooks::Round::default(),
+        };
+        let changed = by_policies.changed || by_webhooks.changed;
+        let Some(object) = object.filter(|_| changed) else { return Ok(()) };
+        // What the user's policies and webhooks added is looked at once more by all, as upstream's reinvocation.
+        let seen = object.clone();
         self.mutate_by_plugins(attributes, Some(object)).await?;
-        webhooks.reinvoke(attributes, object, round).await
+        if let Some(policies) = &self.policies {
+            policies.reinvoke(attributes, object, by_policies).await?;
+        }
+        match &self.webhooks {
+            Some(webhooks) if by_webhooks.changed || *object != seen => {
+                webhooks.reinvoke(attributes, object, by_webhooks).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes)) {
             plugin.validate(attributes, object, &*self.lookup).await?;
+        }
+        if let Some(policies) = &self.policies {
+            policies.validate(attributes, object).await?;
         }
         match &self.webhooks {
             Some(webhooks) => webhooks.validate(attributes, object).await,

@@ -28,6 +28,7 @@
 //! numbers are its own; authorizer checks know no field and label selectors.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod authorizer;
 mod budget;
 mod check;

@@ -130,6 +130,14 @@ impl ObjectType {
         self
     }
 
+    /// With one more field that is reached by its own name, though that is a reserved word: built-in types of Kubernetes
+    /// have `namespace` so.
+    #[must_use]
+    pub fn field_named(mut self, name: &str, ty: Type) -> Self {
+        self.fields.insert(name.to_owned(), Field { name: name.into(), ty });
+        self
+    }
+
     pub(crate) fn get(&self, escaped: &str) -> Option<&Field> {
         self.fields.get(escaped)
     }

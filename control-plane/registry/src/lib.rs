@@ -42,6 +42,6 @@ pub use keelson_schema::FieldValidation;
 pub use kind::Kind;
 pub use ops::{Deleted, DeletedCollection, ListResult, Registry, Stored, StoredBody};
 pub use options::{DeleteOptions, ListOptions, PatchType, Preconditions, Propagation, WatchOptions};
-pub use shape::admitted;
+pub use shape::{admitted, merged, patched};
 pub use status::{Reason, Status};
 pub use table::KindTable;

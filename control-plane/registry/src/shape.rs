@@ -7,7 +7,9 @@ use crate::{
     options::PatchType,
     status::{GroupKind, Reason, Status},
 };
-use keelson_schema::{DecodeError, FieldError, FieldValidation, TypeRef, coerce, defaults, patch};
+use keelson_schema::{
+    DecodeError, FieldError, FieldValidation, TypeRef, coerce, defaults, patch, structured,
+};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -116,6 +118,25 @@ pub fn admitted(kind: &Kind, sub: &str, object: Value) -> Result<Value, Status> 
         defaults::apply(ty, &mut value);
     }
     Ok(value)
+}
+
+/// An object with part of a configuration merged into it as server-side apply does, by whoever admits it: no manager is
+/// recorded for that.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub fn merged(kind: &Kind, sub: &str, live: &Value, config: &Value) -> Result<Value, String> {
+    let ty = type_of(kind, sub).ok_or_else(|| format!("there is no schema for {}", kind.group_kind()))?;
+    structured::check(ty, config).map_err(|errors| errors.to_string())?;
+    Ok(structured::merged(ty, live, config))
+}
+
+/// An object after a JSON patch, not decoded yet.
+///
+/// # Errors
+/// What is wrong with the patch.
+pub fn patched(object: &Value, operations: &Value) -> Result<Value, String> {
+    patch::json(object, operations.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
 /// Upstream blames the patch, which has no kind and no name.

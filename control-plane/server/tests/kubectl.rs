@@ -6,6 +6,8 @@ mod apply;
 mod custom;
 #[path = "kubectl/kinds.rs"]
 mod kinds;
+#[path = "kubectl/policies.rs"]
+mod policies;
 #[path = "kubectl/services.rs"]
 mod services;
 #[path = "kubectl/stores.rs"]

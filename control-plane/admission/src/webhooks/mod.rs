@@ -121,7 +121,7 @@ fn others<'a>(table: &'a KindTable, attributes: &Attributes<'_>) -> Vec<Resource
 }
 
 /// An object of `from` in the form of `to`, where both are the same objects.
-fn converted(from: &Kind, to: &Kind, object: Value) -> Value {
+pub(crate) fn converted(from: &Kind, to: &Kind, object: Value) -> Value {
     let stored = match from.storage {
         Storage::View(conversion) => conversion.to_stored(object),
         Storage::Own | Storage::Virtual => object,

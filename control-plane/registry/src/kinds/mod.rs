@@ -1,9 +1,10 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, admission policies,
-//! flow control) gets its row with that component. What nobody carries out yet is kept and says so
+//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, flow control) gets its
+//! row with that component. What nobody carries out yet is kept and says so
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
+pub mod admission_policy;
 pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
@@ -40,6 +41,7 @@ const STORAGE: &str = "storage.k8s.io";
 /// All rows.
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = core_rows();
+    rows.extend(policy_rows());
     rows.extend([
         row(
             ADMISSION,
@@ -106,6 +108,17 @@ pub(crate) fn rows() -> Vec<Row> {
         row(STORAGE, "v1", "volumeattributesclasses", &storage::VolumeAttributesClass),
     ]);
     rows
+}
+
+fn policy_rows() -> [Row; 4] {
+    use admission_policy::{AdmissionPolicy as Policy, AdmissionPolicyBinding as Binding};
+    let row = |plural, strategy: &'static dyn Strategy| row(ADMISSION, "v1", plural, strategy);
+    [
+        row("mutatingadmissionpolicies", &Policy { mutating: true }),
+        row("mutatingadmissionpolicybindings", &Binding { mutating: true }),
+        row("validatingadmissionpolicies", &Policy { mutating: false }).with(&["status"]),
+        row("validatingadmissionpolicybindings", &Binding { mutating: false }),
+    ]
 }
 
 fn core_rows() -> Vec<Row> {

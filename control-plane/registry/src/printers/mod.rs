@@ -3,6 +3,7 @@
 //! Which columns there are is in the kind's row; what stands in them is `table-columns.tsv`, in code. Here printing by
 //! kind; the words that several kinds share are in `text`.
 
+mod admission;
 mod cluster;
 mod core;
 mod network;
@@ -51,6 +52,16 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
             "admissionregistration.k8s.io",
             "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
         ) => cluster::webhook_configuration(object, age()),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
+            admission::policy(object, "validations", age())
+        }
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => {
+            admission::policy(object, "mutations", age())
+        }
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
+        ) => admission::binding(object, age()),
         ("apps", "controllerrevisions") => workloads::controller_revision(object, age()),
         ("apps", "deployments") => workloads::deployment(object, age()),
         ("apps", "daemonsets") => workloads::daemon_set(object, age()),

@@ -2,6 +2,8 @@
 //!
 //! Functions take a value and its path and return what they find. They rely on the schema: JSON types are right.
 
+pub mod admission_policy;
+pub mod admission_rule;
 pub mod apiextensions;
 pub mod autoscaling;
 pub mod batch;

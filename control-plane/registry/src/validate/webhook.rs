@@ -106,7 +106,8 @@ fn review_versions(path: &Path, hook: &Value) -> Errors {
     errors
 }
 
-fn rule_with_operations(path: &Path, rule: &Value) -> Errors {
+/// A rule of a webhook or of a policy.
+pub(super) fn rule_with_operations(path: &Path, rule: &Value) -> Errors {
     let operations = meta::items(rule, &["operations"]);
     let mut errors = stars(path, rule, "operations", "operations");
     for (index, operation) in operations.iter().enumerate() {

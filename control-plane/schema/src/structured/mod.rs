@@ -42,5 +42,13 @@ pub fn set_of(ty: TypeRef<'_>, object: &Value) -> FieldSet {
     place::set_of(Place::of(ty), object).below
 }
 
+/// An object with a configuration in it, where nobody keeps who owns what. The configuration has been checked ([`check`]).
+#[must_use]
+pub fn merged(ty: TypeRef<'_>, live: &Value, config: &Value) -> Value {
+    let mut config = config.clone();
+    canonical::canonicalise(ty, &mut config);
+    merge::merge(Place::of(ty), Some(live), &config)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,128 @@
+//! What expressions see of a request: the variables, and the authorizer behind one of them.
+
+use std::sync::Arc;
+
+use keelson_auth::authz::{Attributes as Asked, Resource as AskedResource};
+use keelson_auth::user::{service_account_groups, service_account_user};
+use keelson_auth::{Authorizer, UserInfo};
+use keelson_cel::admission as variables;
+use keelson_cel::{Authorize, Bindings, Check, Decision, Question, Type, Value as Cel};
+use keelson_registry::{Attributes, Kind};
+use serde_json::{Map, Value, json};
+
+/// The JSON of all variables for one policy, one binding and one parameter object.
+pub(super) struct Seen<'a> {
+    pub(super) object: &'a Value,
+    pub(super) old: &'a Value,
+    pub(super) request: &'a Value,
+    pub(super) namespace: &'a Value,
+    pub(super) params: &'a Value,
+    pub(super) clerk: &'a Clerk<'a>,
+}
+
+impl<'a> Seen<'a> {
+    /// The variables, read by their declared types.
+    pub(super) fn bindings(&self) -> Bindings<'a> {
+        let own = Check::of_resource(self.clerk, self.clerk.own.clone());
+        Bindings::new()
+            .with(variables::OBJECT, Cel::from_json(self.object, &Type::Dyn))
+            .with(variables::OLD_OBJECT, Cel::from_json(self.old, &Type::Dyn))
+            .with(variables::REQUEST, Cel::from_json(self.request, &variables::request_type()))
+            .with(variables::NAMESPACE_OBJECT, Cel::from_json(self.namespace, &variables::namespace_type()))
+            .with(variables::PARAMS, Cel::from_json(self.params, &Type::Dyn))
+            .with(variables::AUTHORIZER, Cel::Authorizer(Arc::new(Check::new(self.clerk))))
+            .with(variables::REQUEST_RESOURCE, Cel::Authorizer(Arc::new(own)))
+    }
+}
+
+/// `request`; `shown` is the kind in whose form the objects are shown. Empty fields are left out, as in an
+/// AdmissionReview.
+pub(super) fn request(attributes: &Attributes<'_>, shown: &Kind, name: &str) -> Value {
+    let sub = attributes.subresource;
+    let mut request = Map::new();
+    for (kind_key, resource_key, sub_key, kind) in [
+        ("kind", "resource", "subResource", shown),
+        ("requestKind", "requestResource", "requestSubResource", attributes.kind),
+    ] {
+        let (group, version, name) = kind.subresource(sub).and_then(|sub| sub.body).unwrap_or(kind.gvk());
+        request.insert(kind_key.to_owned(), json!({ "group": group, "version": version, "kind": name }));
+        let resource = json!({ "group": &*kind.group, "version": &*kind.version, "resource": &*kind.plural });
+        request.insert(resource_key.to_owned(), resource);
+        text(&mut request, sub_key, sub);
+    }
+    text(&mut request, "name", name);
+    text(&mut request, "namespace", attributes.namespace);
+    text(&mut request, "operation", attributes.operation.as_str());
+    request.insert("userInfo".to_owned(), user(attributes.user));
+    request.insert("dryRun".to_owned(), attributes.dry_run.into());
+    request.insert("options".to_owned(), attributes.options_object());
+    Value::Object(request)
+}
+
+fn text(object: &mut Map<String, Value>, key: &str, text: &str) {
+    if !text.is_empty() {
+        object.insert(key.to_owned(), text.into());
+    }
+}
+
+fn user(user: &UserInfo) -> Value {
+    let mut object = Map::new();
+    text(&mut object, "username", &user.name);
+    text(&mut object, "uid", &user.uid);
+    if !user.groups.is_empty() {
+        object.insert("groups".to_owned(), json!(user.groups));
+    }
+    if !user.extra.is_empty() {
+        object.insert("extra".to_owned(), json!(user.extra));
+    }
+    Value::Object(object)
+}
+
+/// Answers an expression's questions about what the request's user, or a ServiceAccount, may do.
+pub(super) struct Clerk<'a> {
+    pub(super) authorizer: &'a Authorizer,
+    pub(super) user: &'a UserInfo,
+    /// What the request itself is about.
+    own: Question,
+}
+
+impl<'a> Clerk<'a> {
+    pub(super) fn new(authorizer: &'a Authorizer, attributes: &Attributes<'a>, name: &str) -> Self {
+        let own = Question {
+            group: attributes.kind.group.to_string(),
+            resource: attributes.kind.plural.to_string(),
+            subresource: attributes.subresource.to_owned(),
+            namespace: attributes.namespace.to_owned(),
+            name: name.to_owned(),
+            ..Question::default()
+        };
+        Self { authorizer, user: attributes.user, own }
+    }
+}
+
+impl Authorize for Clerk<'_> {
+    fn authorize(&self, question: &Question) -> Decision {
+        let account = question.service_account.as_ref().map(|(namespace, name)| {
+            UserInfo::authenticated(service_account_user(namespace, name), service_account_groups(namespace))
+        });
+        let user = account.as_ref().unwrap_or(self.user);
+        let asked = match &question.path {
+            Some(path) => Asked::path(user, &question.verb, path),
+            None => Asked::resource(
+                user,
+                &question.verb,
+                AskedResource {
+                    group: &question.group,
+                    resource: &question.resource,
+                    subresource: &question.subresource,
+                    namespace: &question.namespace,
+                    name: &question.name,
+                    field_terms: &[],
+                },
+            ),
+        };
+        let verdict = self.authorizer.authorize(&asked);
+        let reason = verdict.reason.as_deref().unwrap_or_default().to_owned();
+        Decision { allowed: verdict.is_allowed(), reason, error: String::new() }
+    }
+}

@@ -1,0 +1,206 @@
+//! ValidatingAdmissionPolicy: what becomes of the policies' objections.
+
+use keelson_registry::{Attributes, Reason, Status, status::StatusCause};
+use serde_json::{Value, json};
+
+use super::compiled::{Binding, Bound, FailurePolicy, Policy};
+use super::evaluation::{Denial, annotations, conditions_hold, denials};
+use super::request::{Clerk, Seen, request};
+use super::{Policies, Surroundings, params};
+use crate::matching::{Resource, Subject, equivalents};
+use crate::plugin::forbidden;
+use crate::webhooks::converted;
+
+/// The annotation in which a violation is recorded that is not a denial.
+const FAILURE_ANNOTATION: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// A policy's objection, and under which binding.
+struct Told<'p> {
+    policy: &'p str,
+    /// None where the policy itself could not be configured.
+    binding: Option<&'p str>,
+    denial: Denial,
+}
+
+impl Policies {
+    /// Asks all validating policies that are about the request. The object is absent on delete.
+    pub(crate) async fn validate(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), Status> {
+        let registry = self.registry()?;
+        let bound = self.validating.bound(&registry);
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let table = registry.table();
+        let others = equivalents(&table, attributes.kind, attributes.subresource);
+        let subject = Subject::new(attributes, object, &others);
+        if subject.is_exempt() || subject.is_review() {
+            return Ok(());
+        }
+        let mut told = Vec::new();
+        let mut around = Surroundings::default();
+        for Bound { policy, bindings } in bound.iter() {
+            let wanted = match &policy.criteria {
+                Ok(criteria) => around.wanted(&registry, criteria, &subject).await?,
+                Err(error) => {
+                    configured(policy, None, error, &mut told);
+                    continue;
+                }
+            };
+            let Some(resource) = wanted else { continue };
+            for binding in bindings {
+                let about = match &binding.criteria {
+                    None => true,
+                    Some(Ok(criteria)) => around.wanted(&registry, criteria, &subject).await?.is_some(),
+                    Some(Err(error)) => {
+                        configured(policy, Some(binding), error, &mut told);
+                        false
+                    }
+                };
+                if !about {
+                    continue;
+                }
+                match params::collect(&registry, policy, binding, attributes).await {
+                    Err(error) => configured(policy, Some(binding), &error, &mut told),
+                    Ok(all) => {
+                        let namespace = around.namespace_object(&registry, attributes).await?;
+                        let shown = Shown::new(&table, attributes, object, resource);
+                        for params in &all {
+                            let found = self.ask(policy, binding, attributes, &shown, &namespace, params);
+                            told.extend(found.into_iter().map(|denial| Told {
+                                policy: &policy.name,
+                                binding: Some(&binding.name),
+                                denial,
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+        told.into_iter().next().map_or(Ok(()), |first| Err(first.status(attributes, object)))
+    }
+
+    /// What the policy objects to and the binding denies; what it only warns of or records is done here.
+    fn ask(
+        &self,
+        policy: &Policy,
+        binding: &Binding,
+        attributes: &Attributes<'_>,
+        shown: &Shown,
+        namespace: &Value,
+        params: &Value,
+    ) -> Vec<Denial> {
+        let clerk = Clerk::new(&self.authorizer, attributes, &shown.name);
+        let seen = Seen {
+            object: &shown.object,
+            old: &shown.old,
+            request: &shown.request,
+            namespace,
+            params,
+            clerk: &clerk,
+        };
+        let bindings = seen.bindings();
+        let mut found = match conditions_hold(policy, &bindings) {
+            Ok(false) => return Vec::new(),
+            Ok(true) => denials(policy, &bindings),
+            Err(error) => vec![Denial::new(error)],
+        };
+        match annotations(policy, &bindings) {
+            Ok(all) => all.iter().for_each(|(key, value)| self.audit.annotate(key, value)),
+            Err(error) => found.push(Denial::new(error)),
+        }
+        let (own, name) = (&policy.name, &binding.name);
+        for denial in &found {
+            if binding.actions.warn {
+                attributes.warnings.add(format!(
+                    "Validation failed for ValidatingAdmissionPolicy '{own}' with binding '{name}': {}",
+                    denial.message
+                ));
+            }
+            if binding.actions.audit {
+                let record = json!([{ "message": denial.message, "policy": own, "binding": name }]);
+                self.audit.annotate(FAILURE_ANNOTATION, &record.to_string());
+            }
+        }
+        if binding.actions.deny { found } else { Vec::new() }
+    }
+}
+
+/// A policy or binding that cannot be put to work objects to everything, unless it is to be ignored then.
+fn configured<'p>(policy: &'p Policy, binding: Option<&'p Binding>, error: &str, told: &mut Vec<Told<'p>>) {
+    if policy.failure == FailurePolicy::Fail {
+        let what = if binding.is_some() { "binding" } else { "policy" };
+        let denial = Denial::new(format!("failed to configure {what}: {error}"));
+        told.push(Told { policy: &policy.name, binding: binding.map(|binding| &*binding.name), denial });
+    }
+}
+
+impl Told<'_> {
+    fn status(self, attributes: &Attributes<'_>, object: Option<&Value>) -> Status {
+        let with = self.binding.map(|binding| format!(" with binding '{binding}'")).unwrap_or_default();
+        let message = format!(
+            "ValidatingAdmissionPolicy '{}'{with} denied request: {}",
+            self.policy, self.denial.message
+        );
+        refused(attributes, object, message, &self.denial.reason)
+    }
+}
+
+/// A refusal by a policy: worded as a 403, but by its own reason, 422 where it gives none.
+pub(super) fn refused(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    message: String,
+    reason: &str,
+) -> Status {
+    let mut status = forbidden(attributes, object.or(attributes.old), &message);
+    (status.code, status.reason) = match reason {
+        "Forbidden" => (403, Reason::Forbidden),
+        "Unauthorized" => (401, Reason::Unauthorized),
+        "RequestEntityTooLarge" => (413, Reason::RequestEntityTooLarge),
+        _ => (422, Reason::Invalid),
+    };
+    let cause = StatusCause { reason: String::new(), message, field: String::new() };
+    status.details.get_or_insert_default().causes.push(cause);
+    status
+}
+
+/// The objects in the form in which a policy wants to see them, and the request about them.
+pub(super) struct Shown {
+    pub(super) object: Value,
+    pub(super) old: Value,
+    pub(super) request: Value,
+    pub(super) name: String,
+}
+
+impl Shown {
+    pub(super) fn new(
+        table: &keelson_registry::KindTable,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+        wanted: Resource<'_>,
+    ) -> Self {
+        let own = attributes.kind;
+        let kind = table.by_resource(wanted.group, wanted.version, wanted.plural).map_or(own, |kind| kind);
+        let other = !std::ptr::eq(own, kind) && own.gvk() != kind.gvk();
+        // A subresource's own body (Scale) has one form.
+        let plain = matches!(attributes.subresource, "" | "status");
+        let show = |object: &Value| match other && plain {
+            true => converted(own, kind, object.clone()),
+            false => object.clone(),
+        };
+        let name = match attributes.name {
+            "" => object.map(|object| keelson_registry::meta::field(object, "name")).unwrap_or_default(),
+            name => name,
+        };
+        Self {
+            object: object.map(show).unwrap_or_default(),
+            old: attributes.old.map(show).unwrap_or_default(),
+            request: request(attributes, kind, name),
+            name: name.to_owned(),
+        }
+    }
+}
