@@ -4,12 +4,14 @@
 //! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> authorize ──> resources ──> keelson-registry
 //! in_process_client ─────────────────┘                        │     └──> reviews, pods ──> nodes (kubelet API)
 //!                                                             │     └──> proxy ──> keelson-webhook (pods, Services)
+//!                                                             ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                             └──> system: discovery, openapi, health, metrics
 //! ```
 //! Nothing here knows a kind's rules: what exists comes from the registry's kind table, what a body means from
 //! keelson-schema, who may do what from keelson-auth.
 #![forbid(unsafe_code)]
 
+mod aggregation;
 mod authorize;
 mod connect;
 mod discovery;
@@ -39,6 +41,7 @@ mod tests;
 mod version;
 mod wire;
 
+pub use identity::FRONT_PROXIES;
 pub use in_process::in_process_client;
 pub use request::body::BODY_BYTES_MAX;
 pub use resolve::ServiceResolver;

@@ -4,6 +4,7 @@
 //! holds for all requests (audit id, timeouts, limits, metrics).
 
 use crate::{
+    aggregation,
     identity::Caller,
     metrics::{Labels, Raised},
     request::{
@@ -136,6 +137,9 @@ impl ApiServer {
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
         let user = self.identify(&caller, info, request.headers()).await.map_err(failed)?;
         self.authorize(&user, info, query).map_err(failed)?;
+        if let Some(remote) = aggregation::remote(self, info) {
+            return Ok(aggregation::answer(self, &remote, &user, request).await);
+        }
         if info.is_resource {
             let call = Call::new(self, info, query, user, warnings.clone(), gzip);
             resources::dispatch(call, request).await.map_err(failed)

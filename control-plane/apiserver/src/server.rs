@@ -1,6 +1,7 @@
 //! The server as a whole: what its parts are and how they are put together.
 
 use crate::{
+    aggregation::{self, Aggregation},
     extensions, follow,
     health::Health,
     identity::{Caller, Identity},
@@ -42,6 +43,8 @@ pub struct Config {
     pub kubelet_client_cert_pem: String,
     /// Its key.
     pub kubelet_client_key_pem: String,
+    /// The authority of front proxies, whose word on who asks is believed.
+    pub front_proxy_ca_pem: String,
     /// By which the server calls others; its identity is the front proxy's.
     pub calls: Arc<Transport>,
 }
@@ -77,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) nodes: NodeClient,
     pub(crate) calls: Arc<Transport>,
+    pub(crate) aggregation: Aggregation,
+    front_proxy_ca_pem: String,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) writes: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
@@ -131,15 +136,20 @@ impl ApiServer {
             identity,
             nodes,
             calls: config.calls.clone(),
+            aggregation: Aggregation::default(),
+            front_proxy_ca_pem: config.front_proxy_ca_pem.clone(),
             shutdown,
             started,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Makes `/readyz` say so: the objects that a cluster starts with are there.
+    /// Makes `/readyz` say so: the objects that a cluster starts with are there. From here until `shutdown` the server
+    /// keeps its APIServices.
     pub fn mark_started(&self) {
-        self.inner.started.store(true, Ordering::Release);
+        if !self.inner.started.swap(true, Ordering::AcqRel) {
+            tokio::spawn(aggregation::keep(self.clone()));
+        }
     }
 
     /// Serves TLS on the listeners until `shutdown` (that of [`ApiServer::new`]), then drains.
@@ -150,7 +160,7 @@ impl ApiServer {
         key_pem: &str,
         client_ca_pem: &str,
     ) -> Result<(), SetupError> {
-        let tls = tls::server(cert_pem, key_pem, client_ca_pem)?;
+        let tls = tls::server(cert_pem, key_pem, client_ca_pem, &self.inner.front_proxy_ca_pem)?;
         serve::serve(listeners, tls, self.clone(), self.inner.shutdown.clone()).await;
         Ok(())
     }

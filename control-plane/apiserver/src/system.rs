@@ -1,6 +1,7 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics, token issuer documents, the index.
 
 use crate::{
+    aggregation,
     pipeline::text,
     request::{
         accept::{self, Accepted, Form},
@@ -63,8 +64,19 @@ pub(crate) async fn answer(
     if path == "/openapi/v2" {
         return published.openapi.answer_v2(headers).await;
     }
+    let own_index = async || published.openapi.answer("v3", headers, query).await;
+    if let Some(answer) = aggregation::openapi(server, path, request.uri().query(), own_index).await {
+        return answer;
+    }
     if let Some(rest) = path.strip_prefix("/openapi/") {
         return published.openapi.answer(rest, headers, query).await;
+    }
+    if path.starts_with("/apis") {
+        let own = |accepted| published.discovery.answer(path, accepted, None);
+        let accepted = accepted(published.discovery.forms(path))?;
+        if let Some(answer) = aggregation::discover(server, path, accepted, known, own) {
+            return answer;
+        }
     }
     if let Some(answer) = published.discovery.answer(path, accepted(published.discovery.forms(path))?, known)
     {

@@ -2,7 +2,7 @@
 
 use crate::{
     backup,
-    bootstrap::{self, Endpoint},
+    bootstrap::{self, Authorities, Endpoint},
     components::{self, Component, Settings},
     encryption,
     init::first_address,
@@ -193,9 +193,13 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let listeners = bind(&args.bind).await?;
     let serving = spawn_serving(&args, &server, listeners)?;
 
+    let authorities = Authorities {
+        client_ca_pem: read(&args.data, names::CA_CERT)?,
+        front_proxy_ca_pem: read(&args.data, names::FRONT_PROXY_CA_CERT)?,
+    };
     let masters = UserInfo::authenticated(Component::Apiserver.user(), [MASTERS_GROUP]);
     let own = in_process_client(&server, masters, Component::Apiserver.agent());
-    bootstrap::run(own.clone(), &args.service_cidr)
+    bootstrap::run(own.clone(), &args.service_cidr, &authorities)
         .await
         .context("making the objects that a cluster starts with")?;
     server.mark_started();
@@ -321,6 +325,7 @@ async fn api_server(
         cluster_ca_pem: read(&args.data, names::CA_CERT)?,
         kubelet_client_cert_pem: read(&args.data, names::KUBELET_CLIENT_CERT)?,
         kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
+        front_proxy_ca_pem: read(&args.data, names::FRONT_PROXY_CA_CERT)?,
         calls,
     };
     Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))

@@ -1,5 +1,7 @@
 //! The API server by itself, on both stores, as kubectl sees it: no scheduler, no controller, no node.
 
+#[path = "kubectl/aggregation.rs"]
+mod aggregation;
 #[path = "kubectl/apply.rs"]
 mod apply;
 #[path = "kubectl/custom.rs"]

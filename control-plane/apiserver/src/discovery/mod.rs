@@ -101,7 +101,8 @@ impl Discovery {
     }
 }
 
-fn aggregated_answer(bytes: &Bytes, tag: &HeaderValue, if_none_match: Option<&str>) -> Answer {
+/// The aggregated form, with its validator.
+pub(crate) fn aggregated_answer(bytes: &Bytes, tag: &HeaderValue, if_none_match: Option<&str>) -> Answer {
     let known = if_none_match.is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut answer = if known {
         Answer::bytes(StatusCode::NOT_MODIFIED, AGGREGATED, Bytes::new())

@@ -7,6 +7,7 @@ mod token_cache;
 pub(crate) use lookup::RegistryLookup;
 
 use crate::{
+    aggregation,
     pipeline::text,
     request::info::RequestInfo,
     server::{ApiServer, SetupError},
@@ -25,6 +26,9 @@ use token_cache::TokenCache;
 
 /// Paths that are open to requests without credentials, as far as RBAC lets `system:unauthenticated` have them.
 const ANONYMOUS_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// Common names of front proxies that are believed (kubeadm's `--requestheader-allowed-names`).
+pub const FRONT_PROXIES: [&str; 1] = ["front-proxy-client"];
 
 /// Where a request came from. In-process callers exist only through [`crate::in_process_client`].
 #[derive(Clone)]
@@ -99,6 +103,12 @@ impl ApiServer {
         info: &RequestInfo,
         headers: &HeaderMap,
     ) -> Result<Arc<UserInfo>, Status> {
+        if let Some(proxy) = peer.certificate.front_proxy()
+            && FRONT_PROXIES.contains(&proxy)
+            && let Some(user) = aggregation::remote_user(headers)
+        {
+            return Ok(Arc::new(user));
+        }
         let mut refused: Option<String> = None;
         match peer.certificate.user() {
             Some(Ok(user)) => return Ok(user.clone()),

@@ -2,6 +2,7 @@
 
 use super::location::rewritten;
 use crate::{
+    aggregation,
     metrics::Raised,
     server::ApiServer,
     wire::{Body, BoxError, body},
@@ -15,7 +16,7 @@ use tokio::io::copy_bidirectional_with_sizes;
 /// Bytes buffered in each direction of a spliced stream.
 const SPLICE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Headers that are about one connection (RFC 9110, section 7.6.1), and who we believe the client to be.
+/// Headers that are about one connection (RFC 9110, section 7.6.1).
 const OWN_HEADERS: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -36,7 +37,7 @@ pub(crate) struct Forward {
     pub(crate) path: String,
     /// The path that stands for the other end's root here; its Locations are put behind it.
     pub(crate) prefix: Option<String>,
-    /// Set in place of the client's.
+    /// Added.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -132,7 +133,9 @@ fn outgoing(
             head.headers.insert(HeaderName::from_static("x-forwarded-uri"), value);
         }
     }
-    for (name, _) in &how.headers {
+    // Nor is who he says he is: that is ours to tell.
+    let claims: Vec<HeaderName> = head.headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in &claims {
         head.headers.remove(name);
     }
     for (name, value) in &how.headers {
@@ -143,6 +146,11 @@ fn outgoing(
         head.headers.insert(header::UPGRADE, upgrade);
     }
     Ok(Request::from_parts(head, body))
+}
+
+/// Whether a header says as whom the client wants to be seen.
+fn is_claim(name: &HeaderName) -> bool {
+    aggregation::is_remote(name) || name.as_str().starts_with("impersonate-")
 }
 
 /// Takes away what is about the connection, named by the standard or by the connection header itself.
@@ -181,6 +189,8 @@ mod tests {
             .header("connection", "close, X-Own")
             .header("x-own", "1")
             .header("x-remote-user", "forged")
+            .header("x-remote-extra-a", "forged")
+            .header("impersonate-user", "root")
             .header("accept", "text/html")
             .body(body::empty())
             .unwrap();

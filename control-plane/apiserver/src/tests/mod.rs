@@ -1,5 +1,6 @@
 //! The router over the model store: every refusal, every form, as a client sees them on the wire.
 
+mod aggregated;
 mod custom;
 mod forms;
 mod identity;
@@ -100,6 +101,7 @@ impl Bed {
             cluster_ca_pem: read(names::CA_CERT),
             kubelet_client_cert_pem: read(names::KUBELET_CLIENT_CERT),
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
+            front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
             calls: Arc::new(calls),
         };
         let authorizer = Arc::new(Authorizer::new());

@@ -70,7 +70,8 @@ impl Cluster {
         )
         .unwrap();
         let text = |path| std::fs::read_to_string(path).unwrap();
-        let tls = tls::server(&text(files.cert), &text(files.key), &ca).unwrap();
+        let tls =
+            tls::server(&text(files.cert), &text(files.key), &ca, &read(names::FRONT_PROXY_CA_CERT)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node_port = listener.local_addr().unwrap().port();
         tokio::spawn(serve::serve(vec![listener], tls, EchoNode, CancellationToken::new()));

@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection: the address, and what its client certificate proves.
 
+use super::tls::Clients;
 use keelson_auth::{UserInfo, authn::x509};
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -27,15 +28,26 @@ pub(crate) enum PeerCertificate {
         /// Expiry, in seconds since the epoch; looked at again for each request, as connections may be old.
         not_after_s: i64,
     },
+    /// Of a front proxy, by its common name. By itself it is nobody.
+    FrontProxy {
+        /// The common name.
+        name: String,
+        /// Expiry, as above.
+        not_after_s: i64,
+    },
     /// Shown but not acceptable; the request may still authenticate by token.
     Refused(String),
 }
 
 impl PeerCertificate {
     /// Judges the chain that a client showed. The handshake has already proven possession of the key.
-    pub(crate) fn judge(chain: Option<&[CertificateDer<'_>]>, verifier: &dyn ClientCertVerifier) -> Self {
+    pub(crate) fn judge(chain: Option<&[CertificateDer<'_>]>, clients: &Clients) -> Self {
         let Some((leaf, intermediates)) = chain.and_then(<[_]>::split_first) else { return Self::Absent };
-        if let Err(error) = verifier.verify_client_cert(leaf, intermediates, UnixTime::now()) {
+        let signed_for = |verifier: &dyn ClientCertVerifier| {
+            verifier.verify_client_cert(leaf, intermediates, UnixTime::now())
+        };
+        let is_proxy = signed_for(&*clients.front_proxies).is_ok();
+        if !is_proxy && let Err(error) = signed_for(&*clients.users) {
             return Self::Refused(error.to_string());
         }
         let not_after_s = match X509Certificate::from_der(leaf) {
@@ -43,6 +55,7 @@ impl PeerCertificate {
             Err(error) => return Self::Refused(error.to_string()),
         };
         match x509::user(leaf) {
+            Ok(user) if is_proxy => Self::FrontProxy { name: user.name, not_after_s },
             Ok(user) => Self::Verified { user: Arc::new(user), not_after_s },
             Err(error) => Self::Refused(error.to_string()),
         }
@@ -51,13 +64,25 @@ impl PeerCertificate {
     /// Whom the certificate names, unless it has expired since; None without a certificate.
     pub(crate) fn user(&self) -> Option<Result<&Arc<UserInfo>, String>> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::FrontProxy { .. } => None,
             Self::Refused(why) => Some(Err(why.clone())),
-            Self::Verified { user, not_after_s } => {
-                let now = UnixTime::now().as_secs();
-                let expired = i64::try_from(now).is_ok_and(|now| now > *not_after_s);
-                Some(if expired { Err("the client certificate has expired".to_owned()) } else { Ok(user) })
-            }
+            Self::Verified { user, not_after_s } => Some(if expired(*not_after_s) {
+                Err("the client certificate has expired".to_owned())
+            } else {
+                Ok(user)
+            }),
         }
     }
+
+    /// The common name of a front proxy whose certificate has not expired.
+    pub(crate) fn front_proxy(&self) -> Option<&str> {
+        match self {
+            Self::FrontProxy { name, not_after_s } if !expired(*not_after_s) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+fn expired(not_after_s: i64) -> bool {
+    i64::try_from(UnixTime::now().as_secs()).is_ok_and(|now| now > not_after_s)
 }

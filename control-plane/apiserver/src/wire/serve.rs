@@ -133,8 +133,7 @@ impl Shared {
             Ok(Err(error)) => return log_handshake(address, &error),
             Err(_) => return debug!(%address, "the client did not finish its TLS handshake in time"),
         };
-        let certificate =
-            PeerCertificate::judge(stream.get_ref().1.peer_certificates(), self.tls.clients.as_ref());
+        let certificate = PeerCertificate::judge(stream.get_ref().1.peer_certificates(), &self.tls.clients);
         let peer = Arc::new(Peer { address, certificate });
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
             let (handler, peer) = (handler.clone(), peer.clone());

@@ -41,7 +41,15 @@ pub(crate) struct ServerTls {
     /// For the acceptor.
     pub(crate) config: Arc<ServerConfig>,
     /// For judging client certificates.
-    pub(crate) clients: Arc<dyn ClientCertVerifier>,
+    pub(crate) clients: Clients,
+}
+
+/// Whose certificates clients may have.
+pub(crate) struct Clients {
+    /// Signed by the client CA: users.
+    pub(crate) users: Arc<dyn ClientCertVerifier>,
+    /// Signed by the front proxies' CA: those whose word on who asks is believed.
+    pub(crate) front_proxies: Arc<dyn ClientCertVerifier>,
 }
 
 /// The one crypto provider.
@@ -70,23 +78,29 @@ pub(crate) fn roots(what: &'static str, pem: &str) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
-/// The server's side: certificate, key, and the CA of client certificates, all PEM.
-pub(crate) fn server(cert_pem: &str, key_pem: &str, client_ca_pem: &str) -> Result<ServerTls, TlsError> {
-    let clients = WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots("the client CA", client_ca_pem)?),
-        provider(),
-    )
-    .build()
-    .map_err(|error| TlsError::ClientCa(error.to_string()))?;
+/// The server's side: certificate, key, the CA of client certificates and that of front proxies, all PEM.
+pub(crate) fn server(
+    cert_pem: &str,
+    key_pem: &str,
+    client_ca_pem: &str,
+    front_proxy_ca_pem: &str,
+) -> Result<ServerTls, TlsError> {
+    let verifier = |what, pem| {
+        let roots = Arc::new(roots(what, pem)?);
+        let built = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+        built.map_err(|error| TlsError::ClientCa(error.to_string()))
+    };
+    let users = verifier("the client CA", client_ca_pem)?;
+    let front_proxies = verifier("the front proxies' CA", front_proxy_ca_pem)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(AskOnly(clients.clone())))
+        .with_client_cert_verifier(Arc::new(AskOnly(users.clone())))
         .with_single_cert(
             certificates("the serving certificate", cert_pem)?,
             private_key("the serving key", key_pem)?,
         )?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(ServerTls { config: Arc::new(config), clients })
+    Ok(ServerTls { config: Arc::new(config), clients: Clients { users, front_proxies } })
 }
 
 /// Asks for a certificate, accepts any (also none), and leaves judging the chain to the request.
@@ -98,8 +112,9 @@ impl ClientCertVerifier for AskOnly {
         false
     }
 
+    /// None: a client with a certificate of either authority then shows it.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        &[]
     }
 
     fn verify_client_cert(

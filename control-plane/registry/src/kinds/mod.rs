@@ -5,6 +5,7 @@
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod admission_policy;
+pub mod api_service;
 pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
@@ -62,6 +63,7 @@ pub(crate) fn rows() -> Vec<Row> {
             &apiextensions::CustomResourceDefinition,
         )
         .with(&["status"]),
+        row("apiregistration.k8s.io", "v1", "apiservices", &api_service::ApiService).with(&["status"]),
         row("apps", "v1", "controllerrevisions", &apps::ControllerRevision),
         row("apps", "v1", "daemonsets", &apps::DaemonSet).with(&["status"]),
         row("apps", "v1", "deployments", &apps::DEPLOYMENT).with(&["scale", "status"]),

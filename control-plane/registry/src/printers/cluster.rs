@@ -1,4 +1,4 @@
-//! Webhook configurations, bindings, Lease, PriorityClass, RuntimeClass.
+//! Webhook configurations, APIService, bindings, Lease, PriorityClass, RuntimeClass.
 
 use super::text::{count, name};
 use crate::meta;
@@ -25,6 +25,24 @@ pub(super) fn binding(object: &Value, age: Value) -> Vec<Value> {
 
 pub(super) fn webhook_configuration(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), json!(meta::items(object, &["webhooks"]).len()), age]
+}
+
+pub(super) fn api_service(object: &Value, age: Value) -> Vec<Value> {
+    let service = match meta::at(object, &["spec", "service"]) {
+        Some(service) => {
+            format!("{}/{}", meta::text(service, &["namespace"]), meta::text(service, &["name"]))
+        }
+        None => "Local".to_owned(),
+    };
+    let conditions = meta::items(object, &["status", "conditions"]);
+    let available = match conditions.iter().find(|condition| condition["type"] == "Available") {
+        None => "Unknown".to_owned(),
+        Some(own) => match (meta::text(own, &["status"]), meta::text(own, &["reason"])) {
+            (status @ "True", _) | (status, "") => status.to_owned(),
+            (status, reason) => format!("{status} ({reason})"),
+        },
+    };
+    vec![name(object), json!(service), json!(available), age]
 }
 
 pub(super) fn lease(object: &Value, age: Value) -> Vec<Value> {

@@ -62,6 +62,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
             "admissionregistration.k8s.io",
             "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
         ) => admission::binding(object, age()),
+        ("apiregistration.k8s.io", "apiservices") => cluster::api_service(object, age()),
         ("apps", "controllerrevisions") => workloads::controller_revision(object, age()),
         ("apps", "deployments") => workloads::deployment(object, age()),
         ("apps", "daemonsets") => workloads::daemon_set(object, age()),

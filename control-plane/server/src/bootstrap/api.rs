@@ -5,7 +5,8 @@ use http::{Method, Request};
 use serde_json::Value;
 
 /// Kind to resource, for the kinds that are made here; the flag says namespaced.
-const RESOURCES: [(&str, &str, bool); 11] = [
+const RESOURCES: [(&str, &str, bool); 12] = [
+    ("ConfigMap", "configmaps", true),
     ("Namespace", "namespaces", false),
     ("ClusterRole", "clusterroles", false),
     ("ClusterRoleBinding", "clusterrolebindings", false),

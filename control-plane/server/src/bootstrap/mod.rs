@@ -4,9 +4,11 @@
 //! objects are made when absent, and only the default roles are mended, by the rule of `keelson_auth::bootstrap`.
 
 mod api;
+mod authentication;
 mod endpoint;
 mod objects;
 
+pub(crate) use authentication::Authorities;
 pub(crate) use endpoint::{Endpoint, keep};
 
 use anyhow::Context;
@@ -15,7 +17,11 @@ use ipnet::IpNet;
 use keelson_auth::bootstrap::{Reconcile, rbac_objects, reconcile};
 
 /// Makes and mends everything; to be done before the components start.
-pub(crate) async fn run(client: kube::Client, service_cidrs: &[IpNet]) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    client: kube::Client,
+    service_cidrs: &[IpNet],
+    authorities: &Authorities,
+) -> anyhow::Result<()> {
     let api = Api::new(client);
     for namespace in objects::namespaces() {
         api.ensure(&namespace).await?;
@@ -25,6 +31,15 @@ pub(crate) async fn run(client: kube::Client, service_cidrs: &[IpNet]) -> anyhow
     }
     for class in objects::priority_classes() {
         api.ensure(&class).await?;
+    }
+    let wanted = authentication::config_map(authorities);
+    match api.get(&wanted).await? {
+        None => api.create(&wanted).await?,
+        Some(existing) => {
+            if let Some(mended) = authentication::mended(&existing, &wanted) {
+                api.update(&mended).await?;
+            }
+        }
     }
     api.ensure(&objects::service_cidr(service_cidrs)).await
 }

@@ -1,0 +1,199 @@
+//! An API server behind ours, end to end: found, asked as the user, told in discovery, given up when it goes; and front
+//! proxies that tell us who asks.
+
+use super::{proxied::service, *};
+use crate::{
+    nodes::{NodeAddress, NodeClient},
+    wire::tls::TlsError,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use keelson_webhook::testing::{TestServer, answer};
+use serde_json::json;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const DUCKS: &str = "/apis/ducks.example.com/v1";
+
+fn pki(bed: &Bed, name: &str) -> String {
+    std::fs::read_to_string(names::pki_file(bed._folder.path(), name)).unwrap()
+}
+
+/// Serves ducks, and says who it was asked by. Lets nobody in but the front proxy.
+fn extension(bed: &Bed) -> TestServer {
+    let ca = pki(bed, names::FRONT_PROXY_CA_CERT);
+    TestServer::start("s.default.svc", Some(&ca), |request| async move {
+        let headers = request.headers();
+        let all = |name: &str| -> Vec<String> {
+            headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        match request.uri().path() {
+            DUCKS => answer(
+                200,
+                json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "ducks.example.com/v1",
+                    "resources": [{"name": "ducks", "singularName": "duck", "namespaced": true, "kind": "Duck",
+                                   "verbs": ["get", "list"]}]})
+                .to_string(),
+            ),
+            "/openapi/v3" => answer(
+                200,
+                r#"{"paths":{"apis/ducks.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/ducks.example.com/v1?hash=A"}}}"#,
+            ),
+            "/openapi/v3/apis/ducks.example.com/v1" => answer(200, r#"{"openapi":"3.0.0"}"#),
+            path => answer(
+                200,
+                json!({"path": path, "user": all("x-remote-user"), "groups": all("x-remote-group"),
+                       "extra": all("x-remote-extra-scopes"), "authorization": all("authorization")})
+                .to_string(),
+            ),
+        }
+    })
+}
+
+/// Waits until the APIService's condition has the reason.
+async fn reason(bed: &Bed, name: &str, wanted: &str) -> Value {
+    let found = async {
+        loop {
+            let object = bed.get(&format!("{SERVICES}/{name}")).await.json();
+            if object["status"]["conditions"][0]["reason"] == wanted {
+                return object;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(15), found).await;
+    match waited {
+        Ok(object) => object,
+        Err(_) => panic!("{wanted}: {}", bed.get(&format!("{SERVICES}/{name}")).await.text()),
+    }
+}
+
+async fn register(bed: &Bed, extension: &TestServer) {
+    let object = json!({
+        "metadata": {"name": "v1.ducks.example.com"},
+        "spec": {
+            "group": "ducks.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+            "service": {"namespace": "default", "name": "s"}, "caBundle": STANDARD.encode(&extension.ca_pem),
+        },
+    });
+    let got = bed.send("POST", SERVICES, &[], &object.to_string()).await;
+    assert_eq!(got.code, 201, "{}", got.text());
+}
+
+#[tokio::test]
+async fn another_server_is_found_asked_as_the_user_and_given_up() {
+    let bed = Bed::new().await;
+    let extension = extension(&bed);
+    register(&bed, &extension).await;
+    bed.server.mark_started();
+    let own = reason(&bed, "v1.apps", "Local").await;
+    let managed = "kube-aggregator.kubernetes.io/automanaged";
+    assert_eq!(own["metadata"]["labels"][managed], "onstart");
+    let message =
+        &reason(&bed, "v1.ducks.example.com", "ServiceNotFound").await["status"]["conditions"][0]["message"];
+    assert_eq!(message, r#"service/s in "default" is not present"#);
+    let got = bed.get(&format!("{DUCKS}/ducks")).await;
+    assert_eq!((got.code.as_u16(), got.text().as_str()), (503, "service unavailable\n"));
+
+    service(&bed, extension.address).await;
+    reason(&bed, "v1.ducks.example.com", "Passed").await;
+    let forged = [("x-remote-extra-scopes", "all"), ("x-remote-user", "boss"), ("authorization", "Bearer x")];
+    let got = bed.send("GET", &format!("{DUCKS}/namespaces/default/ducks"), &forged, "").await;
+    let wanted = json!({
+        "path": "/apis/ducks.example.com/v1/namespaces/default/ducks", "user": ["root"],
+        "groups": ["system:masters", "system:authenticated"], "extra": [], "authorization": [],
+    });
+    assert_eq!(got.json(), wanted);
+    discovery_and_openapi(&bed).await;
+
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/s-1";
+    assert_eq!(bed.send("DELETE", slice, &[], "").await.code, 200);
+    let gone = reason(&bed, "v1.ducks.example.com", "MissingEndpoints").await;
+    let message = &gone["status"]["conditions"][0]["message"];
+    assert_eq!(message, r#"endpoints for service/s in "default" have no addresses with port name "web""#);
+    assert_eq!(bed.get(&format!("{DUCKS}/ducks")).await.code, 503);
+    bed.server.inner.shutdown.cancel();
+}
+
+async fn discovery_and_openapi(bed: &Bed) {
+    let plain = bed.get("/apis").await.json();
+    let groups = plain["groups"].as_array().unwrap();
+    assert!(groups.iter().any(|group| group["name"] == "ducks.example.com"), "{plain}");
+    let group = bed.get("/apis/ducks.example.com").await.json();
+    assert_eq!(group["preferredVersion"]["groupVersion"], "ducks.example.com/v1");
+    assert_eq!(bed.get(DUCKS).await.json()["resources"][0]["kind"], "Duck");
+    let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    let all = bed.send("GET", "/apis", &accept, "").await.json();
+    let found =
+        all["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "ducks.example.com");
+    assert_eq!(found.unwrap()["versions"][0]["resources"][0]["resource"], "ducks");
+    let index = bed.get("/openapi/v3").await.json();
+    let url = index["paths"]["apis/ducks.example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    assert_eq!(bed.get(url).await.json()["openapi"], "3.0.0");
+    assert!(index["paths"]["apis/apps/v1"].is_object(), "{index}");
+}
+
+/// Asks over TLS with a certificate of the data folder who it is.
+async fn whoami(
+    bed: &Bed,
+    cert: &str,
+    key: &str,
+    headers: &[(&str, &str)],
+) -> Result<(u16, Value), TlsError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = NodeAddress {
+        node: "the server".to_owned(),
+        ip: "127.0.0.1".parse().unwrap(),
+        port: listener.local_addr().unwrap().port(),
+    };
+    let ca = pki(bed, names::CA_CERT);
+    let (api, api_ca) = (bed.server.clone(), ca.clone());
+    let (api_cert, api_key) = (pki(bed, names::APISERVER_CERT), pki(bed, names::APISERVER_KEY));
+    tokio::spawn(async move { api.serve(vec![listener], &api_cert, &api_key, &api_ca).await });
+    let client = NodeClient::new(&ca, &pki(bed, cert), &pki(bed, key))?;
+    let mut request = Request::builder()
+        .method("POST")
+        .uri("/apis/authentication.k8s.io/v1/selfsubjectreviews")
+        .header("host", "127.0.0.1")
+        .header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut sender = client.connect(&to).await.unwrap();
+    let answer = sender.send_request(request.body(body::full("{}")).unwrap()).await.unwrap();
+    let code = answer.status().as_u16();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    Ok((code, serde_json::from_slice(&bytes).unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn a_front_proxy_tells_who_asks_and_nobody_else_does() {
+    let bed = Bed::new().await;
+    let claims = [("x-remote-user", "jane"), ("x-remote-group", "system:masters"), ("x-remote-extra-a", "b")];
+    let (proxy, proxy_key) = (names::FRONT_PROXY_CLIENT_CERT, names::FRONT_PROXY_CLIENT_KEY);
+    let (code, review) = whoami(&bed, proxy, proxy_key, &claims).await.unwrap();
+    let user = &review["status"]["userInfo"];
+    assert_eq!(
+        (code, &user["username"], &user["extra"]["a"]),
+        (201, &json!("jane"), &json!(["b"])),
+        "{review}"
+    );
+    assert_eq!(user["groups"], json!(["system:masters", "system:authenticated"]));
+    // By itself the proxy is nobody.
+    assert_eq!(whoami(&bed, proxy, proxy_key, &[]).await.unwrap().0, 401);
+    // A user's certificate is the user's, whatever headers say.
+    let (own, own_key) = (names::KUBELET_CLIENT_CERT, names::KUBELET_CLIENT_KEY);
+    let (code, review) = whoami(&bed, own, own_key, &claims).await.unwrap();
+    let user = &review["status"]["userInfo"]["username"];
+    assert_eq!((code, user), (201, &json!("kube-apiserver-kubelet-client")), "{review}");
+    // The authority may have signed others, which are not believed.
+    let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    for (name, not_after_s, code) in
+        [("front-proxy-client", i64::MAX, 201), ("other", i64::MAX, 401), ("front-proxy-client", 1, 401)]
+    {
+        let certificate = PeerCertificate::FrontProxy { name: name.to_owned(), not_after_s };
+        let caller = Caller::Peer(Arc::new(Peer { address, certificate }));
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        assert_eq!(bed.send_as(caller, "POST", path, &claims, "{}").await.code.as_u16(), code, "{name}");
+    }
+}
