@@ -28,6 +28,7 @@ fn json_patch_does_what_the_rfc_says() {
             json!({"a": {"b": [1, 2]}, "c": "x", "d": "x"}),
         ),
         (json!([{"op": "test", "path": "/c", "value": "x"}]), original.clone()),
+        (json!([{"op": "test", "path": "/metadata/finalizers", "value": null}]), original.clone()),
         (json!([]), original.clone()),
     ] {
         assert_eq!(super::json(&original, patch.to_string().as_bytes()), Ok(expected), "{patch}");
