@@ -9,15 +9,16 @@ use keelson_auth::{
     authz::{Attributes, FieldTerm, Resource},
 };
 use keelson_registry::status::{GroupResource, Status};
+use keelson_semantics::FieldSelector;
 
 impl ApiServer {
     /// May the user do what the request asks for? Err is the 403.
     pub(crate) fn authorize(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
-        let terms = match info.verb.as_str() {
-            "list" | "watch" | "deletecollection" => field_terms(query),
-            _ => Vec::new(),
+        let selector = match info.verb.as_str() {
+            "list" | "watch" | "deletecollection" => selector(query),
+            _ => FieldSelector::default(),
         };
-        self.decide(user, &info.verb, info, &terms)
+        self.decide(user, &info.verb, info, &equalities(&selector))
     }
 
     /// May the user `create` on the subresource, whatever the method?
@@ -54,18 +55,15 @@ impl ApiServer {
     }
 }
 
-/// The `field=value` terms of the field selector.
-fn field_terms(query: &Query) -> Vec<FieldTerm<'_>> {
-    let selector = query.first("fieldSelector").unwrap_or_default();
-    selector
-        .split(',')
-        .filter_map(|term| {
-            let (field, value) = term.split_once('=')?;
-            // `!=` is no equality, `==` is the same as `=`.
-            (!field.ends_with('!'))
-                .then(|| FieldTerm { field, value: value.strip_prefix('=').unwrap_or(value) })
-        })
-        .collect()
+/// The field selector as the registry will read it. One that cannot be read narrows nothing here, and is refused there.
+fn selector(query: &Query) -> FieldSelector {
+    FieldSelector::parse(query.first("fieldSelector").unwrap_or_default()).unwrap_or_default()
+}
+
+/// Its `field=value` terms.
+fn equalities(selector: &FieldSelector) -> Vec<FieldTerm<'_>> {
+    let equal = selector.terms.iter().filter(|term| term.equal);
+    equal.map(|term| FieldTerm { field: &term.field, value: &term.value }).collect()
 }
 
 #[cfg(test)]
@@ -73,12 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_equalities_count() {
-        let query = Query::parse("fieldSelector=spec.nodeName%3Da,status.phase%21%3DFailed,x%3D%3Dy");
-        let terms = field_terms(&query);
-        assert_eq!(
-            terms,
-            [FieldTerm { field: "spec.nodeName", value: "a" }, FieldTerm { field: "x", value: "y" }]
-        );
+    fn only_equalities_count_and_as_the_registry_reads_them() {
+        let rows: [(&str, &[(&str, &str)]); 3] = [
+            ("spec.nodeName%3Da,status.phase%21%3DFailed,x%3D%3Dy", &[("spec.nodeName", "a"), ("x", "y")]),
+            ("metadata.name%3Dp%5C%2Cspec.nodeName", &[("metadata.name", "p,spec.nodeName")]),
+            // Not to be read, so it says nothing.
+            ("metadata.name%21%3Dp%5C%2Cspec.nodeName%3Da", &[]),
+        ];
+        for (text, wanted) in rows {
+            let parsed = selector(&Query::parse(&format!("fieldSelector={text}")));
+            let terms: Vec<_> = equalities(&parsed).iter().map(|term| (term.field, term.value)).collect();
+            assert_eq!(terms, wanted, "{text}");
+        }
     }
 }

@@ -61,7 +61,13 @@ impl ApiServer {
                     let long = info.is_long_running();
                     (labels, long, self.bounded(caller, &info, &query, &warnings, gzip, request).await)
                 }
-                Err(error) => (Labels::default(), false, Err(Status::bad_request(error.to_string()).into())),
+                Err(error) => {
+                    // Whoever may not know anything is not told what is wrong with the path either.
+                    let nowhere = RequestInfo::default();
+                    let known = self.identify(&caller, &nowhere, request.headers()).await;
+                    let status = known.err().unwrap_or_else(|| Status::bad_request(error.to_string()));
+                    (Labels::default(), false, Err(status.into()))
+                }
             };
         let answer = answer.unwrap_or_else(|failure| failure.into_answer());
         let took = (!long_running).then(|| began.elapsed());

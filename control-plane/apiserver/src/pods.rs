@@ -26,9 +26,14 @@ pub(crate) async fn stream(
     kind: &Arc<Kind>,
     request: Request<Body>,
 ) -> Result<Answer, Status> {
+    let subresource = call.info.subresource.as_str();
+    if subresource != "log" {
+        // A stream runs commands: reading permission is not enough, whichever method opens it. Asked before the pod is
+        // looked for: whether it is there is not for everybody either.
+        call.server.authorize_create(&call.user, call.info)?;
+    }
     let registry = &call.inner().registry;
     let pod = registry.get(kind, call.namespace(kind), &call.info.name, None).await?.to_value();
-    let subresource = call.info.subresource.as_str();
     let location = match subresource {
         "log" => nodes::log_location(&pod, call.query)?,
         "portforward" => nodes::port_forward_location(&pod, call.query)?,
@@ -87,8 +92,6 @@ async fn upgraded(
         Handshake::Refused(why) => return Err(Status::bad_request(why)),
         Handshake::Passable => {}
     }
-    // A stream runs commands: reading permission is not enough, whichever method opens it.
-    call.server.authorize_create(&call.user, call.info)?;
     connect::admit(call, kind).await?;
     let address = locate(call, node).await?;
     let inner = call.inner();

@@ -5,6 +5,7 @@
 
 use super::query::Query;
 use http::Method;
+use keelson_semantics::FieldSelector;
 use percent_encoding::percent_decode_str;
 
 /// What a request is about. Non-resource requests have an empty `resource` and a verb that is the lower-case method.
@@ -26,6 +27,9 @@ pub(crate) struct RequestInfo {
     pub(crate) subresource: String,
     /// Empty when the request spans all namespaces or the resource is cluster-scoped.
     pub(crate) namespace: String,
+    /// Whether the path names a namespace in front of the resource: the resource must then be a namespaced one, as it was
+    /// in that namespace that the request was authorised.
+    pub(crate) in_namespace: bool,
     /// Object name, also one that comes from a `metadata.name=` field selector.
     pub(crate) name: String,
     /// Whether the path itself names the object (as opposed to a field selector).
@@ -51,11 +55,10 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Parses a request line.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Result<Self, InfoError> {
-        let mut parts = Vec::with_capacity(8);
-        for part in path.trim_matches('/').split('/').filter(|p| !p.is_empty()) {
-            parts.push(percent_decode_str(part).decode_utf8().map_err(|_| InfoError::NotUtf8)?.into_owned());
-        }
+        // Decoded first: an escaped slash separates, so that no name that is judged or looked up holds one.
         let decoded = percent_decode_str(path).decode_utf8().map_err(|_| InfoError::NotUtf8)?.into_owned();
+        let parts: Vec<String> =
+            decoded.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let mut info =
             Self { path: decoded.clone(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         let Some(mut rest) = info.take_group_version(&parts) else { return Ok(info) };
@@ -74,6 +77,7 @@ impl RequestInfo {
             info.namespace.clone_from(&rest[1]);
             if rest.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&rest[2].as_str()) {
                 rest = &rest[2..];
+                info.in_namespace = true;
             }
         }
         info.resource.clone_from(&rest[0]);
@@ -146,13 +150,13 @@ fn verb_of(method: &Method) -> &'static str {
     }
 }
 
-/// The name that `metadata.name=x` pins, when that is one of the selector's terms.
+/// The name that `metadata.name=x` pins, when that is one of the selector's terms. Read by the parser that also selects
+/// the objects: two readings of one selector would authorise one object and show another.
 fn name_selected(selector: &str) -> Option<String> {
-    selector.split(',').find_map(|term| {
-        let value = term.strip_prefix("metadata.name=")?;
-        let value = value.strip_prefix('=').unwrap_or(value);
-        (!value.is_empty()).then(|| value.to_owned())
-    })
+    let selector = FieldSelector::parse(selector).ok()?;
+    let name = selector.required_value("metadata.name")?;
+    let is_segment = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    is_segment.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -184,6 +188,11 @@ mod tests {
             "DELETE /api/v1/namespaces/x/pods/a delete - v1 x pods - a",
             "PATCH /apis/apps/v1/namespaces/x/deployments/d/scale patch apps v1 x deployments scale d",
             "HEAD /api/v1/nodes/n get - v1 - nodes - n",
+            "GET /api/v1/pods?fieldSelector=metadata.name%3Da%5C%2Cb list - v1 - pods - a,b",
+            "GET /api/v1/pods?fieldSelector=x%21%3D1%5C%2Cmetadata.name%3Da list - v1 - pods - -",
+            "GET /api/v1/pods?fieldSelector=metadata.name%21%3Da list - v1 - pods - -",
+            "GET /api/v1/pods?fieldSelector=metadata.name%3Da/b list - v1 - pods - -",
+            "GET /api/v1/pods/x%2Fy get - v1 - pods y x",
             "GET /api/v1/watch/namespaces/x/pods watch - v1 x pods - -",
             "GET /api/v1/watch/nodes/n watch - v1 - nodes - n",
             "GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system:node get rbac.authorization.k8s.io v1 - clusterroles - system:node",

@@ -101,7 +101,10 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
         return Ok(system::not_found());
     };
     let kind = &kind;
-    if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
+    // What is of the cluster is not found in a namespace, Namespaces least of all: who may do everything in one would else
+    // have been asked about that one alone, and given any.
+    let astray = !kind.namespaced && info.in_namespace;
+    if astray || (!info.trailing.is_empty() && info.subresource != "proxy") {
         return Ok(system::not_found());
     }
     check_subresource(kind, info)?;
@@ -157,8 +160,10 @@ fn check_subresource(kind: &Kind, info: &RequestInfo) -> Result<(), Status> {
 /// Whether the kind, or its subresource, has the verb and the path the form that goes with it.
 fn served(kind: &Kind, info: &RequestInfo) -> bool {
     let verb = info.verb.as_str();
+    let needs_namespace = kind.namespaced && info.namespace.is_empty();
     if !info.subresource.is_empty() {
-        return kind.subresource(&info.subresource).is_some_and(|sub| sub.verbs.contains(&verb));
+        let has_verb = kind.subresource(&info.subresource).is_some_and(|sub| sub.verbs.contains(&verb));
+        return has_verb && !needs_namespace;
     }
     // Objects are created on the collection and read, changed and deleted by name.
     let by_name = info.named_by_path;
@@ -167,7 +172,6 @@ fn served(kind: &Kind, info: &RequestInfo) -> bool {
         "get" | "update" | "patch" | "delete" => by_name,
         _ => true,
     };
-    let needs_namespace = kind.namespaced && info.namespace.is_empty();
     let namespace_fits = !needs_namespace || matches!(verb, "list" | "watch");
     path_fits && namespace_fits && kind.verbs.contains(&verb)
 }

@@ -25,6 +25,7 @@ use keelson_registry::{
     status::{Reason, Status},
 };
 use keelson_schema::encode;
+use keelson_semantics::field_selector::{FieldSelector, Term};
 use keelson_store::Revision;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -90,11 +91,10 @@ async fn ended(timeout: Duration, shutdown: tokio_util::sync::CancellationToken)
 
 /// The deprecated `/watch/` path of a single object.
 fn add_name(options: &mut WatchOptions, name: &str) {
-    if !options.field_selector.is_empty() {
-        options.field_selector.push(',');
-    }
-    options.field_selector.push_str("metadata.name=");
-    options.field_selector.push_str(name);
+    // In front and escaped, so that neither the name nor what is given can change what the other means.
+    let own = Term { field: "metadata.name".to_owned(), equal: true, value: name.to_owned() };
+    let given = std::mem::take(&mut options.field_selector);
+    options.field_selector = format!("{},{given}", FieldSelector { terms: vec![own] });
 }
 
 /// Writes events in the form asked for.

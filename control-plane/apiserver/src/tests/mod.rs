@@ -7,6 +7,7 @@ mod identity;
 mod protobuf;
 mod proxied;
 mod refusals;
+mod strangers;
 mod streams;
 mod walk;
 mod watching;

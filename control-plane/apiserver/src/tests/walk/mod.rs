@@ -14,13 +14,13 @@ use std::{path::PathBuf, time::Duration};
 const NAMESPACE: &str = "default";
 
 /// A kind's sample.
-struct Sample {
-    object: Value,
+pub(super) struct Sample {
+    pub(super) object: Value,
     /// What is merged into the status.
     status: Option<Value>,
 }
 
-fn fixture(kind: &Kind) -> Sample {
+pub(super) fn fixture(kind: &Kind) -> Sample {
     if kind.custom.is_some() {
         return custom(kind);
     }
@@ -46,7 +46,7 @@ fn custom(kind: &Kind) -> Sample {
 }
 
 /// `/apis/apps/v1/namespaces/default/deployments`.
-fn collection(kind: &Kind) -> String {
+pub(super) fn collection(kind: &Kind) -> String {
     let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
     let scope = if kind.namespaced { format!("/namespaces/{NAMESPACE}") } else { String::new() };
     format!("{root}/{}{scope}/{}", kind.version, kind.plural)
@@ -56,7 +56,7 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 
 /// Kinds that the walk goes over: all that are stored, and a custom one of each scope. Not definitions themselves, which
 /// the server writes, too; their tests are `custom`.
-fn kinds(bed: &Bed) -> Vec<Arc<Kind>> {
+pub(super) fn kinds(bed: &Bed) -> Vec<Arc<Kind>> {
     let table = bed.server.inner.table();
     table
         .iter()
