@@ -1,14 +1,14 @@
 //! The wire of the API server: HTTP in, registry calls, HTTP out.
 //!
 //! ```text
-//! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> authorize ──> resources ──> keelson-registry
-//! in_process_client ─────────────────┘                        │     └──> reviews, pods ──> nodes (kubelet API)
-//!                                                             │     └──> proxy ──> keelson-webhook (pods, Services)
-//!                                                             ├──> aggregation ──> keelson-webhook (other API servers)
-//!                                                             └──> system: discovery, openapi, health, metrics
+//! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorize ──> resources ──> keelson-registry
+//! in_process_client ─────────────────┘                                 │     └──> reviews, pods ──> nodes (kubelet API)
+//!                                                                      │     └──> proxy ──> keelson-webhook (pods, Services)
+//!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
+//!                                                                      └──> system: discovery, openapi, health, metrics
 //! ```
 //! Nothing here knows a kind's rules: what exists comes from the registry's kind table, what a body means from
-//! keelson-schema, who may do what from keelson-auth.
+//! keelson-schema, who may do what from keelson-auth, whose turn it is from keelson-flow.
 #![forbid(unsafe_code)]
 
 mod aggregation;
@@ -16,6 +16,7 @@ mod authorize;
 mod connect;
 mod discovery;
 mod extensions;
+mod flow;
 mod follow;
 mod health;
 mod identity;

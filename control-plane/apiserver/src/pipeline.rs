@@ -1,10 +1,11 @@
-//! The way of every request: identify, limit, authenticate, authorise, dispatch, answer, count.
+//! The way of every request: identify, wait for its turn, authorise, dispatch, answer, count.
 //!
 //! The order is upstream's handler chain. Each step is a function of its own module; here is only the order, and what
 //! holds for all requests (audit id, timeouts, limits, metrics).
 
 use crate::{
     aggregation,
+    flow,
     identity::Caller,
     metrics::{Labels, Raised},
     request::{
@@ -19,24 +20,16 @@ use crate::{
     wire::Body,
 };
 use http::{HeaderMap, HeaderName, Method, Request, Response, header};
+use keelson_flow::Class;
 use keelson_registry::{
     context::Warnings,
     status::{Reason, Status},
 };
 use std::{
-    sync::atomic::Ordering::Relaxed,
-    time::{Duration, Instant},
+    sync::{OnceLock, atomic::Ordering::Relaxed},
+    time::Instant,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
-/// Requests that are neither watches nor streams end after this, as upstream's `--request-timeout`.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Reads answered at a time (upstream's `--max-requests-inflight`).
-pub(crate) const READS_IN_FLIGHT_MAX: usize = 400;
-/// Writes answered at a time (upstream's `--max-mutating-requests-inflight`).
-pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 200;
-/// How long a request waits for its turn before it is sent away with 429.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Watches and streams of the whole server.
 pub(crate) const LONG_RUNNING_MAX: i64 = 20_000;
 
@@ -53,13 +46,15 @@ impl ApiServer {
             _ => uuid::Uuid::new_v4().to_string(),
         };
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let warnings = Warnings::default();
+        let (warnings, class) = (Warnings::default(), OnceLock::new());
         let (labels, long_running, answer) =
             match RequestInfo::parse(request.method(), request.uri().path(), &query) {
                 Ok(info) => {
                     let labels = labels_of(&info);
                     let long = info.is_long_running();
-                    (labels, long, self.bounded(caller, &info, &query, &warnings, gzip, request).await)
+                    let asked =
+                        Asked { info: &info, query: &query, warnings: &warnings, gzip, class: &class };
+                    (labels, long, self.bounded(caller, &asked, request).await)
                 }
                 Err(error) => {
                     // Whoever may not know anything is not told what is wrong with the path either.
@@ -72,34 +67,31 @@ impl ApiServer {
         let answer = answer.unwrap_or_else(|failure| failure.into_answer());
         let took = (!long_running).then(|| began.elapsed());
         self.inner.metrics.answered(&labels, answer.code().as_u16(), took);
-        finish(answer, &Finish { gzip, head, audit_id: &audit_id, warnings: &warnings.take() })
+        let mut response =
+            finish(answer, &Finish { gzip, head, audit_id: &audit_id, warnings: &warnings.take() });
+        if let Some(class) = class.get() {
+            flow::name(class, response.headers_mut());
+        }
+        response
     }
 
-    /// Applies the limits, then does the work within the timeout.
+    /// Does the work within the timeout; what lasts is bounded in number instead.
     async fn bounded(
         &self,
         caller: Caller,
-        info: &RequestInfo,
-        query: &Query,
-        warnings: &Warnings,
-        gzip: bool,
+        asked: &Asked<'_>,
         request: Request<Body>,
     ) -> Result<Answer, Failure> {
         let metrics = &self.inner.metrics;
-        if info.is_long_running() {
+        if asked.info.is_long_running() {
             if metrics.long_running.load(Relaxed) >= LONG_RUNNING_MAX {
                 metrics.rejected.fetch_add(1, Relaxed);
-                return Err(too_many().into());
+                return Err(flow::too_many().into());
             }
-            return self.work(caller, info, query, warnings, gzip, request).await;
+            return self.work(caller, asked, request).await;
         }
-        let _slot = self.slot(&caller, info).await?;
-        let _raised = Raised::new(
-            metrics,
-            if info.is_read_only() { |m| &m.in_flight_reads } else { |m| &m.in_flight_writes },
-        );
-        let work = self.work(caller, info, query, warnings, gzip, request);
-        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        let work = self.work(caller, asked, request);
+        match tokio::time::timeout(self.inner.request_timeout, work).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(
                 504,
@@ -110,38 +102,23 @@ impl ApiServer {
         }
     }
 
-    /// A place among the requests in flight. Our own components and health checks are not limited: they are few, and
-    /// the cluster heals through them.
-    async fn slot(
-        &self,
-        caller: &Caller,
-        info: &RequestInfo,
-    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        if caller.is_in_process() || !info.is_resource {
-            return Ok(None);
-        }
-        let limit = if info.is_read_only() { &self.inner.reads } else { &self.inner.writes };
-        match tokio::time::timeout(QUEUE_TIMEOUT, limit.clone().acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(Some(slot)),
-            _ => {
-                self.inner.metrics.rejected.fetch_add(1, Relaxed);
-                Err(too_many())
-            }
-        }
-    }
-
     async fn work(
         &self,
         caller: Caller,
-        info: &RequestInfo,
-        query: &Query,
-        warnings: &Warnings,
-        gzip: bool,
+        asked: &Asked<'_>,
         request: Request<Body>,
     ) -> Result<Answer, Failure> {
+        let Asked { info, query, warnings, gzip, class } = *asked;
         let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
         let user = self.identify(&caller, info, request.headers()).await.map_err(failed)?;
+        let _seat = self.pass(&user, info, query, class).await.map_err(failed)?;
+        let _raised = (!info.is_long_running()).then(|| {
+            Raised::new(
+                &self.inner.metrics,
+                if info.is_read_only() { |m| &m.in_flight_reads } else { |m| &m.in_flight_writes },
+            )
+        });
         self.authorize(&user, info, query).map_err(failed)?;
         if let Some(remote) = aggregation::remote(self, info) {
             return Ok(aggregation::answer(self, &remote, &user, request).await);
@@ -153,6 +130,16 @@ impl ApiServer {
             system::answer(self, info, query, request).await.map_err(failed)
         }
     }
+}
+
+/// A request as its line says, and what is noted of it on the way.
+struct Asked<'a> {
+    info: &'a RequestInfo,
+    query: &'a Query,
+    warnings: &'a Warnings,
+    gzip: bool,
+    /// Its flow, once it is known.
+    class: &'a OnceLock<Class>,
 }
 
 /// A failure with the form that the client wants errors in.
@@ -181,10 +168,6 @@ fn error_form(accept: Option<&str>) -> Accepted {
 /// A header's value as text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn too_many() -> Status {
-    Status::too_many_requests("Too many requests, please try again later.", Duration::from_secs(1))
 }
 
 fn labels_of(info: &RequestInfo) -> Labels {

@@ -2,12 +2,11 @@
 
 use crate::{
     aggregation::{self, Aggregation},
-    extensions, follow,
+    extensions, flow, follow,
     health::Health,
     identity::{Caller, Identity},
     metrics::Metrics,
     nodes::NodeClient,
-    pipeline::{READS_IN_FLIGHT_MAX, WRITES_IN_FLIGHT_MAX},
     published::{Documents, Published},
     wire::{
         Body,
@@ -18,13 +17,17 @@ use crate::{
 };
 use http::{Request, Response};
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
+use keelson_flow::{Gate, Malformed};
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
 use keelson_webhook::Transport;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// What the server is told. All keys and certificates are PEM.
@@ -47,6 +50,10 @@ pub struct Config {
     pub front_proxy_ca_pem: String,
     /// By which the server calls others; its identity is the front proxy's.
     pub calls: Arc<Transport>,
+    /// Requests answered at a time, in seats of flow control, of which most requests take one.
+    pub seats: u32,
+    /// Requests that are neither watches nor streams end after this.
+    pub request_timeout: Duration,
 }
 
 /// Why a server cannot be put together.
@@ -61,6 +68,9 @@ pub enum SetupError {
     /// The kind table names what the schemas do not have.
     #[error("OpenAPI cannot be made: {0}")]
     OpenApi(String),
+    /// The configuration of flow control that is built in.
+    #[error(transparent)]
+    Flow(#[from] Malformed),
 }
 
 /// The API server: cheap to clone.
@@ -82,8 +92,8 @@ pub(crate) struct Inner {
     pub(crate) calls: Arc<Transport>,
     pub(crate) aggregation: Aggregation,
     front_proxy_ca_pem: String,
-    pub(crate) reads: Arc<Semaphore>,
-    pub(crate) writes: Arc<Semaphore>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) request_timeout: Duration,
     pub(crate) shutdown: CancellationToken,
     started: Arc<AtomicBool>,
 }
@@ -128,8 +138,8 @@ impl ApiServer {
             published: Published::new(registry.table(), &config.advertise),
             health: health(&registry, &shutdown, &started),
             metrics: Arc::new(Metrics::default()),
-            reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),
-            writes: Arc::new(Semaphore::new(WRITES_IN_FLIGHT_MAX)),
+            gate: flow::gate(config.seats, config.request_timeout)?,
+            request_timeout: config.request_timeout,
             registry,
             admission,
             authorizer,

@@ -41,11 +41,9 @@ pub(crate) async fn answer(
     match path {
         "/version" => return Answer::object(StatusCode::OK, &version::info(), accepted(&[])?),
         "/metrics" => {
-            return Ok(Answer::bytes(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                inner.metrics.render(),
-            ));
+            let mut text = inner.metrics.render();
+            inner.gate.render(&mut text);
+            return Ok(Answer::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
         }
         "/" => return Answer::object(StatusCode::OK, &index(server), accepted(&[])?),
         "/.well-known/openid-configuration" => {
@@ -59,6 +57,17 @@ pub(crate) async fn answer(
             return Ok(Answer::bytes(StatusCode::OK, "application/jwk-set+json", inner.identity.jwks()));
         }
         _ => {}
+    }
+    if let Some(table) = path.strip_prefix("/debug/api_priority_and_fairness/") {
+        return match table {
+            "dump_priority_levels" => Ok(Answer::text(StatusCode::OK, inner.gate.dump_priority_levels())),
+            "dump_queues" => Ok(Answer::text(StatusCode::OK, inner.gate.dump_queues())),
+            other => {
+                let mut status = Status::no_such_path();
+                status.message = format!("{}: {other} is not served here", status.message);
+                Err(status)
+            }
+        };
     }
     let published = inner.published();
     if path == "/openapi/v2" {

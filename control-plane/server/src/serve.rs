@@ -92,6 +92,15 @@ pub(crate) struct ServeArgs {
     /// How long a node may be silent before it counts as lost (e.g. 50s).
     #[arg(long, default_value = "50s", value_parser = duration)]
     node_monitor_grace: Duration,
+    /// With --max-mutating-requests-inflight, the seats that flow control gives out: requests answered at a time.
+    #[arg(long, default_value_t = 400)]
+    max_requests_inflight: u32,
+    /// See --max-requests-inflight: priority levels share the sum of both.
+    #[arg(long, default_value_t = 200)]
+    max_mutating_requests_inflight: u32,
+    /// Requests that are neither watches nor streams end after this (e.g. 60s).
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    request_timeout: Duration,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
     #[arg(long, default_value_t = 300)]
     not_ready_toleration: i64,
@@ -139,6 +148,11 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         args.store == StoreKind::Etcd || args.etcd.etcd.is_empty(),
         "--etcd is given, but --store is not etcd"
     );
+    ensure!(
+        args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight) > 0,
+        "--max-requests-inflight and --max-mutating-requests-inflight must not both be 0"
+    );
+    ensure!(!args.request_timeout.is_zero(), "--request-timeout must be more than 0");
     ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
     ensure!(one_a_family(&args.service_cidr), "--service-cidr may name one range of each IP family");
     ensure!(one_a_family(&args.cluster_cidr), "--cluster-cidr may name one range of each IP family");
@@ -327,6 +341,8 @@ async fn api_server(
         kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
         front_proxy_ca_pem: read(&args.data, names::FRONT_PROXY_CA_CERT)?,
         calls,
+        seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
+        request_timeout: args.request_timeout,
     };
     Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))
 }

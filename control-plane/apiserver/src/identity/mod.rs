@@ -39,12 +39,6 @@ pub(crate) enum Caller {
     InProcess(Arc<UserInfo>),
 }
 
-impl Caller {
-    pub(crate) fn is_in_process(&self) -> bool {
-        matches!(self, Self::InProcess(_))
-    }
-}
-
 /// The keys and documents of ServiceAccount tokens.
 pub(crate) struct Identity {
     pub(crate) verifier: Verifier,

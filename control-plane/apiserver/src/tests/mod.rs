@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod custom;
+mod flow;
 mod forms;
 mod identity;
 mod protobuf;
@@ -34,7 +35,7 @@ use keelson_registry::{KindTable, Registry, RegistryConfig, admit::AdmitAll};
 use keelson_store::model::Model;
 use keelson_webhook::{Identity, Transport};
 use serde_json::Value;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,11 @@ impl Got {
 
 impl Bed {
     pub(crate) async fn new() -> Self {
+        Self::limited(600, Duration::from_secs(60)).await
+    }
+
+    /// With so many seats, and so much time for each request.
+    async fn limited(seats: u32, request_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -104,6 +110,8 @@ impl Bed {
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
             front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
             calls: Arc::new(calls),
+            seats,
+            request_timeout,
         };
         let authorizer = Arc::new(Authorizer::new());
         let server =

@@ -72,6 +72,11 @@ impl Registry {
             .collect()
     }
 
+    /// How many objects of a kind the caches have now, in all namespaces and versions; 0 for what is not stored.
+    pub fn cached_count(&self, kind: &Kind) -> u64 {
+        self.caches.of_kind(kind).map_or(0, |cache| cache.state().root.len() as u64)
+    }
+
     async fn reach(&self, resource_version: &str) -> Result<Revision, Status> {
         match parse_revision(resource_version)? {
             0 if resource_version.is_empty() => self.fresh().await,

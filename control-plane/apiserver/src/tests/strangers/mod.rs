@@ -18,10 +18,7 @@ use keelson_auth::{
 };
 use keelson_registry::kind::Kind;
 use serde_json::json;
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Over a socket, as somebody who has proven it.
 fn proven(name: &str, groups: &[&str]) -> Caller {

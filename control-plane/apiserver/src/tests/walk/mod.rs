@@ -9,7 +9,7 @@ mod steps;
 use super::*;
 use keelson_registry::kind::Kind;
 use serde_json::json;
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 const NAMESPACE: &str = "default";
 

@@ -1,0 +1,118 @@
+//! What the gate shows of itself: metrics under upstream's names, and the tables of `/debug/api_priority_and_fairness`.
+
+use crate::{Gate, gate::Place, planner::Refusal};
+use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
+
+/// What is known of one level at a moment.
+struct Row {
+    name: String,
+    place: Place,
+    seats: u32,
+    waiting: usize,
+    active_queues: usize,
+}
+
+impl Gate {
+    fn rows(&self) -> Vec<Row> {
+        let settings = self.settings();
+        let mut rows: Vec<Row> = self.state(|planner| {
+            let row = |(name, place): (&String, &Place)| {
+                let level = place.number.map(|number| &planner.levels[number]);
+                let active = |queue: &&crate::queue::Queue| queue.seats > 0 || !queue.waiting.is_empty();
+                Row {
+                    name: name.clone(),
+                    place: place.clone(),
+                    seats: level.map_or(0, |level| level.seats),
+                    waiting: level.map_or(0, |level| level.queues.waiting),
+                    active_queues: level.map_or(0, |level| level.queues.all.iter().filter(active).count()),
+                }
+            };
+            settings.levels.iter().map(row).collect()
+        });
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    /// The Prometheus text format.
+    pub fn render(&self, out: &mut String) {
+        let rows = self.rows();
+        let mut metric = |name: &str, help: &str, kind: &str, value: &dyn Fn(&Row) -> u64| {
+            let _ = writeln!(
+                out,
+                "# HELP apiserver_flowcontrol_{name} {help}\n# TYPE apiserver_flowcontrol_{name} {kind}"
+            );
+            for row in &rows {
+                let _ = writeln!(
+                    out,
+                    "apiserver_flowcontrol_{name}{{priority_level=\"{}\"}} {}",
+                    row.name,
+                    value(row)
+                );
+            }
+        };
+        let limit = |row: &Row, of: fn(crate::Limits) -> u32| u64::from(row.place.limits.map_or(0, of));
+        metric("nominal_limit_seats", "Nominal seats of each priority level.", "gauge", &|row| {
+            limit(row, |l| l.nominal)
+        });
+        metric("lower_limit_seats", "Seats that others never borrow.", "gauge", &|row| limit(row, |l| l.own));
+        metric("current_executing_seats", "Seats taken now.", "gauge", &|row| u64::from(row.seats));
+        metric("current_inqueue_requests", "Requests waiting now.", "gauge", &|row| row.waiting as u64);
+        metric("dispatched_requests_total", "Requests that were let in.", "counter", &|row| {
+            row.place.counters.dispatched.load(Relaxed)
+        });
+        let _ = out.write_str(
+            "# HELP apiserver_flowcontrol_rejected_requests_total Requests that were sent away.\n# TYPE apiserver_flowcontrol_rejected_requests_total counter\n",
+        );
+        for row in &rows {
+            for why in [Refusal::ConcurrencyLimit, Refusal::QueueFull, Refusal::TimeOut] {
+                let count = row.place.counters.refused[why as usize].load(Relaxed);
+                let (name, why) = (&row.name, why.as_str());
+                let _ = writeln!(
+                    out,
+                    "apiserver_flowcontrol_rejected_requests_total{{priority_level=\"{name}\",reason=\"{why}\"}} {count}"
+                );
+            }
+        }
+    }
+
+    /// `dump_priority_levels`: a table with commas, as upstream's.
+    pub fn dump_priority_levels(&self) -> String {
+        let mut out = String::from(
+            "PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests, ExecutingRequests, DispatchedRequests, RejectedRequests, TimedoutRequests, CancelledRequests\n",
+        );
+        for row in self.rows() {
+            let counters = &row.place.counters;
+            let refused = |why: Refusal| counters.refused[why as usize].load(Relaxed);
+            let running = u64::from(row.seats) + counters.exempt_now.load(Relaxed);
+            let _ = writeln!(
+                out,
+                "{}, {}, {}, false, {}, {running}, {}, {}, {}, 0",
+                row.name,
+                row.active_queues,
+                running == 0 && row.waiting == 0,
+                row.waiting,
+                counters.dispatched.load(Relaxed),
+                refused(Refusal::ConcurrencyLimit) + refused(Refusal::QueueFull),
+                refused(Refusal::TimeOut),
+            );
+        }
+        out
+    }
+
+    /// `dump_queues`: those of limited levels that have something to do.
+    pub fn dump_queues(&self) -> String {
+        let mut out = String::from("PriorityLevelName, Index, PendingRequests, SeatsInUse\n");
+        let settings = self.settings();
+        self.state(|planner| {
+            for (name, place) in &settings.levels {
+                let Some(number) = place.number else { continue };
+                for (at, queue) in planner.levels[number].queues.all.iter().enumerate() {
+                    if queue.seats > 0 || !queue.waiting.is_empty() {
+                        let _ = writeln!(out, "{name}, {at}, {}, {}", queue.waiting.len(), queue.seats);
+                    }
+                }
+            }
+        });
+        out
+    }
+}

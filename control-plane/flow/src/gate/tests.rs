@@ -1,0 +1,91 @@
+//! Waiting, leaving and being late, against the clock that tests stop.
+
+use super::*;
+use crate::{Target, builtin};
+
+const QUEUE_WAIT: Duration = Duration::from_secs(15);
+
+fn gate(total: u32) -> Arc<Gate> {
+    let schemas = builtin::flow_schemas().iter().map(|o| FlowSchema::read(o).unwrap()).collect();
+    let levels = builtin::priority_levels().iter().map(|o| PriorityLevel::read(o).unwrap()).collect();
+    Gate::new(total, QUEUE_WAIT, schemas, levels)
+}
+
+async fn pass(gate: &Arc<Gate>, user: &str, group: &str) -> Result<Passed, Refused> {
+    let groups = [group.to_owned(), "system:authenticated".to_owned()];
+    let target = Target::Resource { group: "", resource: "pods", subresource: "", namespace: "ns" };
+    gate.pass(&Asked { user, groups: &groups, verb: "list", target }, |_| 1).await
+}
+
+/// All that a user can have at once.
+async fn fill(gate: &Arc<Gate>, user: &str) -> Vec<Passed> {
+    let mut passed = Vec::new();
+    while let Ok(seat) = tokio::time::timeout(Duration::ZERO, pass(gate, user, "g")).await {
+        passed.push(seat.expect("it waits rather than being refused"));
+    }
+    passed
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_goes_on_when_a_seat_comes_free() {
+    let gate = gate(30);
+    let mut held = fill(&gate, "flood").await;
+    assert!(!held.is_empty());
+    assert_eq!(held[0].class.schema.name, "global-default");
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { pass(&gate, "modest", "g").await.map(|passed| passed.class.level.name.clone()) }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(held.pop());
+    assert_eq!(waiting.await.unwrap().unwrap(), "global-default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_sent_away_and_what_is_given_up_is_not_lost() {
+    let gate = gate(30);
+    let held = fill(&gate, "flood").await;
+    let began = tokio::time::Instant::now();
+    let refused = pass(&gate, "modest", "g").await.err().expect("no seat came free");
+    assert_eq!((refused.why, began.elapsed()), (Refusal::TimeOut, QUEUE_WAIT));
+    let seats = held.len();
+    drop(held);
+    assert_eq!(fill(&gate, "other").await.len(), seats, "all seats are back, those of who left among them");
+    gate.state(|planner| {
+        assert!(planner.levels.iter().all(|level| level.seats == 0 && level.queues.waiting == 0))
+    });
+}
+
+#[tokio::test]
+async fn masters_pass_beside_a_flood_and_other_levels_have_their_own() {
+    let gate = gate(30);
+    let _held = fill(&gate, "flood").await;
+    for (user, group, level) in [
+        ("root", "system:masters", "exempt"),
+        ("system:node:n", "system:nodes", "system"),
+        ("system:kube-scheduler", "g", "workload-high"),
+    ] {
+        let passed = pass(&gate, user, group).await.unwrap_or_else(|refused| panic!("{user}: {refused:?}"));
+        assert_eq!(passed.class.level.name, level);
+    }
+}
+
+#[tokio::test]
+async fn a_level_that_goes_and_comes_back_keeps_count() {
+    let gate = gate(30);
+    let schemas = || builtin::flow_schemas().iter().map(|o| FlowSchema::read(o).unwrap()).collect::<Vec<_>>();
+    let levels = |without: &str| {
+        let all = builtin::priority_levels();
+        let all = all.iter().map(|o| PriorityLevel::read(o).unwrap());
+        all.filter(|level| level.name != without).collect::<Vec<_>>()
+    };
+    let held = fill(&gate, "flood").await;
+    gate.configure(schemas(), levels("global-default"));
+    let passed = pass(&gate, "flood", "g").await.unwrap();
+    assert_eq!(passed.class.level.name, "catch-all", "the schema's level is gone");
+    gate.configure(schemas(), levels(""));
+    drop((held, passed));
+    gate.state(|planner| assert!(planner.levels.iter().all(|level| level.seats == 0)));
+    assert!(!fill(&gate, "flood").await.is_empty());
+}
