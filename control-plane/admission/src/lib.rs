@@ -5,11 +5,12 @@
 //!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
 //!                                       > policies > webhooks (mutating: then all of it once more, where one changed
 //!                                         the object)
+//!                                       > ResourceQuota (the last: nothing is charged for what another refuses)
 //!                                each plugin reads the cluster through [Lookup]
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
 //! What a kind's own fields must be like is not admission: that is the registry's strategies.
-//! PodSecurity and ResourceQuota do not exist yet.
+//! PodSecurity does not exist yet.
 #![forbid(unsafe_code)]
 
 mod default_ingress_class;
@@ -23,6 +24,7 @@ mod plugin;
 mod policies;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
@@ -41,6 +43,7 @@ use serde_json::Value;
 pub use lookup::{Lookup, NamespaceState, RegistryLookup, Wanted};
 use plugin::Plugin;
 use policies::Policies;
+use resource_quota::ResourceQuota;
 use webhooks::Webhooks;
 
 /// How long a pod stays on a node that is not ready or cannot be reached, unless it says so itself: upstream's default.
@@ -70,6 +73,7 @@ pub struct Chain {
     lookup: Arc<dyn Lookup>,
     policies: Option<Policies>,
     webhooks: Option<Webhooks>,
+    quota: ResourceQuota,
 }
 
 impl Chain {
@@ -87,7 +91,7 @@ impl Chain {
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
-        Self { plugins, lookup, policies: None, webhooks: None }
+        Self { plugins, lookup, policies: None, webhooks: None, quota: ResourceQuota::default() }
     }
 
     /// The chain as an apiserver runs it, for [`Registry::set_admission`]; webhooks are asked through `client`.
@@ -156,9 +160,12 @@ impl Admission for Chain {
         if let Some(policies) = &self.policies {
             policies.validate(attributes, object).await?;
         }
-        match &self.webhooks {
-            Some(webhooks) => webhooks.validate(attributes, object).await,
-            None => Ok(()),
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.validate(attributes, object).await?;
         }
+        if !self.quota.handles(attributes) {
+            return Ok(());
+        }
+        self.quota.validate(attributes, object, &*self.lookup).await
     }
 }

@@ -8,8 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use keelson_registry::{Entry, Kind, Registry, Status, WatchEvent, WatchOptions};
-use serde_json::Value;
+use keelson_auth::{UserInfo, user::names::{APISERVER_USER, MASTERS_GROUP}};
+use keelson_registry::{Context, Entry, Kind, PatchType, Registry, Status, WatchEvent, WatchOptions};
+use keelson_semantics::ResourceList;
+use serde_json::{Value, json};
+
+/// Who owns what it writes.
+const FIELD_MANAGER: &str = "kube-apiserver";
 
 /// Which kind of object is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +33,8 @@ pub enum Wanted {
     IngressClass,
     /// A LimitRange.
     LimitRange,
+    /// A ResourceQuota.
+    ResourceQuota,
 }
 
 impl Wanted {
@@ -40,6 +47,7 @@ impl Wanted {
             Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
             Self::IngressClass => ("networking.k8s.io", "ingressclasses"),
             Self::LimitRange => ("", "limitranges"),
+            Self::ResourceQuota => ("", "resourcequotas"),
         }
     }
 }
@@ -72,6 +80,9 @@ pub trait Lookup: Send + Sync + 'static {
     async fn namespace(&self, name: &str) -> Result<NamespaceState, Status>;
     /// All objects of a kind, of one namespace where the kind has such; as far as the caches know.
     async fn list(&self, wanted: Wanted, namespace: &str) -> Result<Vec<Value>, Status>;
+    /// Writes status.used of a ResourceQuota, if it is still what `quota` says; false: it is not, and the caches show
+    /// what it is.
+    async fn charge(&self, quota: &Value, used: &ResourceList) -> Result<bool, Status>;
 }
 
 /// The registry's own caches. Held weakly: the registry holds the chain.
@@ -165,5 +176,23 @@ impl Lookup for RegistryLookup {
         let kind = kind(&registry, group, plural)?;
         let namespace = (!namespace.is_empty()).then_some(namespace);
         Ok(registry.cached_all(&kind, namespace).iter().map(|entry| entry.to_value()).collect())
+    }
+
+    async fn charge(&self, quota: &Value, used: &ResourceList) -> Result<bool, Status> {
+        let registry = self.registry()?;
+        let of = |key: &str| quota["metadata"][key].as_str().unwrap_or_default();
+        let metadata = json!({"uid": of("uid"), "resourceVersion": of("resourceVersion")});
+        let patch = json!({"metadata": metadata, "status": {"used": used}});
+        let mut context = Context::new(Arc::new(UserInfo::authenticated(APISERVER_USER, [MASTERS_GROUP])));
+        FIELD_MANAGER.clone_into(&mut context.field_manager);
+        let kind = kind(&registry, "", "resourcequotas")?;
+        let (namespace, form) = (Some(of("namespace")), PatchType::Merge);
+        let body = patch.to_string().into();
+        match registry.patch(&context, &kind, namespace, of("name"), Some("status"), form, body).await {
+            Ok(_) => Ok(true),
+            // Gone or another one's by now; both show when the quotas are read again.
+            Err(status) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(status) => Err(status),
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! A cluster and requests for the plugins' tests, as rows can state them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keelson_auth::UserInfo;
 use keelson_registry::{Attributes, KindTable, Operation, Options, Status, Warnings};
+use keelson_semantics::ResourceList;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -16,6 +19,10 @@ use crate::{Lookup, NamespaceState, Wanted};
 #[derive(Default)]
 pub(crate) struct Cluster {
     objects: HashMap<(Wanted, String, String), Value>,
+    /// status.used by the quota's name.
+    charged: Mutex<HashMap<String, Value>>,
+    /// How many charges meet another writer.
+    contended: AtomicUsize,
     namespaces: HashMap<String, NamespaceState>,
 }
 
@@ -23,6 +30,16 @@ impl Cluster {
     pub(crate) fn namespace(mut self, name: &str, state: NamespaceState) -> Self {
         self.namespaces.insert(name.to_owned(), state);
         self
+    }
+
+    pub(crate) fn contended(self, times: usize) -> Self {
+        self.contended.store(times, Ordering::Relaxed);
+        self
+    }
+
+    /// What was written as status.used of a quota; Null when nothing was.
+    pub(crate) fn charged(&self, quota: &str) -> Value {
+        self.charged.lock().get(quota).cloned().unwrap_or_default()
     }
 
     pub(crate) fn with(mut self, wanted: Wanted, object: Value) -> Self {
@@ -59,6 +76,16 @@ impl Lookup for Cluster {
     async fn list(&self, wanted: Wanted, namespace: &str) -> Result<Vec<Value>, Status> {
         let all = self.objects.iter().filter(|((kind, own, _), _)| *kind == wanted && own == namespace);
         Ok(all.map(|(_, object)| object.clone()).collect())
+    }
+
+    async fn charge(&self, quota: &Value, used: &ResourceList) -> Result<bool, Status> {
+        let taken = |left: usize| left.checked_sub(1);
+        if self.contended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok() {
+            return Ok(false);
+        }
+        let name = quota["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        self.charged.lock().insert(name, json!(used));
+        Ok(true)
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `nodeipam` | each node has a range of pod addresses |
 //! | `nodelifecycle`, `tainteviction`, `podgc` | silent nodes are seen, their pods replaced |
 //! | `clusterrole` | aggregated roles have their rules |
+//! | `resourcequota` | what a quota says is used is what is there |
 //! | `pvc` | an unbound claim says what is missing |
 //!
 //! They speak only the Kubernetes API, with the rights of the identity that the client carries.
@@ -34,6 +35,7 @@ mod nodelifecycle;
 mod podgc;
 mod pvc;
 mod replicaset;
+mod resourcequota;
 mod rootca;
 mod serviceaccount;
 mod shared;
@@ -125,6 +127,9 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     }
     if let Some(ipam) = &config.node_ipam {
         all.spawn(nodeipam::run(shared.clone(), ipam.clone()));
+    }
+    if serves(&served, &api::RESOURCE_QUOTAS) {
+        all.spawn(resourcequota::run(shared.clone()));
     }
     if serves(&served, &api::PERSISTENT_VOLUME_CLAIMS) {
         all.spawn(pvc::run(shared.clone()));

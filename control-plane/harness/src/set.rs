@@ -36,6 +36,8 @@ informers! {
     service_accounts: ServiceAccount;
     /// PersistentVolumeClaims.
     persistent_volume_claims: PersistentVolumeClaim;
+    /// ResourceQuotas.
+    resource_quotas: ResourceQuota;
     /// Deployments.
     deployments: Deployment;
     /// ReplicaSets.

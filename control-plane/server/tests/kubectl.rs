@@ -10,6 +10,8 @@ mod custom;
 mod kinds;
 #[path = "kubectl/policies.rs"]
 mod policies;
+#[path = "kubectl/quota.rs"]
+mod quota;
 #[path = "kubectl/services.rs"]
 mod services;
 #[path = "kubectl/stores.rs"]

@@ -84,6 +84,14 @@ pub(super) const ROLES: &[Role] = &[
         ],
     ),
     Role::cluster(
+        "system:controller:resourcequota-controller",
+        &[
+            Rule::On("list watch", "*", "*"),
+            Rule::On("patch update", "core", "resourcequotas/status"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
         "system:controller:root-ca-cert-publisher",
         &[Rule::On("create get list patch update watch", "core", "configmaps"), EVENTS],
     ),

@@ -119,6 +119,8 @@ resources! {
     EVENTS = namespaced("", "v1", "events", "Event");
     /// core/v1 PersistentVolumeClaim
     PERSISTENT_VOLUME_CLAIMS = namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+    /// core/v1 ResourceQuota
+    RESOURCE_QUOTAS = namespaced("", "v1", "resourcequotas", "ResourceQuota");
     /// apps/v1 Deployment
     DEPLOYMENTS = namespaced("apps", "v1", "deployments", "Deployment");
     /// apps/v1 ReplicaSet

@@ -8,6 +8,7 @@ mod namespace;
 mod node;
 mod pod;
 mod pod_spec;
+mod quota;
 mod service;
 mod workload;
 
@@ -19,6 +20,7 @@ pub use namespace::{
 pub use node::{Lease, LeaseSpec, Node, NodeCondition, NodeSpec, NodeStatus};
 pub use pod::{Availability, ConditionState, Phase, Pod, PodStatus};
 pub use pod_spec::*;
+pub use quota::{QuotaSpec, ResourceQuota};
 pub use service::{
     Conditions, Endpoint, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, Hints,
     LoadBalancerIngress, LoadBalancerStatus, Named, SERVICE_NAME, Service, ServicePort, ServiceSpec,

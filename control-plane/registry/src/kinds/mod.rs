@@ -1,7 +1,7 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (ResourceQuota, flow control) gets its
-//! row with that component. What nobody carries out yet is kept and says so
+//! Kinds that would only pretend to work are not here: what no component enforces (flow control) gets its row with that
+//! component. What nobody carries out yet is kept and says so
 //! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
 
 pub mod admission_policy;
@@ -143,6 +143,7 @@ fn core_rows() -> Vec<Row> {
         row("", "v1", "replicationcontrollers", &apps::REPLICATION_CONTROLLER)
             .with(&["scale", "status"])
             .selectable(fields::REPLICATION_CONTROLLERS),
+        row("", "v1", "resourcequotas", &core::ResourceQuota).with(&["status"]),
         row("", "v1", "secrets", &core::Secret).selectable(fields::SECRETS),
         row("", "v1", "serviceaccounts", &core::ServiceAccount).with(&["token"]),
         row("", "v1", "services", &core::Service).with(&["proxy", "status"]).selectable(fields::SERVICES),

@@ -11,6 +11,24 @@ pub(super) fn config_map(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), json!(keys), age]
 }
 
+pub(super) fn resource_quota(object: &Value, age: Value) -> Vec<Value> {
+    let part = |is_limit: bool| {
+        let all: Vec<String> = meta::entries(object, &["status", "hard"])
+            .filter(|(name, _)| name.starts_with("limits.") == is_limit)
+            .map(|(name, hard)| {
+                let used = meta::text(object, &["status", "used", name]);
+                format!(
+                    "{name}: {}/{}",
+                    if used.is_empty() { "0" } else { used },
+                    hard.as_str().unwrap_or_default()
+                )
+            })
+            .collect();
+        json!(all.join(", "))
+    };
+    vec![name(object), part(false), part(true), age]
+}
+
 pub(super) fn secret(object: &Value, age: Value) -> Vec<Value> {
     let keys = meta::entries(object, &["data"]).count();
     vec![name(object), json!(meta::text(object, &["type"])), json!(keys), age]

@@ -45,6 +45,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("", "persistentvolumes") => storage::volume(object, age()),
         ("", "podtemplates") => workloads::pod_template(object),
         ("", "replicationcontrollers") => workloads::replication_controller(object, age()),
+        ("", "resourcequotas") => core::resource_quota(object, age()),
         ("", "secrets") => core::secret(object, age()),
         ("", "serviceaccounts") => vec![text::name(object), age()],
         ("", "services") => network::service(object, age()),

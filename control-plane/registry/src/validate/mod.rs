@@ -19,6 +19,7 @@ pub mod pod;
 pub mod pod_update;
 pub mod probe;
 pub mod rbac;
+pub mod resource_quota;
 pub mod resources;
 pub mod selector;
 pub mod service;

@@ -23,6 +23,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("replicationcontrollers", "NAME DESIRED CURRENT READY AGE CONTAINERS IMAGES SELECTOR"),
     ("podtemplates", "NAME CONTAINERS IMAGES POD LABELS"),
     ("limitranges", "NAME CREATED AT"),
+    ("resourcequotas", "NAME REQUEST LIMIT AGE"),
     (
         "persistentvolumes",
         "NAME CAPACITY ACCESS MODES RECLAIM POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE VOLUMEMODE",
@@ -110,6 +111,6 @@ fn kubectl_makes_what_its_own_commands_make() {
     let warned = server.kubectl(&["create", "job", "warned", "--image=busybox"]);
     let said = crate::support::text(&warned.stderr);
     assert!(said.contains("jobs have no controller in this cluster yet"), "{said}");
-    let limits = server.kubectl(&["get", "resourcequotas"]);
-    assert!(!limits.status.success(), "what is not enforced is not served");
+    let missing = server.kubectl(&["get", "flowschemas"]);
+    assert!(!missing.status.success(), "what is not enforced is not served");
 }
