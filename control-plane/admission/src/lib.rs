@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
-//!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > DefaultIngressClass > RBAC escalation
+//!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > certificates (approval, signing, subject)
+//!                                > DefaultIngressClass > RBAC escalation
 //!                                       > policies > webhooks (mutating: then all of it once more, where one changed
 //!                                         the object)
 //!                                       > ResourceQuota (the last: nothing is charged for what another refuses)
@@ -13,6 +14,7 @@
 //! PodSecurity does not exist yet.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod default_ingress_class;
 mod default_toleration;
 mod limit_ranger;
@@ -88,6 +90,9 @@ impl Chain {
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
             Box::new(runtime_class::RuntimeClass),
+            Box::new(certificates::CertificateApproval { authorizer: authorizer.clone() }),
+            Box::new(certificates::CertificateSigning { authorizer: authorizer.clone() }),
+            Box::new(certificates::CertificateSubjectRestriction),
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];

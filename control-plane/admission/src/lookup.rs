@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use keelson_auth::{UserInfo, user::names::{APISERVER_USER, MASTERS_GROUP}};
+use keelson_auth::{
+    UserInfo,
+    user::names::{APISERVER_USER, MASTERS_GROUP},
+};
 use keelson_registry::{Context, Entry, Kind, PatchType, Registry, Status, WatchEvent, WatchOptions};
 use keelson_semantics::ResourceList;
 use serde_json::{Value, json};

@@ -14,12 +14,14 @@
 //! | `nodeipam` | each node has a range of pod addresses |
 //! | `nodelifecycle`, `tainteviction`, `podgc` | silent nodes are seen, their pods replaced |
 //! | `clusterrole` | aggregated roles have their rules |
+//! | `certificates` | nodes' certificate requests are approved, approved ones signed, old ones removed |
 //! | `resourcequota` | what a quota says is used is what is there |
 //! | `pvc` | an unbound claim says what is missing |
 //!
 //! They speak only the Kubernetes API, with the rights of the identity that the client carries.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod claim;
 mod clusterrole;
 mod condition;
@@ -44,6 +46,7 @@ mod tainteviction;
 pub use loadbalancer::{NotAPool, Pool};
 pub use nodeipam::{ClusterRange, ClusterRangeError, NodeIpam};
 
+use keelson_auth::pki::Authority;
 use keelson_harness::{
     Api, Informers, Resource,
     api::{self, chain},
@@ -56,7 +59,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// What is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Silence after which a node's conditions become Unknown. Upstream's default: 50 s.
     pub node_monitor_grace: Duration,
@@ -66,6 +69,8 @@ pub struct Config {
     pub load_balancer_pools: Vec<Pool>,
     /// Gives nodes their pod addresses; without it they bring their own.
     pub node_ipam: Option<NodeIpam>,
+    /// Signs certificates for the built-in signers; without it nobody here does.
+    pub authority: Option<Arc<Authority>>,
     /// With several copies: work only while holding this Lease.
     pub leader_election: Option<LeaderElection>,
 }
@@ -80,6 +85,7 @@ impl Default for Config {
             root_ca_pem: String::new(),
             load_balancer_pools: Vec::new(),
             node_ipam: None,
+            authority: None,
             leader_election: None,
         }
     }
@@ -127,6 +133,9 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     }
     if let Some(ipam) = &config.node_ipam {
         all.spawn(nodeipam::run(shared.clone(), ipam.clone()));
+    }
+    if serves(&served, &api::CERTIFICATE_SIGNING_REQUESTS) {
+        all.spawn(certificates::run(shared.clone(), config.authority.clone()));
     }
     if serves(&served, &api::RESOURCE_QUOTAS) {
         all.spawn(resourcequota::run(shared.clone()));

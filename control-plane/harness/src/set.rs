@@ -48,6 +48,8 @@ informers! {
     endpoints: Endpoints;
     /// Leases.
     leases: Lease;
+    /// CertificateSigningRequests.
+    certificate_signing_requests: CertificateSigningRequest;
     /// ClusterRoles.
     cluster_roles: ClusterRole;
 }

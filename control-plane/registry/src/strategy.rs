@@ -110,7 +110,7 @@ pub trait Strategy: Send + Sync + 'static {
         self.validate(call, new)
     }
 
-    /// Sets what the server decides on a write of the status; everything outside metadata and status is the old one's.
+    /// Sets what the server decides on a write of the status, or of a part of it (`approval`); everything outside metadata and status is the old one's.
     fn prepare_status(&self, _call: &Call<'_>, _new: &mut Value, _old: &Value) {}
 
     /// All that is wrong with a change of the status.

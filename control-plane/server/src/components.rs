@@ -3,8 +3,9 @@
 use anyhow::Context;
 use clap::ValueEnum;
 use http::{HeaderValue, header::USER_AGENT};
+use keelson_auth::pki::Authority;
 use keelson_harness::{Api, Informers, leader::LeaderElection};
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) load_balancer_pools: Vec<keelson_controllers::Pool>,
     /// Pod addresses of nodes.
     pub(crate) node_ipam: Option<keelson_controllers::NodeIpam>,
+    /// Signs certificate requests; None where its key is not at hand.
+    pub(crate) authority: Option<Arc<Authority>>,
     /// Who we are among several copies; None when there can be no other.
     pub(crate) identity: Option<String>,
 }
@@ -77,6 +80,7 @@ pub(crate) fn start(
             root_ca_pem: settings.root_ca_pem.clone(),
             load_balancer_pools: settings.load_balancer_pools.clone(),
             node_ipam: settings.node_ipam.clone(),
+            authority: settings.authority.clone(),
             leader_election: settings.leader_election("kube-controller-manager"),
         };
         let client = client(Component::Controllers);

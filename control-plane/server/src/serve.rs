@@ -15,7 +15,11 @@ use ipnet::IpNet;
 use keelson_admission::Chain;
 use keelson_apiserver::{ApiServer, ServiceResolver, in_process_client};
 use keelson_auth::{
-    UserInfo, authn::token::DEFAULT_ISSUER, authz::Authorizer, pki::names, user::names::MASTERS_GROUP,
+    UserInfo,
+    authn::token::DEFAULT_ISSUER,
+    authz::Authorizer,
+    pki::{Authority, names},
+    user::names::MASTERS_GROUP,
 };
 use keelson_controllers::{ClusterRange, NodeIpam, Pool};
 use keelson_registry::{KindTable, Registry, RegistryConfig, alloc::NodePortRange};
@@ -184,6 +188,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         root_ca_pem: read(&args.data, names::CA_CERT)?,
         load_balancer_pools: args.load_balancer_pools.clone(),
         node_ipam: node_ipam(&args)?,
+        authority: authority(&args)?,
         identity: args
             .leader_elect
             .unwrap_or(args.store == StoreKind::Etcd)
@@ -294,6 +299,16 @@ async fn until_stopped(
         result = result.and(ended);
     }
     result
+}
+
+/// The cluster's authority, to sign certificate requests with. Controllers elsewhere may have its certificate alone.
+fn authority(args: &ServeArgs) -> anyhow::Result<Option<Arc<Authority>>> {
+    let [cert, key] = [names::CA_CERT, names::CA_KEY].map(|name| names::pki_file(&args.data, name));
+    if !args.components.contains(&Component::Controllers) || !key.exists() {
+        return Ok(None);
+    }
+    let authority = Authority::load(&cert, &key, time::OffsetDateTime::now_utc());
+    Ok(Some(Arc::new(authority.context("the authority that signs certificate requests")?)))
 }
 
 fn read(data: &Path, name: &str) -> anyhow::Result<String> {

@@ -4,6 +4,8 @@
 mod aggregation;
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/certificates.rs"]
+mod certificates;
 #[path = "kubectl/custom.rs"]
 mod custom;
 #[path = "kubectl/kinds.rs"]

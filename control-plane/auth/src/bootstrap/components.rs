@@ -2,6 +2,8 @@
 
 use super::table::{EVENTS, READ, READ_WRITE, Role, Rule};
 
+const CERTIFICATES: &str = "certificates.k8s.io";
+
 pub(super) const ROLES: &[Role] = &[
     Role::cluster("system:node", NODE),
     Role::cluster("system:kube-scheduler", SCHEDULER),
@@ -54,6 +56,30 @@ pub(super) const ROLES: &[Role] = &[
     Role::cluster(
         "system:node-bootstrapper",
         &[Rule::On("create get list watch", "certificates.k8s.io", "certificatesigningrequests")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        &[Rule::On("create", CERTIFICATES, "certificatesigningrequests/nodeclient")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        &[Rule::On("create", CERTIFICATES, "certificatesigningrequests/selfnodeclient")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        &[Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+        &[Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:kubelet-serving-approver",
+        &[Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving")],
+    ),
+    Role::cluster(
+        "system:certificates.k8s.io:legacy-unknown-approver",
+        &[Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/legacy-unknown")],
     ),
     Role::cluster(
         "system:node-problem-detector",

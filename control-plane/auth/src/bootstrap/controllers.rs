@@ -2,10 +2,30 @@
 
 use super::table::{EVENTS, READ, READ_WRITE, Role, Rule};
 
+const CERTIFICATES: &str = "certificates.k8s.io";
+
 pub(super) const ROLES: &[Role] = &[
     Role::cluster(
         "system:controller:clusterrole-aggregation-controller",
         &[Rule::On("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
+    ),
+    Role::cluster(
+        "system:controller:certificate-controller",
+        &[
+            Rule::On("delete get list watch", CERTIFICATES, "certificatesigningrequests"),
+            Rule::On(
+                "patch update",
+                CERTIFICATES,
+                "certificatesigningrequests/approval certificatesigningrequests/status",
+            ),
+            Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+            Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client"),
+            Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+            Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving"),
+            Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/legacy-unknown"),
+            Rule::On("create", "authorization.k8s.io", "subjectaccessreviews"),
+            EVENTS,
+        ],
     ),
     Role::cluster(
         "system:controller:deployment-controller",

@@ -120,6 +120,10 @@ impl Authority {
         &self.cert_der
     }
 
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// When the authority ends.
     pub fn not_after(&self) -> OffsetDateTime {
         self.not_after

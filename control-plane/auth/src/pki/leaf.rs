@@ -84,7 +84,7 @@ pub const GROUPS_MAX: usize = 2;
 /// The longest user or group name. RFC 5280 says 64, peers accept more, and node names go up to 253.
 pub const NAME_BYTES_MAX: usize = 512;
 
-fn subject(common_name: &str, organizations: &[String]) -> Result<DistinguishedName, PkiError> {
+pub(super) fn subject(common_name: &str, organizations: &[String]) -> Result<DistinguishedName, PkiError> {
     let check = |what, value: &str| match value.len() {
         1..=NAME_BYTES_MAX => Ok(()),
         _ => Err(PkiError::Argument { what, value: value.to_owned(), why: "it must have 1 to 512 bytes" }),
@@ -176,7 +176,7 @@ fn says(cert: &X509Certificate<'_>, wanted: &Leaf) -> bool {
         && wanted.ips.iter().all(|ip| ips.contains(ip))
 }
 
-fn ip_from_octets(octets: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip_from_octets(octets: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(octets) {
         return Some(octets.into());
     }

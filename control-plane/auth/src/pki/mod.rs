@@ -11,6 +11,7 @@ mod init;
 mod kubeconfig;
 mod leaf;
 mod node;
+mod request;
 
 pub use authority::Authority;
 pub use error::PkiError;
@@ -18,6 +19,7 @@ pub use init::{InitConfig, InitReport, init, server_names};
 pub use kubeconfig::{ClientKubeconfig, client_kubeconfig};
 pub use leaf::{GROUPS_MAX, Leaf, NAME_BYTES_MAX, Purpose, Signed};
 pub use node::{NodeServing, node_client_groups, node_client_user, node_serving};
+pub use request::{CertificateRequest, RequestError};
 
 use time::Duration;
 

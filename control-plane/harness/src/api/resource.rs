@@ -129,6 +129,8 @@ resources! {
     ENDPOINT_SLICES = namespaced("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
     /// core/v1 Endpoints
     ENDPOINTS = namespaced("", "v1", "endpoints", "Endpoints");
+    /// certificates.k8s.io/v1 CertificateSigningRequest
+    CERTIFICATE_SIGNING_REQUESTS = cluster("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest");
     /// coordination.k8s.io/v1 Lease
     LEASES = namespaced("coordination.k8s.io", "v1", "leases", "Lease");
     /// rbac.authorization.k8s.io/v1 ClusterRole

@@ -3,6 +3,7 @@
 //! A view is never written back; components write by patch. Adding a field here costs memory in every process that
 //! watches the kind: add what is read, nothing else.
 
+mod certificate;
 mod cluster_role;
 mod namespace;
 mod node;
@@ -12,6 +13,7 @@ mod quota;
 mod service;
 mod workload;
 
+pub use certificate::{CertificateSigningRequest, SigningSpec, SigningStatus};
 pub use cluster_role::{AggregationRule, ClusterRole};
 pub use namespace::{
     ClaimSpec, ClaimStatus, ConfigMap, Namespace, NamespaceSpec, NamespaceStatus, PersistentVolumeClaim,

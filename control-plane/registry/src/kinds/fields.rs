@@ -71,3 +71,7 @@ pub const JOBS: &[SelectableField] =
 /// replicationcontrollers.
 pub const REPLICATION_CONTROLLERS: &[SelectableField] =
     &[SelectableField { name: "status.replicas", paths: &["status.replicas"], absent: "0" }];
+
+/// certificatesigningrequests.
+pub const CERTIFICATE_SIGNING_REQUESTS: &[SelectableField] =
+    &[field("spec.signerName", &["spec.signerName"])];

@@ -10,6 +10,7 @@ pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
+pub mod certificate;
 pub mod core;
 pub mod discovery;
 pub mod events;
@@ -84,6 +85,14 @@ pub(crate) fn rows() -> Vec<Row> {
         },
         row("batch", "v1", "cronjobs", &batch::CronJob).with(&["status"]),
         row("batch", "v1", "jobs", &batch::Job).with(&["status"]).selectable(fields::JOBS),
+        row(
+            "certificates.k8s.io",
+            "v1",
+            "certificatesigningrequests",
+            &certificate::CertificateSigningRequest,
+        )
+        .with(&["approval", "status"])
+        .selectable(fields::CERTIFICATE_SIGNING_REQUESTS),
         row("coordination.k8s.io", "v1", "leases", &lease::Lease),
         row("discovery.k8s.io", "v1", "endpointslices", &discovery::EndpointSlice),
         Row {

@@ -58,7 +58,7 @@ impl Versions for KindVersions<'_> {
 pub(crate) fn written_by(kind: &Kind, sub: &str) -> impl Fn(&str) -> bool + Copy + Sync + use<> {
     let has_status = kind.has_status();
     let only = match sub {
-        "status" => Some(["metadata", "status"]),
+        "status" | "approval" => Some(["metadata", "status"]),
         "scale" => Some(["spec", "spec"]),
         "finalize" => Some(["metadata", "spec"]),
         _ => None,

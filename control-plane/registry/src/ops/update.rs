@@ -222,7 +222,7 @@ impl Registry {
         };
         carry_system_fields(&mut object, old);
         match target.sub {
-            "status" => {
+            "status" | "approval" => {
                 carry_all_but_status(&mut object, old);
                 strategy.prepare_status(&call, &mut object, old);
             }
@@ -238,7 +238,7 @@ impl Registry {
         }
         let mut errors = validate::meta::object_meta_update(&stored, &object, old);
         errors.extend(match target.sub {
-            "status" => strategy.validate_status(&call, &object, old),
+            "status" | "approval" => strategy.validate_status(&call, &object, old),
             _ => strategy.validate_update(&call, &object, old),
         });
         if !errors.is_empty() {
@@ -288,7 +288,7 @@ fn shown<'a>(target: &Target<'_>, old: &'a Value) -> Result<Cow<'a, Value>, Stat
 fn served(target: &Target<'_>) -> Result<(), Status> {
     let known = match target.sub {
         "" => true,
-        "status" | "scale" | "finalize" => target.kind.subresource(target.sub).is_some(),
+        "status" | "scale" | "finalize" | "approval" => target.kind.subresource(target.sub).is_some(),
         _ => false,
     };
     if known { Ok(()) } else { Err(Status::method_not_allowed(&target.kind.group_resource(), "update")) }

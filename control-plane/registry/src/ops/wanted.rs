@@ -85,7 +85,7 @@ impl Registry {
     ) -> Cow<'v, Value> {
         const OPEN: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
         let changes = |key: &&str| meta::at(new, &["metadata", key]) != meta::at(old, &["metadata", key]);
-        if target.sub != "status" || !OPEN.iter().any(changes) {
+        if !matches!(target.sub, "status" | "approval") || !OPEN.iter().any(changes) {
             return Cow::Borrowed(new);
         }
         let mut probe = json!({"metadata": new["metadata"], "status": {}});

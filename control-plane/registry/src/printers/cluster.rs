@@ -1,8 +1,13 @@
 //! Webhook configurations, APIService, bindings, Lease, PriorityClass, RuntimeClass.
+}
 
-use super::text::{count, name};
+//! Webhook configurations, bindings, CertificateSigningRequest, Lease, PriorityClass, RuntimeClass.
+
+use super::text::{NONE, count, name, or};
 use crate::meta;
+use keelson_semantics::age as ages;
 use serde_json::{Value, json};
+use time::Duration;
 
 pub(super) fn binding(object: &Value, age: Value) -> Vec<Value> {
     let role =
@@ -43,6 +48,34 @@ pub(super) fn api_service(object: &Value, age: Value) -> Vec<Value> {
         },
     };
     vec![name(object), json!(service), json!(available), age]
+}
+
+pub(super) fn signing_request(object: &Value, age: Value) -> Vec<Value> {
+    let has = |kind: &str| {
+        meta::items(object, &["status", "conditions"]).iter().any(|one| meta::text(one, &["type"]) == kind)
+    };
+    let mut state = match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }
+    .to_owned();
+    if has("Failed") {
+        state.push_str(",Failed");
+    }
+    if !meta::text(object, &["status", "certificate"]).is_empty() {
+        state.push_str(",Issued");
+    }
+    let lifetime = meta::number(object, &["spec", "expirationSeconds"])
+        .map_or_else(|| NONE.to_owned(), |seconds| ages::short_duration(Duration::seconds(seconds)));
+    vec![
+        name(object),
+        age,
+        or(meta::text(object, &["spec", "signerName"]), NONE),
+        json!(meta::text(object, &["spec", "username"])),
+        json!(lifetime),
+        json!(state),
+    ]
 }
 
 pub(super) fn lease(object: &Value, age: Value) -> Vec<Value> {

@@ -72,6 +72,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("batch", "cronjobs") => workloads::cron_job(object, age(), now),
         ("batch", "jobs") => workloads::job(object, age(), now),
         ("apps", "replicasets") => workloads::replica_set(object, age()),
+        ("certificates.k8s.io", "certificatesigningrequests") => cluster::signing_request(object, age()),
         ("coordination.k8s.io", "leases") => cluster::lease(object, age()),
         ("discovery.k8s.io", "endpointslices") => network::endpoint_slice(object, age()),
         ("networking.k8s.io", "ingressclasses") => network::ingress_class(object, age()),

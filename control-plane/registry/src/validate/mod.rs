@@ -7,6 +7,7 @@ pub mod admission_rule;
 pub mod apiextensions;
 pub mod autoscaling;
 pub mod batch;
+pub mod certificate;
 pub mod claim;
 pub mod container;
 pub mod csi;

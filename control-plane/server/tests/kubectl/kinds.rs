@@ -28,6 +28,7 @@ const COLUMNS: &[(&str, &str)] = &[
         "persistentvolumes",
         "NAME CAPACITY ACCESS MODES RECLAIM POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE VOLUMEMODE",
     ),
+    ("certificatesigningrequests", "NAME AGE SIGNERNAME REQUESTOR REQUESTEDDURATION CONDITION"),
     ("volumeattachments", "NAME ATTACHER PV NODE ATTACHED AGE"),
     (
         "csidrivers",
