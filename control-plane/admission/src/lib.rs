@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
-//!          --validate-->         > Priority > DefaultTolerationSeconds > RuntimeClass > certificates (approval, signing, subject)
+//!          --validate-->         > PodSecurity > Priority > DefaultTolerationSeconds > RuntimeClass > certificates (approval, signing, subject)
 //!                                > DefaultIngressClass > RBAC escalation
 //!                                       > policies > webhooks (mutating: then all of it once more, where one changed
 //!                                         the object)
@@ -11,7 +11,6 @@
 //! ```
 //! The order is upstream's. A plugin is a file: a pure function of the request and of what it looks up.
 //! What a kind's own fields must be like is not admission: that is the registry's strategies.
-//! PodSecurity does not exist yet.
 #![forbid(unsafe_code)]
 
 mod certificates;
@@ -23,6 +22,7 @@ pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod plugin;
+mod pod_security;
 mod policies;
 mod priority;
 mod rbac_escalation;
@@ -87,6 +87,7 @@ impl Chain {
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodesByCondition),
+            Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
             Box::new(runtime_class::RuntimeClass),

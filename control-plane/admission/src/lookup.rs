@@ -34,6 +34,8 @@ pub enum Wanted {
     RuntimeClass,
     /// An IngressClass; its namespace is empty.
     IngressClass,
+    /// A namespace; its own namespace is empty.
+    Namespace,
     /// A LimitRange.
     LimitRange,
     /// A ResourceQuota.
@@ -49,6 +51,7 @@ impl Wanted {
             Self::PriorityClass => ("scheduling.k8s.io", "priorityclasses"),
             Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
             Self::IngressClass => ("networking.k8s.io", "ingressclasses"),
+            Self::Namespace => ("", "namespaces"),
             Self::LimitRange => ("", "limitranges"),
             Self::ResourceQuota => ("", "resourcequotas"),
         }

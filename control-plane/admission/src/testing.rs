@@ -101,6 +101,7 @@ pub(crate) struct Request {
     operation: Operation,
     object: Value,
     old: Option<Value>,
+    warnings: Warnings,
 }
 
 impl Request {
@@ -115,6 +116,7 @@ impl Request {
             operation: Operation::Create,
             object,
             old: None,
+            warnings: Warnings::default(),
         }
     }
 
@@ -141,6 +143,11 @@ impl Request {
         Self { subresource, name: name.to_owned(), ..self }
     }
 
+    /// What plugins warned of since the last call.
+    pub(crate) fn warned(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
     fn call<T>(&self, call: impl FnOnce(&Attributes<'_>) -> T) -> T {
         let table = KindTable::builtin();
         let kind = table.by_resource(self.group, "v1", self.plural).expect("a kind that is served").clone();
@@ -154,7 +161,7 @@ impl Request {
             dry_run: false,
             old: self.old.as_ref(),
             options: Options::default(),
-            warnings: &Warnings::default(),
+            warnings: &self.warnings,
             now: OffsetDateTime::UNIX_EPOCH,
         })
     }

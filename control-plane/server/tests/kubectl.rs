@@ -10,6 +10,8 @@ mod certificates;
 mod custom;
 #[path = "kubectl/kinds.rs"]
 mod kinds;
+#[path = "kubectl/pod_security.rs"]
+mod pod_security;
 #[path = "kubectl/policies.rs"]
 mod policies;
 #[path = "kubectl/quota.rs"]

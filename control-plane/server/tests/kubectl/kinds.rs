@@ -112,6 +112,6 @@ fn kubectl_makes_what_its_own_commands_make() {
     let warned = server.kubectl(&["create", "job", "warned", "--image=busybox"]);
     let said = crate::support::text(&warned.stderr);
     assert!(said.contains("jobs have no controller in this cluster yet"), "{said}");
-    let missing = server.kubectl(&["get", "flowschemas"]);
+    let missing = server.kubectl(&["get", "deviceclasses"]);
     assert!(!missing.status.success(), "what is not enforced is not served");
 }
