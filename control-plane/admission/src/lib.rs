@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
-//!          --validate-->         > PodSecurity > Priority > DefaultTolerationSeconds > RuntimeClass > certificates (approval, signing, subject)
+//!          --validate-->         > PodSecurity > Priority > DefaultTolerationSeconds > DefaultStorageClass > PersistentVolumeClaimResize
+//!                                > RuntimeClass > certificates (approval, signing, subject)
 //!                                > DefaultIngressClass > RBAC escalation
 //!                                       > policies > webhooks (mutating: then all of it once more, where one changed
 //!                                         the object)
@@ -29,6 +30,7 @@ mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_class;
 mod taint_nodes;
 #[cfg(test)]
 mod testing;
@@ -90,6 +92,8 @@ impl Chain {
             Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
+            Box::new(storage_class::DefaultStorageClass),
+            Box::new(storage_class::PersistentVolumeClaimResize),
             Box::new(runtime_class::RuntimeClass),
             Box::new(certificates::CertificateApproval { authorizer: authorizer.clone() }),
             Box::new(certificates::CertificateSigning { authorizer: authorizer.clone() }),

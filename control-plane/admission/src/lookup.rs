@@ -36,6 +36,8 @@ pub enum Wanted {
     IngressClass,
     /// A namespace; its own namespace is empty.
     Namespace,
+    /// A StorageClass; its namespace is empty.
+    StorageClass,
     /// A LimitRange.
     LimitRange,
     /// A ResourceQuota.
@@ -52,6 +54,7 @@ impl Wanted {
             Self::RuntimeClass => ("node.k8s.io", "runtimeclasses"),
             Self::IngressClass => ("networking.k8s.io", "ingressclasses"),
             Self::Namespace => ("", "namespaces"),
+            Self::StorageClass => ("storage.k8s.io", "storageclasses"),
             Self::LimitRange => ("", "limitranges"),
             Self::ResourceQuota => ("", "resourcequotas"),
         }
