@@ -9,7 +9,8 @@ const NODE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIcU1JR1JB
 
 fn request(name: &str, pem: &str, signer: &str, usages: &str) -> String {
     format!(
-        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n         spec: {{request: {pem}, signerName: {signer}, usages: {usages}, expirationSeconds: 3600}}\n"
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n\
+         spec: {{request: {pem}, signerName: {signer}, usages: {usages}, expirationSeconds: 3600}}\n"
     )
 }
 
@@ -36,10 +37,10 @@ fn what_is_approved_is_signed_and_what_is_denied_is_not() {
     assert!(server.ok(&["describe", "csr", "jane"]).contains("jane"));
     assert_eq!(server.ok(&["get", "csr", "--field-selector=spec.signerName=x", "-o", "name"]), "");
 
-    server.ok_with(&["create", "-f", "-"], &request("no", JANE, client, "[client auth]"));
-    server.ok(&["certificate", "deny", "no"]);
-    assert!(server.ok(&["get", "csr", "no"]).contains("Denied"));
-    let said = server.refused(&["certificate", "approve", "no"]);
+    server.ok_with(&["create", "-f", "-"], &request("denied", JANE, client, "[client auth]"));
+    server.ok(&["certificate", "deny", "denied"]);
+    assert!(server.ok(&["get", "csr", "denied"]).contains("Denied"));
+    let said = server.refused(&["certificate", "approve", "denied"]);
     assert!(said.contains("already Denied"), "{said}");
 
     // A server's certificate is not this signer's to give.
