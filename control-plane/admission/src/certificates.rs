@@ -168,13 +168,16 @@ mod tests {
         Request::create(GROUP, RESOURCE, "", with(status)).update(with(json!({})))
     }
 
+    /// Plugin, subresource, signer, the new status, and the right that is missing.
+    type Row<'a> = (&'a dyn Plugin, &'static str, &'a str, &'a Value, Option<&'a str>);
+
     #[tokio::test]
     async fn approving_and_signing_take_a_right_for_the_signer() {
         let approval = CertificateApproval { authorizer: authorizer() };
         let signing = CertificateSigning { authorizer: authorizer() };
         let approved = json!({"conditions": [{"type": "Approved", "status": "True"}]});
         let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
-        let rows: [(&dyn Plugin, &'static str, &str, &Value, Option<&str>); 7] = [
+        let rows: [Row<'_>; 7] = [
             (&approval, "approval", "example.com/a", &approved, None),
             (&approval, "approval", "example.com/b", &approved, Some("approve")),
             (&approval, "status", "example.com/b", &approved, None),

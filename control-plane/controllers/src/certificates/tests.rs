@@ -69,11 +69,14 @@ fn each_time_of_its_life_has_its_step() {
     }
 }
 
+/// Signer, user, groups, usages, and why it is not signed.
+type Signed<'a> = (&'a str, &'a str, &'a [&'a str], &'a [&'a str], Option<&'a str>);
+
 #[test]
 fn each_signer_signs_its_own_and_says_why_it_does_not() {
     let nodes: &[&str] = &["system:nodes"];
     let both = ["client auth", "digital signature"];
-    let rows: [(&str, &str, &[&str], &[&str], Option<&str>); 7] = [
+    let rows: [Signed<'_>; 7] = [
         (CLIENT, "jane", &["dev"], &["client auth"], None),
         (CLIENT, "jane", &["dev"], &["server auth"], Some("usages did not match")),
         (NODE, "system:node:a", nodes, &both, None),
