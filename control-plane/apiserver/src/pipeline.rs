@@ -4,8 +4,7 @@
 //! holds for all requests (audit id, timeouts, limits, metrics).
 
 use crate::{
-    aggregation,
-    flow,
+    aggregation, flow,
     identity::Caller,
     metrics::{Labels, Raised},
     request::{

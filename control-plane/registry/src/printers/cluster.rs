@@ -1,7 +1,4 @@
-//! Webhook configurations, APIService, bindings, Lease, PriorityClass, RuntimeClass.
-}
-
-//! Webhook configurations, bindings, CertificateSigningRequest, Lease, PriorityClass, RuntimeClass.
+//! Webhook configurations, APIService, bindings, CertificateSigningRequest, Lease, PriorityClass, RuntimeClass.
 
 use super::text::{NONE, count, name, or};
 use crate::meta;
