@@ -13,7 +13,7 @@ pub(crate) fn ensure() -> Result<()> {
     let from = paths::root().join("control-plane/server/tests/clients");
     let to = paths::tools().join("clients");
     installed(&from.join("python"), &to.join("python"), &["requirements.txt"], |folder| {
-        run(&mut cmd("python3", ["-m", "venv", "--clear"]).arg(folder))?;
+        run(cmd("python3", ["-m", "venv", "--clear"]).arg(folder))?;
         let requirements = from.join("python/requirements.txt");
         run(cmd(folder.join("bin/pip"), ["install", "--quiet", "--no-deps", "-r"]).arg(requirements))
     })?;

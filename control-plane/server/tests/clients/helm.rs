@@ -57,8 +57,8 @@ fn a_chart_is_installed_upgraded_rolled_back_and_removed() {
     assert!(helm.ok(&["list", "-o", "json"]).contains(r#""name":"shop""#));
 
     helm.ok(&["uninstall", "shop"]);
-    let left =
-        server.ok(&["get", "deployments,services,roles,rolebindings,crontabs,ingresses", "-o", "name"]);
+    let kinds = "deployments,configmaps,roles,rolebindings,crontabs,ingresses,serviceaccounts";
+    let left = server.ok(&["get", kinds, "-o", "name"]);
     assert_eq!(left, "configmap/shop-before\n", "hooks stay, and so does the definition");
     assert!(server.ok(&["get", "crd", "-o", "name"]).contains("crontabs.helm.example.org"));
 }

@@ -5,6 +5,7 @@ use super::*;
 /// Kinds of which a node without pods reads something: what the data plane needs to know of the whole cluster
 /// (ClusterRole keelson:node-data-plane), and runtime classes.
 pub(super) const READS: &[&str] = &[
+    "certificatesigningrequests",
     "endpoints",
     "endpointslices",
     "namespaces",
@@ -66,7 +67,7 @@ async fn a_node_reads_the_secrets_of_its_pods_alone() {
         format!("{SECRETS}?limit=1"),
         format!("{SECRETS}?watch=1"),
         format!("{SECRETS}?watch=1&fieldSelector=metadata.name%3Dother"),
-        format!("/api/v1/watch/namespaces/default/secrets/other?fieldSelector=metadata.name%3Dmine"),
+        "/api/v1/watch/namespaces/default/secrets/other?fieldSelector=metadata.name%3Dmine".to_owned(),
     ];
     for uri in refused {
         for accept in ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"] {

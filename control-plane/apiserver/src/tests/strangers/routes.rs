@@ -47,7 +47,7 @@ fn about(kind: &Kind, name: &str) -> Vec<Route> {
         plain(method, format!("{uri}?dryRun=All"));
     }
     plain("DELETE", format!("{list}?dryRun=All&{named}"));
-    for sub in kind.subresources.iter().map(|sub| &*sub.name).chain(["nonsense"]) {
+    for sub in kind.subresources.iter().map(|sub| sub.name).chain(["nonsense"]) {
         for method in ["GET", "POST", "PUT", "DELETE"] {
             plain(method, format!("{one}/{sub}?dryRun=All"));
         }
