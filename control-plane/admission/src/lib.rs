@@ -112,8 +112,9 @@ impl Chain {
         client: Client,
     ) -> Arc<dyn Admission> {
         let policies = Some(Policies::new(registry, authorizer.clone()));
+        let webhooks = Some(Webhooks::new(registry, authorizer.clone(), client));
         let chain = Self::new(Arc::new(RegistryLookup::new(registry)), authorizer, config);
-        Arc::new(Self { policies, webhooks: Some(Webhooks::new(registry, client)), ..chain })
+        Arc::new(Self { policies, webhooks, ..chain })
     }
 
     async fn mutate_by_plugins(

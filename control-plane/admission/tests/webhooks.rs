@@ -281,3 +281,37 @@ async fn only_webhooks_that_are_about_a_request_are_asked() {
     assert_eq!(asked["oldObject"]["metadata"]["name"], "m");
     assert_eq!(asked["options"]["gracePeriodSeconds"], 0);
 }
+
+#[tokio::test]
+async fn match_conditions_say_what_a_webhook_is_asked_about() {
+    let bed = Bed::new(|_, _| allowed()).await;
+    let condition = |expression: &str| json!([{ "name": "c", "expression": expression }]);
+    let rows = [
+        ("mine", "object.metadata.name.startsWith('mine')", "Fail"),
+        ("others", "request.userInfo.username != 'root'", "Fail"),
+        ("broken", "object.data.absent == 'x'", "Ignore"),
+        (
+            "may-not",
+            "!authorizer.group('').resource('configmaps').namespace('ns').check('get').allowed()",
+            "Fail",
+        ),
+    ];
+    for (name, expression, policy) in rows {
+        let change = json!({ "matchConditions": condition(expression), "failurePolicy": policy });
+        let mut object = named(name);
+        object["webhooks"] = json!([bed.webhook(name, &format!("/{name}"), &change)]);
+        bed.create(VALIDATING, "", object).await.unwrap();
+    }
+    bed.create("configmaps", "ns", named("yours")).await.unwrap();
+    assert_eq!(bed.paths(), [""; 0], "root may get it");
+    bed.create("configmaps", "ns", named("mine-1")).await.unwrap();
+    assert_eq!(bed.paths(), ["/mine"]);
+
+    let change =
+        json!({ "matchConditions": condition("object.data.absent == 'x'"), "failurePolicy": "Fail" });
+    let mut object = named("strict");
+    object["webhooks"] = json!([bed.webhook("strict", "/strict", &change)]);
+    bed.create(VALIDATING, "", object).await.unwrap();
+    let refused = bed.create("configmaps", "ns", named("yours-too")).await.unwrap_err();
+    assert!(refused.code == 403 && refused.message.contains("no such key: data"), "{refused}");
+}

@@ -45,6 +45,16 @@ pub fn environment(has: Has) -> Environment {
     environment
 }
 
+/// The environment of a webhook's matchConditions.
+pub fn webhook_environment() -> Environment {
+    Environment::new()
+        .with(OBJECT, Type::Dyn)
+        .with(OLD_OBJECT, Type::Dyn)
+        .with(REQUEST, request_type())
+        .with(AUTHORIZER, Type::Library(Library::Authorizer))
+        .with(REQUEST_RESOURCE, Type::Library(Library::ResourceCheck))
+}
+
 /// The type of `request`: an AdmissionRequest without its objects.
 pub fn request_type() -> Type {
     let name = |kind: &str, last: &str| {

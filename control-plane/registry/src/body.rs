@@ -146,7 +146,7 @@ mod tests {
         let mut interner = Interner::default();
         let mut body = |name: &str| {
             let whole = format!("{name}{text}");
-            Body::new(whole.as_bytes(), &[name.len()..whole.len()], &mut interner)
+            Body::new(whole.as_bytes(), std::slice::from_ref(&(name.len()..whole.len())), &mut interner)
         };
         let (one, other) = (body("one"), body("other"));
         assert!(Arc::ptr_eq(&one.shared[0].text, &other.shared[0].text));

@@ -32,9 +32,9 @@ pub(super) struct Bound {
     pub(super) bindings: Vec<Binding>,
 }
 
-/// What becomes of a request about which a policy cannot be asked.
+/// What becomes of a request about which a policy or a webhook cannot be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailurePolicy {
+pub(crate) enum FailurePolicy {
     Fail,
     Ignore,
 }
@@ -142,6 +142,12 @@ fn compile(
     Compiled { revisions, bound: bound.into(), policies: kept }
 }
 
+/// The matchConditions of a policy's spec or of a webhook.
+pub(super) fn match_conditions(parent: &Value, environment: &Environment) -> Vec<Expression> {
+    let conditions = meta::items(parent, &["matchConditions"]).iter();
+    conditions.map(|one| Expression::read(one, "expression", environment, &[Type::Bool])).collect()
+}
+
 impl Expression {
     fn read(parent: &Value, key: &str, environment: &Environment, wanted: &[Type]) -> Self {
         let text = meta::text(parent, &[key]).to_owned();
@@ -164,7 +170,6 @@ impl Policy {
         let plain = environment(has);
         let with_variables = composited(spec, environment(has));
         let messages = composited(spec, environment(Has { authorizer: false, ..has }));
-        let conditions = meta::items(spec, &["matchConditions"]).iter();
         let validations = meta::items(spec, &["validations"]).iter();
         let audits = meta::items(spec, &["auditAnnotations"]).iter();
         let for_mutation = with_variables.clone().for_mutation();
@@ -172,9 +177,7 @@ impl Policy {
             name: meta::field(object, "name").to_owned(),
             criteria: criteria(meta::at(spec, &["matchConstraints"]).unwrap_or(&none)),
             param_kind,
-            conditions: conditions
-                .map(|one| Expression::read(one, "expression", &plain, &[Type::Bool]))
-                .collect(),
+            conditions: match_conditions(spec, &plain),
             failure: match meta::text(spec, &["failurePolicy"]) {
                 "Ignore" => FailurePolicy::Ignore,
                 _ => FailurePolicy::Fail,

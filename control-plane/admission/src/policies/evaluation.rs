@@ -23,21 +23,25 @@ impl Denial {
     }
 }
 
-/// Whether the policy's conditions let it be asked.
+/// Whether these conditions let a policy or a webhook be asked.
 ///
 /// # Errors
-/// What went wrong, where the policy fails by that. A condition that is false wins over one that fails.
-pub(super) fn conditions_hold(policy: &Policy, bindings: &Bindings<'_>) -> Result<bool, String> {
+/// What went wrong, where `failure` is to fail by that. A condition that is false wins over one that fails.
+pub(super) fn conditions_hold(
+    conditions: &[Expression],
+    failure: FailurePolicy,
+    bindings: &Bindings<'_>,
+) -> Result<bool, String> {
     let mut budget = Budget::new(MATCH_CONDITIONS_BUDGET);
     let mut failed = Vec::new();
-    for condition in &policy.conditions {
+    for condition in conditions {
         match truth(condition, bindings, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(error) => failed.push(error),
         }
     }
-    match (&*failed, policy.failure) {
+    match (&*failed, failure) {
         ([], _) => Ok(true),
         (_, FailurePolicy::Ignore) => Ok(false),
         ([one], FailurePolicy::Fail) => Err(one.clone()),

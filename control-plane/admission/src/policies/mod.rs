@@ -12,6 +12,7 @@
 
 mod compiled;
 mod evaluation;
+mod match_conditions;
 mod mutation;
 mod params;
 mod request;
@@ -26,6 +27,8 @@ use serde_json::{Map, Value};
 use crate::matching::{Criteria, Resource, Subject};
 use compiled::Policies as Set;
 
+pub(crate) use compiled::FailurePolicy;
+pub(crate) use match_conditions::MatchConditions;
 pub(crate) use mutation::Round;
 
 /// Both plugins over a registry's caches. Held weakly: the registry holds the chain.

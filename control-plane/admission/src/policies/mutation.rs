@@ -186,7 +186,7 @@ impl Asked<'_, '_> {
                     clerk: &clerk,
                 };
                 let bindings = seen.bindings();
-                if index == 0 && !conditions_hold(self.policy, &bindings)? {
+                if index == 0 && !conditions_hold(&self.policy.conditions, self.policy.failure, &bindings)? {
                     return Ok(None);
                 }
                 patched(mutation, kind, self.attributes.subresource, &shown.object, &bindings, &mut budget)?

@@ -103,7 +103,7 @@ impl Policies {
             clerk: &clerk,
         };
         let bindings = seen.bindings();
-        let mut found = match conditions_hold(policy, &bindings) {
+        let mut found = match conditions_hold(&policy.conditions, policy.failure, &bindings) {
             Ok(false) => return Vec::new(),
             Ok(true) => denials(policy, &bindings),
             Err(error) => vec![Denial::new(error)],

@@ -1,6 +1,9 @@
 //! Webhook configurations, compiled: read once a change of theirs, in the order in which they are asked.
 
-use crate::matching::{Criteria, CriteriaError};
+use crate::{
+    matching::{Criteria, CriteriaError},
+    policies::{FailurePolicy, MatchConditions},
+};
 use arc_swap::ArcSwapOption;
 use keelson_registry::{Registry, meta};
 use keelson_webhook::{ClientConfig, ConfigError};
@@ -10,13 +13,6 @@ use std::{sync::Arc, time::Duration};
 /// How long a webhook may take that does not say (the API's default).
 const TIMEOUT_S: u64 = 10;
 
-/// What becomes of a request whose webhook cannot be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailurePolicy {
-    Fail,
-    Ignore,
-}
-
 /// The AdmissionReview that a webhook understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReviewVersion {
@@ -25,7 +21,6 @@ pub(super) enum ReviewVersion {
 }
 
 /// One webhook.
-#[derive(Debug)]
 pub(super) struct Hook {
     /// `CONFIGURATION/WEBHOOK`.
     pub(super) id: String,
@@ -33,6 +28,8 @@ pub(super) struct Hook {
     pub(super) name: String,
     /// An unreadable one fails whatever it might be about.
     pub(super) criteria: Result<Criteria, CriteriaError>,
+    /// What the request must be like beyond that.
+    pub(super) conditions: MatchConditions,
     pub(super) config: Result<ClientConfig, ConfigError>,
     pub(super) failure: FailurePolicy,
     pub(super) timeout: Duration,
@@ -95,6 +92,7 @@ impl Hook {
             id: format!("{configuration}/{name}"),
             name,
             criteria: Criteria::of_webhook(hook),
+            conditions: MatchConditions::read(hook),
             config: ClientConfig::parse(&hook["clientConfig"]),
             failure: if text("failurePolicy") == "Ignore" {
                 FailurePolicy::Ignore

@@ -1,14 +1,12 @@
 //! Who is asked in which order, and what comes of the answers together.
 
 use super::{
-    Round, Webhooks, call,
-    configuration::{FailurePolicy, Hook},
-    converted,
-    error::Refusal,
-    others,
-    review::Question,
+    Round, Webhooks, call, configuration::Hook, converted, error::Refusal, others, review::Question,
 };
-use crate::matching::{Resource, Subject};
+use crate::{
+    matching::{Resource, Subject},
+    policies::FailurePolicy,
+};
 use futures::{StreamExt, stream};
 use keelson_registry::{Attributes, Kind, Registry, Status, admitted};
 use serde_json::Value;
@@ -72,7 +70,7 @@ impl Webhooks {
             if subject.is_exempt() {
                 return Ok(());
             }
-            let Some(resource) = self.wanted(&registry, hook, &subject).await? else { continue };
+            let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? else { continue };
             let asked = Asked { registry: &registry, hook, attributes, resource };
             let changed = match self.ask_for_patch(&asked, seen).await {
                 Ok(changed) => changed,
@@ -136,7 +134,7 @@ impl Webhooks {
         }
         let mut all = Vec::new();
         for hook in hooks.iter() {
-            if let Some(resource) = self.wanted(&registry, hook, &subject).await? {
+            if let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? {
                 all.push(Asked { registry: &registry, hook, attributes, resource });
             }
         }

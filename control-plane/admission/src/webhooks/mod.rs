@@ -15,6 +15,7 @@ mod error;
 mod review;
 
 use configuration::Configurations;
+use keelson_auth::Authorizer;
 use keelson_registry::{Attributes, Kind, KindTable, Registry, Status, kind::Storage};
 use keelson_webhook::Client;
 use serde_json::{Map, Value};
@@ -23,12 +24,16 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use crate::matching::{Resource, Subject, equivalents};
+use crate::{
+    matching::{Resource, Subject, equivalents},
+    plugin::forbidden,
+};
 use configuration::Hook;
 
 /// Both plugins over a registry's caches. Held weakly: the registry holds the chain.
 pub(crate) struct Webhooks {
     registry: Weak<Registry>,
+    authorizer: Arc<Authorizer>,
     client: Client,
     mutating: Configurations,
     validating: Configurations,
@@ -55,9 +60,10 @@ impl Round {
 }
 
 impl Webhooks {
-    pub(crate) fn new(registry: &Arc<Registry>, client: Client) -> Self {
+    pub(crate) fn new(registry: &Arc<Registry>, authorizer: Arc<Authorizer>, client: Client) -> Self {
         Self {
             registry: Arc::downgrade(registry),
+            authorizer,
             client,
             mutating: Configurations::new("mutatingwebhookconfigurations"),
             validating: Configurations::new("validatingwebhookconfigurations"),
@@ -73,6 +79,7 @@ impl Webhooks {
         &self,
         registry: &Registry,
         hook: &Hook,
+        attributes: &Attributes<'_>,
         subject: &Subject<'a>,
     ) -> Result<Option<Resource<'a>>, Status> {
         let criteria = match &hook.criteria {
@@ -80,14 +87,20 @@ impl Webhooks {
             Err(why) => return Err(Status::internal(why)),
         };
         let Some(resource) = criteria.matches(subject) else { return Ok(None) };
-        if !criteria.needs_namespace(subject) {
-            return Ok(Some(resource));
+        if criteria.needs_namespace(subject) {
+            let labels = match subject.namespace_name() {
+                Some(name) => namespace_labels(registry, name, subject).await?,
+                None => Map::new(),
+            };
+            if !criteria.matches_namespace(subject, Some(&labels)) {
+                return Ok(None);
+            }
         }
-        let labels = match subject.namespace_name() {
-            Some(name) => namespace_labels(registry, name, subject).await?,
-            None => Map::new(),
-        };
-        Ok(criteria.matches_namespace(subject, Some(&labels)).then_some(resource))
+        let table = registry.table();
+        let with = (&*table, &*self.authorizer);
+        let held = hook.conditions.hold(with, attributes, subject.object, resource, hook.failure);
+        let held = held.map_err(|why| forbidden(attributes, subject.object.or(subject.old), why))?;
+        Ok(held.then_some(resource))
     }
 }
 

@@ -30,7 +30,7 @@ pub fn policy(object: &Value, mutating: bool) -> Errors {
     }
     errors.extend(constraints(&path.child("matchConstraints"), spec));
     let has = Has { params: meta::at(spec, &["paramKind"]).is_some(), authorizer: true };
-    errors.extend(match_conditions(&path.child("matchConditions"), spec, has));
+    errors.extend(match_conditions(&path.child("matchConditions"), spec, &environment(has)));
     let variables = |has, errors: &mut Errors| {
         let mut environment = environment(has);
         for (index, variable) in meta::items(spec, &["variables"]).iter().enumerate() {
@@ -75,13 +75,12 @@ fn constraints(path: &Path, spec: &Value) -> Errors {
 }
 
 /// `matchConditions` of a policy or a webhook.
-pub fn match_conditions(path: &Path, parent: &Value, has: Has) -> Errors {
+pub fn match_conditions(path: &Path, parent: &Value, environment: &Environment) -> Errors {
     let conditions = meta::items(parent, &["matchConditions"]);
     let mut errors = Errors::new();
     if conditions.len() > MATCH_CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, conditions.len(), MATCH_CONDITIONS_MAX));
     }
-    let environment = environment(has);
     let mut seen = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = path.index(index);
@@ -99,7 +98,7 @@ pub fn match_conditions(path: &Path, parent: &Value, has: Has) -> Errors {
             &path.child("expression"),
             condition,
             "expression",
-            &environment,
+            environment,
             &[Type::Bool],
         ));
     }

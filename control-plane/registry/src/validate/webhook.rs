@@ -2,8 +2,9 @@
 //!
 //! Rules: upstream's `pkg/apis/admissionregistration/validation` and `k8s.io/apiserver/pkg/util/webhook/validation.go`.
 
-use super::{Errors, meta::invalid, one_of, selector::label_selector};
+use super::{Errors, admission_policy::match_conditions, meta::invalid, one_of, selector::label_selector};
 use crate::meta;
+use keelson_cel::admission::webhook_environment;
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::names;
 use serde_json::{Value, json};
@@ -59,10 +60,7 @@ fn webhook(path: &Path, hook: &Value, mutating: bool) -> Errors {
         }
     }
     errors.extend(client_config(&path.child("clientConfig"), &hook["clientConfig"]));
-    if !meta::items(hook, &["matchConditions"]).is_empty() {
-        let detail = "conditions in CEL are not supported for webhooks yet";
-        errors.push(FieldError::forbidden(&path.child("matchConditions"), detail));
-    }
+    errors.extend(match_conditions(&path.child("matchConditions"), hook, &webhook_environment()));
     errors
 }
 
@@ -332,8 +330,8 @@ mod tests {
                 "if 'pods/*' is present, must not specify pods/exec",
             ),
             (
-                |h| h["matchConditions"] = json!([{"name": "a", "expression": "true"}]),
-                "webhooks[0].matchConditions: Forbidden",
+                |h| h["matchConditions"] = json!([{"name": "a", "expression": "params == null"}]),
+                "webhooks[0].matchConditions[0].expression: Invalid value",
             ),
             (
                 |h| h["reinvocationPolicy"] = json!("Often"),
