@@ -3,6 +3,7 @@
 //! Everything is built once, as one selection of packages; which tests run is told to the runner alone, and the clusters run
 //! what that build made. Owns which tier runs on which cluster; not what a test may take (`.config/nextest.toml`).
 
+mod fuzz;
 mod runner;
 mod skips;
 mod soak;
@@ -19,7 +20,7 @@ use runner::{Selection, Wrapping};
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask test                                   every tier, soak for a minute a scenario\n  cargo xtask test --tier unit\n  cargo xtask test --tier e2e --keep                 leaves the cluster; a second `up` and `down` find it\n  cargo xtask test --tier e2e -- deployment          tests whose name holds the word\n  cargo xtask test --tier soak                       churn, crashes, services, store: ten minutes each\n  cargo xtask test --tier soak --minutes 3 -o json --seed 7 -- crashes"
+    after_help = "Examples:\n  cargo xtask test                                   every tier, soak for a minute a scenario\n  cargo xtask test --tier unit\n  cargo xtask test --tier e2e --keep                 leaves the cluster; a second `up` and `down` find it\n  cargo xtask test --tier e2e -- deployment          tests whose name holds the word\n  cargo xtask test --tier soak                       churn, crashes, services, store, fuzz: ten minutes each\n  cargo xtask test --tier soak --minutes 3 -o json --seed 7 -- crashes\n  cargo xtask test --tier soak --minutes 60 -- fuzz  an hour, shared by the targets"
 )]
 pub(crate) struct Args {
     /// One tier; without it all of them

@@ -1,5 +1,6 @@
-//! The soak tier: starts `keelson-soak`, which knows the scenarios, on the cluster that is up.
+//! The soak tier: starts `keelson-soak`, which knows the scenarios, on the cluster that is up; and the fuzzer.
 
+use super::fuzz;
 use crate::{
     build::Built,
     paths,
@@ -12,18 +13,27 @@ pub(super) const MINUTES: u32 = 10;
 /// A day.
 pub(super) const MINUTES_MAX: i64 = 1440;
 
-/// A scenario by its name in `keelson-soak`, and whether it needs a cluster.
+/// A scenario by its name, in `keelson-soak` where there is no word of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
     name: &'static str,
-    needs_cluster: bool,
+    needs: Needs,
 }
 
-const SCENARIOS: [Scenario; 4] = [
-    Scenario { name: "churn", needs_cluster: true },
-    Scenario { name: "crashes", needs_cluster: true },
-    Scenario { name: "services", needs_cluster: true },
-    Scenario { name: "store", needs_cluster: false },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Cluster,
+    Nothing,
+    /// Programs of its own: [`fuzz`].
+    Fuzzer,
+}
+
+const SCENARIOS: [Scenario; 5] = [
+    Scenario { name: "churn", needs: Needs::Cluster },
+    Scenario { name: "crashes", needs: Needs::Cluster },
+    Scenario { name: "services", needs: Needs::Cluster },
+    Scenario { name: "store", needs: Needs::Nothing },
+    Scenario { name: "fuzz", needs: Needs::Fuzzer },
 ];
 
 /// Those whose names hold one of the words; all of them without words.
@@ -39,7 +49,7 @@ pub(super) fn names() -> String {
 
 /// Whether one of them needs a cluster.
 pub(super) fn need_cluster(scenarios: &[Scenario]) -> bool {
-    scenarios.iter().any(|scenario| scenario.needs_cluster)
+    scenarios.iter().any(|scenario| scenario.needs == Needs::Cluster)
 }
 
 /// Runs the scenarios one after another, each for so many minutes.
@@ -50,7 +60,25 @@ pub(super) fn run(
     seed: Option<u64>,
     output: &str,
 ) -> Result<()> {
-    let mut command = cmd(built.folder.join("keelson-soak"), scenarios.iter().map(|scenario| scenario.name));
+    let (fuzz, soak): (Vec<&Scenario>, Vec<&Scenario>) =
+        scenarios.iter().partition(|scenario| scenario.needs == Needs::Fuzzer);
+    if !soak.is_empty() {
+        soaked(built, soak.iter().map(|scenario| scenario.name), minutes, seed, output)?;
+    }
+    if !fuzz.is_empty() {
+        fuzz::run_all(minutes, seed, output)?;
+    }
+    Ok(())
+}
+
+fn soaked(
+    built: &Built,
+    scenarios: impl Iterator<Item = &'static str>,
+    minutes: u32,
+    seed: Option<u64>,
+    output: &str,
+) -> Result<()> {
+    let mut command = cmd(built.folder.join("keelson-soak"), scenarios);
     command.args(["--minutes", &minutes.to_string(), "--output", output]);
     if let Some(seed) = seed {
         command.args(["--seed", &seed.to_string()]);
