@@ -1,8 +1,7 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (flow control) gets its row with that
-//! component. What nobody carries out yet is kept and says so
-//! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
+//! What nobody carries out yet is kept and says so (`idle`). Ingress is carried out by controllers that users install, which
+//! find the class they serve in IngressClass.
 
 pub mod admission_policy;
 pub mod api_service;
@@ -15,6 +14,7 @@ pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod fields;
+pub mod flow_control;
 pub(crate) mod idle;
 pub mod lease;
 pub mod networking;
@@ -37,6 +37,7 @@ pub struct Request;
 impl Strategy for Request {}
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
@@ -99,6 +100,9 @@ pub(crate) fn rows() -> Vec<Row> {
             storage: Storage::View(&events::AsCore),
             ..row("events.k8s.io", "v1", "events", &events::Event).selectable(fields::EVENTS_VIEW)
         },
+        row(FLOW_CONTROL, "v1", "flowschemas", &flow_control::FlowSchema).with(&["status"]),
+        row(FLOW_CONTROL, "v1", "prioritylevelconfigurations", &flow_control::PriorityLevel)
+            .with(&["status"]),
         row("networking.k8s.io", "v1", "ingressclasses", &networking::IngressClass),
         row("networking.k8s.io", "v1", "ingresses", &networking::Ingress).with(&["status"]),
         row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
