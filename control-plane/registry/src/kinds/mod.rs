@@ -11,6 +11,7 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificate;
 pub mod core;
+pub mod devices;
 pub mod discovery;
 pub mod events;
 pub mod fields;
@@ -37,6 +38,7 @@ pub struct Request;
 impl Strategy for Request {}
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const DEVICES: &str = "resource.k8s.io";
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
@@ -114,6 +116,10 @@ pub(crate) fn rows() -> Vec<Row> {
         row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),
         row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),
         row(RBAC, "v1", "roles", &rbac::Role { namespaced: true }),
+        row(DEVICES, "v1", "deviceclasses", &devices::DeviceClass),
+        row(DEVICES, "v1", "resourceclaims", &devices::ResourceClaim).with(&["status"]),
+        row(DEVICES, "v1", "resourceclaimtemplates", &devices::ResourceClaimTemplate),
+        row(DEVICES, "v1", "resourceslices", &devices::ResourceSlice).selectable(fields::RESOURCE_SLICES),
         row("scheduling.k8s.io", "v1", "priorityclasses", &priority_class::PriorityClass),
         row(STORAGE, "v1", "csidrivers", &storage::CsiDriver),
         row(STORAGE, "v1", "csinodes", &storage::CsiNode),

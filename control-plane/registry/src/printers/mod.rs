@@ -6,6 +6,7 @@
 mod admission;
 mod cluster;
 mod core;
+mod devices;
 mod flow_control;
 mod network;
 mod pod;
@@ -89,6 +90,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             cluster::binding(object, age())
         }
+        ("resource.k8s.io", plural) => devices::cells(plural, object, age()),
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(object, age()),
         ("storage.k8s.io", plural) => storage::cells(plural, object, age()),
         _ => vec![text::name(object), object["metadata"]["creationTimestamp"].clone()],
