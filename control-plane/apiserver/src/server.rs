@@ -17,7 +17,7 @@ use crate::{
 };
 use http::{Request, Response};
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
-use keelson_flow::{Gate, Malformed};
+use keelson_flow::Gate;
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
 use keelson_webhook::Transport;
 use std::{
@@ -68,9 +68,6 @@ pub enum SetupError {
     /// The kind table names what the schemas do not have.
     #[error("OpenAPI cannot be made: {0}")]
     OpenApi(String),
-    /// The configuration of flow control that is built in.
-    #[error(transparent)]
-    Flow(#[from] Malformed),
 }
 
 /// The API server: cheap to clone.
@@ -93,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) aggregation: Aggregation,
     front_proxy_ca_pem: String,
     pub(crate) gate: Arc<Gate>,
+    /// The built-in objects of flow control are there.
+    pub(crate) flow_kept: Arc<AtomicBool>,
     pub(crate) request_timeout: Duration,
     pub(crate) shutdown: CancellationToken,
     started: Arc<AtomicBool>,
@@ -134,11 +133,13 @@ impl ApiServer {
         follow::authorizer(&registry, &authorizer, &shutdown);
         extensions::follow(&registry, &shutdown);
         let started = Arc::new(AtomicBool::new(false));
+        let flow_kept = Arc::new(AtomicBool::new(false));
         let inner = Inner {
             published: Published::new(registry.table(), &config.advertise),
-            health: health(&registry, &shutdown, &started),
+            health: health(&registry, &shutdown, &started, &flow_kept),
             metrics: Arc::new(Metrics::default()),
-            gate: flow::gate(config.seats, config.request_timeout)?,
+            gate: flow::gate(config.seats, config.request_timeout),
+            flow_kept,
             request_timeout: config.request_timeout,
             registry,
             admission,
@@ -155,10 +156,11 @@ impl ApiServer {
     }
 
     /// Makes `/readyz` say so: the objects that a cluster starts with are there. From here until `shutdown` the server
-    /// keeps its APIServices.
+    /// keeps its APIServices and the objects of flow control, which it is not ready without.
     pub fn mark_started(&self) {
         if !self.inner.started.swap(true, Ordering::AcqRel) {
             tokio::spawn(aggregation::keep(self.clone()));
+            tokio::spawn(flow::keep(self.clone()));
         }
     }
 
@@ -182,7 +184,12 @@ impl Handler for ApiServer {
     }
 }
 
-fn health(registry: &Arc<Registry>, shutdown: &CancellationToken, started: &Arc<AtomicBool>) -> Health {
+fn health(
+    registry: &Arc<Registry>,
+    shutdown: &CancellationToken,
+    started: &Arc<AtomicBool>,
+    flow_kept: &Arc<AtomicBool>,
+) -> Health {
     let mut health = Health::default();
     health.live("ping", Box::new(|| Ok(())));
     let caches = Arc::downgrade(registry);
@@ -199,6 +206,14 @@ fn health(registry: &Arc<Registry>, shutdown: &CancellationToken, started: &Arc<
         Box::new(move || match started.load(Ordering::Acquire) {
             true => Ok(()),
             false => Err("the objects that a cluster starts with are being made".to_owned()),
+        }),
+    );
+    let flow_kept = flow_kept.clone();
+    health.ready(
+        "poststarthook/priority-and-fairness-config-producer",
+        Box::new(move || match flow_kept.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("the objects of flow control are being made".to_owned()),
         }),
     );
     let shutdown = shutdown.clone();

@@ -62,6 +62,10 @@ pub(crate) async fn answer(
         return match table {
             "dump_priority_levels" => Ok(Answer::text(StatusCode::OK, inner.gate.dump_priority_levels())),
             "dump_queues" => Ok(Answer::text(StatusCode::OK, inner.gate.dump_queues())),
+            "dump_requests" => {
+                let with_details = query.non_empty("includeRequestDetails").is_some();
+                Ok(Answer::text(StatusCode::OK, inner.gate.dump_requests(with_details)))
+            }
             other => {
                 let mut status = Status::no_such_path();
                 status.message = format!("{}: {other} is not served here", status.message);

@@ -33,6 +33,7 @@ mod authorizer;
 mod budget;
 mod check;
 mod compare;
+pub mod devices;
 mod environment;
 mod error;
 mod eval;

@@ -1,6 +1,6 @@
 //! What the gate costs a request that nothing holds up: `cargo run --release -p keelson-flow --example pass`.
 
-use keelson_flow::{Asked, FlowSchema, Gate, PriorityLevel, Target, builtin};
+use keelson_flow::{Asked, Details, FlowSchema, Gate, PriorityLevel, Target, builtin};
 use std::{
     hint::black_box,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ fn main() {
         for _ in 0..BATCHES {
             let began = Instant::now();
             for _ in 0..ROUNDS {
-                black_box(gate.pass(&asked, |_| 1).await.is_ok());
+                black_box(gate.pass(&asked, |_| 1, Details::default).await.is_ok());
             }
             batches.push(began.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
         }

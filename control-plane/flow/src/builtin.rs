@@ -3,6 +3,11 @@
 
 use serde_json::{Value, json};
 
+/// What says of an object whether it follows the release (`true`), or its administrator.
+pub const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+/// Objects of both kinds that every cluster has, whatever its administrator says.
+pub const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+
 /// Queues, hand size, length of a queue.
 type Queuing = (u32, u32, u32);
 
@@ -38,6 +43,26 @@ pub fn priority_levels() -> Vec<Value> {
         object("PriorityLevelConfiguration", name, json!({"type": "Limited", "limited": limited}))
     }));
     out
+}
+
+/// The mandatory object of that kind and name.
+pub fn mandatory(kind: &str, name: &str) -> Option<Value> {
+    let all = match kind {
+        "FlowSchema" => flow_schemas(),
+        "PriorityLevelConfiguration" => priority_levels(),
+        _ => return None,
+    };
+    all.into_iter().find(|object| MANDATORY.contains(&name) && object["metadata"]["name"] == name)
+}
+
+/// Whether a stored object says what a built-in one does. What the exempt level counts for in the shares of others is an
+/// administrator's to say.
+pub fn same_spec(wanted: &Value, stored: &Value) -> bool {
+    let mut wanted = wanted["spec"].clone();
+    if let (Some(wanted), Some(exempt)) = (wanted.get_mut("exempt"), stored["spec"].get("exempt")) {
+        *wanted = exempt.clone();
+    }
+    wanted == stored["spec"]
 }
 
 /// Every FlowSchema.
@@ -106,7 +131,7 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
         "kind": kind,
-        "metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}},
+        "metadata": {"name": name, "annotations": {AUTO_UPDATE: "true"}},
         "spec": spec,
     })
 }

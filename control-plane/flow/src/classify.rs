@@ -81,16 +81,18 @@ impl Configuration {
     /// The request's flow; None where no schema matches, which upstream's catch-all excludes.
     pub fn classify(&self, asked: &Asked<'_>) -> Option<Class> {
         let (schema, level) = self.schemas.iter().find(|(schema, _)| matches(schema, asked))?;
-        let distinguisher = match schema.spec.distinguisher_method.as_ref().map(|method| method.by) {
-            None => "",
-            Some(By::User) => asked.user,
-            Some(By::Namespace) => match asked.target {
-                Target::Resource { namespace, .. } => namespace,
-                Target::Path(_) => "",
-            },
-        };
+        let distinguisher = distinguisher(schema, asked);
         let flow = self.hasher.hash_one((&schema.name, distinguisher));
         Some(Class { schema: schema.clone(), level: level.clone(), flow })
+    }
+}
+
+/// What tells the request's flow from others of the schema; empty where nothing does.
+pub(crate) fn distinguisher<'a>(schema: &FlowSchema, asked: &Asked<'a>) -> &'a str {
+    match (schema.spec.distinguisher_method.as_ref().map(|method| method.by), asked.target) {
+        (Some(By::User), _) => asked.user,
+        (Some(By::Namespace), Target::Resource { namespace, .. }) => namespace,
+        (Some(By::Namespace), Target::Path(_)) | (None, _) => "",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the gate shows of itself: metrics under upstream's names, and the tables of `/debug/api_priority_and_fairness`.
 
 use crate::{Gate, gate::Place, planner::Refusal};
-use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeMap, fmt::Write, sync::atomic::Ordering::Relaxed};
 
 /// What is known of one level at a moment.
 struct Row {
@@ -15,7 +15,8 @@ struct Row {
 impl Gate {
     fn rows(&self) -> Vec<Row> {
         let settings = self.settings();
-        let mut rows: Vec<Row> = self.state(|planner| {
+        let mut rows: Vec<Row> = self.state(|state| {
+            let planner = &state.planner;
             let row = |(name, place): (&String, &Place)| {
                 let level = place.number.map(|number| &planner.levels[number]);
                 let active = |queue: &&crate::queue::Queue| queue.seats > 0 || !queue.waiting.is_empty();
@@ -29,6 +30,7 @@ impl Gate {
             };
             settings.levels.iter().map(row).collect()
         });
+        rows.retain(|row| !row.place.is_quiescing || row.seats > 0 || row.waiting > 0);
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows
     }
@@ -86,10 +88,11 @@ impl Gate {
             let running = u64::from(row.seats) + counters.exempt_now.load(Relaxed);
             let _ = writeln!(
                 out,
-                "{}, {}, {}, false, {}, {running}, {}, {}, {}, 0",
+                "{}, {}, {}, {}, {}, {running}, {}, {}, {}, 0",
                 row.name,
                 row.active_queues,
                 running == 0 && row.waiting == 0,
+                row.place.is_quiescing,
                 row.waiting,
                 counters.dispatched.load(Relaxed),
                 refused(Refusal::ConcurrencyLimit) + refused(Refusal::QueueFull),
@@ -103,10 +106,11 @@ impl Gate {
     pub fn dump_queues(&self) -> String {
         let mut out = String::from("PriorityLevelName, Index, PendingRequests, SeatsInUse\n");
         let settings = self.settings();
-        self.state(|planner| {
-            for (name, place) in &settings.levels {
+        self.state(|state| {
+            let levels: BTreeMap<_, _> = settings.levels.iter().collect();
+            for (name, place) in levels {
                 let Some(number) = place.number else { continue };
-                for (at, queue) in planner.levels[number].queues.all.iter().enumerate() {
+                for (at, queue) in state.planner.levels[number].queues.all.iter().enumerate() {
                     if queue.seats > 0 || !queue.waiting.is_empty() {
                         let _ = writeln!(out, "{name}, {at}, {}, {}", queue.waiting.len(), queue.seats);
                     }

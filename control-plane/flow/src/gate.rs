@@ -1,9 +1,10 @@
 //! The planner behind a lock, and the waiting: a request gets a seat, which goes back when it is dropped.
 
 use crate::{
-    Asked, Class, Configuration, FlowSchema, Limits, PriorityLevel,
+    Asked, Class, Configuration, Details, FlowSchema, Limits, PriorityLevel,
     limits::limits,
-    planner::{Begun, Planner, Refusal, Ticket, Verdict},
+    planner::{Begun, Level, Planner, Refusal, Ticket, Verdict},
+    requests::About,
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -47,12 +48,19 @@ pub(crate) struct Place {
     pub(crate) number: Option<usize>,
     pub(crate) limits: Option<Limits>,
     pub(crate) counters: Arc<Counters>,
+    /// Its object is gone, some of its requests are not.
+    pub(crate) is_quiescing: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) planner: Planner,
-    waiters: HashMap<u64, oneshot::Sender<()>>,
+    pub(crate) waiters: HashMap<u64, Waiter>,
+}
+
+pub(crate) struct Waiter {
+    turn: oneshot::Sender<()>,
+    pub(crate) about: About,
 }
 
 /// A request that may go on.
@@ -109,7 +117,7 @@ impl Gate {
     }
 
     /// Takes other schemas and levels; requests under way keep what they have. A level that is there no longer keeps
-    /// its number, with one seat until its last request is gone.
+    /// its number, with one seat until its last request is gone, so that who waits there is served.
     pub fn configure(&self, schemas: Vec<FlowSchema>, levels: Vec<PriorityLevel>) {
         let wanted = limits(&levels.iter().collect::<Vec<_>>(), self.total);
         let mut settings = self.settings.write();
@@ -119,8 +127,7 @@ impl Gate {
         let known = settings.levels.iter().filter_map(|(name, place)| Some((name.as_str(), place.number?)));
         let known: HashMap<&str, usize> = known.collect();
         let mut plan: Vec<Limits> = vec![retired; state.planner.levels.len()];
-        let mut taken: Vec<bool> =
-            state.planner.levels.iter().map(|level| level.seats > 0 || level.queues.waiting > 0).collect();
+        let mut taken: Vec<bool> = state.planner.levels.iter().map(Level::is_busy).collect();
         known.values().for_each(|number| taken[*number] = true);
         for (level, limits) in levels.iter().zip(&wanted) {
             let number = limits.map(|limits| {
@@ -135,7 +142,15 @@ impl Gate {
             });
             let counters =
                 settings.levels.get(&level.name).map(|place| place.counters.clone()).unwrap_or_default();
-            places.insert(level.name.clone(), Place { number, limits: *limits, counters });
+            let place = Place { number, limits: *limits, counters, is_quiescing: false };
+            places.insert(level.name.clone(), place);
+        }
+        for (name, place) in &settings.levels {
+            let busy = place.number.is_some_and(|number| state.planner.levels[number].is_busy());
+            if busy && !places.contains_key(name) {
+                let place = Place { limits: Some(retired), is_quiescing: true, ..place.clone() };
+                places.insert(name.clone(), place);
+            }
         }
         let begun = state.planner.configure(&plan, self.now_us());
         state.wake(begun);
@@ -145,11 +160,13 @@ impl Gate {
             Arc::new(Settings { configuration: Configuration::new(schemas, &levels), levels: places });
     }
 
-    /// Lets a request in, at once or when it is its turn. `width` is told the most seats it can be given, and says how many it takes.
+    /// Lets a request in, at once or when it is its turn. `width` is told the most seats it can be given, and says how many it
+    /// takes; `details` is asked only when the request has to wait.
     pub async fn pass(
         self: &Arc<Self>,
         asked: &Asked<'_>,
         width: impl FnOnce(u32) -> u32,
+        details: impl FnOnce() -> Details,
     ) -> Result<Passed, Refused> {
         let settings = self.settings();
         let class = settings.configuration.classify(asked);
@@ -163,7 +180,9 @@ impl Gate {
             counters.dispatched.fetch_add(1, Relaxed);
             return Ok(Passed { class, seat: Seat { gate: self.clone(), counters, held: None } });
         };
-        let entered = self.enter(level, class.flow, |widest| width(widest.min(limits.width_max())));
+        let widest = |widest: u32| width(widest.min(limits.width_max()));
+        let about = || About::new(&class, asked, details());
+        let entered = self.enter(level, class.flow, widest, about);
         let held = match entered {
             Entered::Begun(held) => held,
             Entered::Waiting(waiting) => match self.wait(waiting, &counters).await {
@@ -184,11 +203,17 @@ impl Gate {
         self.settings.read().clone()
     }
 
-    pub(crate) fn state<T>(&self, look: impl FnOnce(&Planner) -> T) -> T {
-        look(&self.state.lock().planner)
+    pub(crate) fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
     }
 
-    fn enter(self: &Arc<Self>, level: usize, flow: u64, width: impl FnOnce(u32) -> u32) -> Entered {
+    fn enter(
+        self: &Arc<Self>,
+        level: usize,
+        flow: u64,
+        width: impl FnOnce(u32) -> u32,
+        about: impl FnOnce() -> About,
+    ) -> Entered {
         let mut state = self.state.lock();
         let widest = state.planner.widest(level);
         let width = width(widest).clamp(1, widest);
@@ -197,7 +222,8 @@ impl Gate {
             Verdict::Refused(why) => Entered::Refused(why),
             Verdict::Waits(ticket) => {
                 let (sender, turn) = oneshot::channel();
-                state.waiters.insert(ticket.number, sender);
+                let about = About { width, ..about() };
+                state.waiters.insert(ticket.number, Waiter { turn: sender, about });
                 let place = InQueue { gate: self.clone(), ticket, width, is_over: false };
                 Entered::Waiting(Box::new((place, turn)))
             }
@@ -236,7 +262,7 @@ impl State {
         for Begun { number } in begun {
             // Whoever has gone meanwhile finds on leaving that it has begun, and gives its seats back.
             if let Some(waiter) = self.waiters.remove(&number) {
-                let _ = waiter.send(());
+                let _ = waiter.turn.send(());
             }
         }
     }

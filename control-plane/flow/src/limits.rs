@@ -9,10 +9,10 @@ use crate::{
 
 /// The API's default shares of a limited level.
 const SHARES: u32 = 30;
-/// The API's maximum of handSize, `maxHashBits` of upstream's shuffle sharding: hands are dealt from 64 bits of hash.
-pub(crate) const HAND_MAX: usize = 10;
-/// Queues of one level. Upstream's validation allows ten million, each of which costs memory here as there.
-pub(crate) const QUEUES_MAX: usize = 4096;
+/// The largest handSize that the API accepts: of as many queues, whose choice takes 60 bits of hash.
+pub(crate) const HAND_MAX: usize = 15;
+/// Queues of one level. The API accepts ten million, each of which costs memory.
+pub const QUEUES_MAX: usize = 4096;
 
 /// The seats of a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,6 +75,13 @@ pub(crate) struct Level {
     pub(crate) seats: u32,
 }
 
+impl Level {
+    /// Whether any of its requests runs or waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.seats > 0 || self.queues.waiting > 0
+    }
+}
+
 /// The limited levels, by number.
 #[derive(Debug, Default)]
 pub struct Planner {

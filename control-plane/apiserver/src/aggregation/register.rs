@@ -10,7 +10,7 @@ const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Group and version priority of custom resources.
 const CUSTOM: (i64, i64) = (1000, 100);
 /// groupPriorityMinimum by group, versionPriority by version where it is not the usual 15.
-const GROUPS: [(&str, i64); 19] = [
+const GROUPS: [(&str, i64); 20] = [
     ("", 18_000),
     ("apps", 17_800),
     ("events.k8s.io", 17_750),
@@ -30,6 +30,7 @@ const GROUPS: [(&str, i64); 19] = [
     ("node.k8s.io", 16_300),
     ("discovery.k8s.io", 16_200),
     ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("resource.k8s.io", 15_900),
 ];
 
 /// One change that brings the objects to what they must be.

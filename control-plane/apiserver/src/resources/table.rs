@@ -47,7 +47,7 @@ pub(crate) fn render(
     let columns = if with_columns { columns(kind) } else { json!([]) };
     out.put_slice(columns.to_string().as_bytes());
     out.put_slice(br#","rows":["#);
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in printers::in_order(kind, entries).iter().enumerate() {
         if index > 0 {
             out.put_u8(b',');
         }

@@ -11,10 +11,24 @@ fn gate(total: u32) -> Arc<Gate> {
     Gate::new(total, QUEUE_WAIT, schemas, levels)
 }
 
+fn details() -> Details {
+    let text = str::to_owned;
+    Details {
+        user: text("jane"),
+        verb: text("get"),
+        path: text("/p"),
+        namespace: text("ns"),
+        name: text("n"),
+        api_version: text("v1"),
+        resource: text("pods"),
+        subresource: String::new(),
+    }
+}
+
 async fn pass(gate: &Arc<Gate>, user: &str, group: &str) -> Result<Passed, Refused> {
     let groups = [group.to_owned(), "system:authenticated".to_owned()];
     let target = Target::Resource { group: "", resource: "pods", subresource: "", namespace: "ns" };
-    gate.pass(&Asked { user, groups: &groups, verb: "list", target }, |_| 1).await
+    gate.pass(&Asked { user, groups: &groups, verb: "list", target }, |_| 1, details).await
 }
 
 /// All that a user can have at once.
@@ -52,7 +66,7 @@ async fn who_waits_too_long_is_sent_away_and_what_is_given_up_is_not_lost() {
     let seats = held.len();
     drop(held);
     assert_eq!(fill(&gate, "other").await.len(), seats, "all seats are back, those of who left among them");
-    gate.state(|planner| {
+    gate.state(|State { planner, .. }| {
         assert!(planner.levels.iter().all(|level| level.seats == 0 && level.queues.waiting == 0))
     });
 }
@@ -86,6 +100,35 @@ async fn a_level_that_goes_and_comes_back_keeps_count() {
     assert_eq!(passed.class.level.name, "catch-all", "the schema's level is gone");
     gate.configure(schemas(), levels(""));
     drop((held, passed));
-    gate.state(|planner| assert!(planner.levels.iter().all(|level| level.seats == 0)));
+    gate.state(|State { planner, .. }| assert!(planner.levels.iter().all(|level| level.seats == 0)));
     assert!(!fill(&gate, "flood").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_at_a_level_that_goes_is_shown_and_served() {
+    let gate = gate(30);
+    let schemas = builtin::flow_schemas().iter().map(|o| FlowSchema::read(o).unwrap()).collect::<Vec<_>>();
+    let levels = builtin::priority_levels().into_iter().filter(|o| o["metadata"]["name"] != "global-default");
+    let mut held = fill(&gate, "flood").await;
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { pass(&gate, "modest", "g").await.map(|passed| passed.class.level.name.clone()) }
+    });
+    tokio::task::yield_now().await;
+    let shown = gate.dump_requests(true);
+    let row = shown.lines().nth(1).expect("one waits");
+    assert!(row.starts_with("global-default, global-default, "), "{shown}");
+    assert!(row.contains(", 0, modest, ") && row.ends_with(", jane, get, /p, ns, n, v1, pods, "), "{shown}");
+    gate.configure(schemas, levels.map(|o| PriorityLevel::read(&o).unwrap()).collect());
+    let quiescing = |gate: &Gate| {
+        gate.dump_priority_levels()
+            .lines()
+            .find(|l| l.starts_with("global-default,"))
+            .map(|l| l.split(", ").nth(3).unwrap().to_owned())
+    };
+    assert_eq!(quiescing(&gate).as_deref(), Some("true"));
+    held.clear();
+    assert_eq!(waiting.await.unwrap().unwrap(), "global-default");
+    assert_eq!(quiescing(&gate), None);
+    assert_eq!(gate.dump_requests(false).lines().count(), 1, "nobody waits");
 }

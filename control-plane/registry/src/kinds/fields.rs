@@ -75,3 +75,7 @@ pub const REPLICATION_CONTROLLERS: &[SelectableField] =
 /// certificatesigningrequests.
 pub const CERTIFICATE_SIGNING_REQUESTS: &[SelectableField] =
     &[field("spec.signerName", &["spec.signerName"])];
+
+/// resourceslices.
+pub const RESOURCE_SLICES: &[SelectableField] =
+    &[field("spec.driver", &["spec.driver"]), field("spec.nodeName", &["spec.nodeName"])];

@@ -15,6 +15,13 @@ const IDLE: &[(&str, &str, &str)] = &[
     ("batch", "cronjobs", "no jobs are made"),
     ("batch", "jobs", "no pods are made"),
     ("policy", "poddisruptionbudgets", "the status is not computed, so pods that it covers are not evicted"),
+    ("resource.k8s.io", "deviceclasses", "no claim is allocated by it"),
+    ("resource.k8s.io", "resourceclaims", "nothing is allocated, so pods that name it are not scheduled"),
+    (
+        "resource.k8s.io",
+        "resourceclaimtemplates",
+        "no claims are made, so pods that name it are not scheduled",
+    ),
     ("storage.k8s.io", "volumeattachments", "nothing is attached, unless an attacher of yours does"),
 ];
 

@@ -1,8 +1,7 @@
 //! Which kinds are served: a row each, in the order of discovery, and a file of rules each.
 //!
-//! Kinds that would only pretend to work are not here: what no component enforces (flow control) gets its row with that
-//! component. What nobody carries out yet is kept and says so
-//! (`idle`). Ingress is carried out by controllers that users install, which find the class they serve in IngressClass.
+//! What nobody carries out yet is kept and says so (`idle`). Ingress is carried out by controllers that users install, which
+//! find the class they serve in IngressClass.
 
 pub mod admission_policy;
 pub mod api_service;
@@ -12,9 +11,11 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificate;
 pub mod core;
+pub mod devices;
 pub mod discovery;
 pub mod events;
 pub mod fields;
+pub mod flow_control;
 pub(crate) mod idle;
 pub mod lease;
 pub mod networking;
@@ -37,6 +38,8 @@ pub struct Request;
 impl Strategy for Request {}
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const DEVICES: &str = "resource.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
@@ -99,6 +102,9 @@ pub(crate) fn rows() -> Vec<Row> {
             storage: Storage::View(&events::AsCore),
             ..row("events.k8s.io", "v1", "events", &events::Event).selectable(fields::EVENTS_VIEW)
         },
+        row(FLOW_CONTROL, "v1", "flowschemas", &flow_control::FlowSchema).with(&["status"]),
+        row(FLOW_CONTROL, "v1", "prioritylevelconfigurations", &flow_control::PriorityLevel)
+            .with(&["status"]),
         row("networking.k8s.io", "v1", "ingressclasses", &networking::IngressClass),
         row("networking.k8s.io", "v1", "ingresses", &networking::Ingress).with(&["status"]),
         row("networking.k8s.io", "v1", "ipaddresses", &networking::IpAddress),
@@ -110,6 +116,10 @@ pub(crate) fn rows() -> Vec<Row> {
         row(RBAC, "v1", "clusterroles", &rbac::Role { namespaced: false }),
         row(RBAC, "v1", "rolebindings", &rbac::Binding { namespaced: true }),
         row(RBAC, "v1", "roles", &rbac::Role { namespaced: true }),
+        row(DEVICES, "v1", "deviceclasses", &devices::DeviceClass),
+        row(DEVICES, "v1", "resourceclaims", &devices::ResourceClaim).with(&["status"]),
+        row(DEVICES, "v1", "resourceclaimtemplates", &devices::ResourceClaimTemplate),
+        row(DEVICES, "v1", "resourceslices", &devices::ResourceSlice).selectable(fields::RESOURCE_SLICES),
         row("scheduling.k8s.io", "v1", "priorityclasses", &priority_class::PriorityClass),
         row(STORAGE, "v1", "csidrivers", &storage::CsiDriver),
         row(STORAGE, "v1", "csinodes", &storage::CsiNode),

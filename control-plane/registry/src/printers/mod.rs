@@ -6,6 +6,8 @@
 mod admission;
 mod cluster;
 mod core;
+mod devices;
+mod flow_control;
 mod network;
 mod pod;
 mod scaling;
@@ -15,8 +17,9 @@ mod workloads;
 
 pub(crate) use text::since;
 
-use crate::kind::Kind;
+use crate::{entry::Entry, kind::Kind};
 use serde_json::Value;
+use std::{borrow::Cow, sync::Arc};
 use time::OffsetDateTime;
 
 /// One row, without the object.
@@ -75,6 +78,8 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("certificates.k8s.io", "certificatesigningrequests") => cluster::signing_request(object, age()),
         ("coordination.k8s.io", "leases") => cluster::lease(object, age()),
         ("discovery.k8s.io", "endpointslices") => network::endpoint_slice(object, age()),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow_control::schema(object, age()),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => flow_control::level(object, age()),
         ("networking.k8s.io", "ingressclasses") => network::ingress_class(object, age()),
         ("networking.k8s.io", "ingresses") => network::ingress(object, age()),
         ("networking.k8s.io", "ipaddresses") => network::ip_address(object, age()),
@@ -85,11 +90,20 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             cluster::binding(object, age())
         }
+        ("resource.k8s.io", plural) => devices::cells(plural, object, age()),
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(object, age()),
         ("storage.k8s.io", plural) => storage::cells(plural, object, age()),
         _ => vec![text::name(object), object["metadata"]["creationTimestamp"].clone()],
     };
     Row { cells, conditions: Vec::new() }
+}
+
+/// The rows' order: that of the list, but for FlowSchemas, which stand in the order they are tried in.
+pub fn in_order<'a>(kind: &Kind, entries: &'a [Arc<Entry>]) -> Cow<'a, [Arc<Entry>]> {
+    match kind.resource() {
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => Cow::Owned(flow_control::in_order(entries)),
+        _ => Cow::Borrowed(entries),
+    }
 }
 
 #[cfg(test)]

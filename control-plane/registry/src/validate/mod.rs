@@ -11,6 +11,8 @@ pub mod certificate;
 pub mod claim;
 pub mod container;
 pub mod csi;
+pub mod devices;
+pub mod flow_control;
 pub mod ip;
 pub mod limit_range;
 pub mod meta;

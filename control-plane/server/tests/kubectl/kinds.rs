@@ -7,6 +7,9 @@ use std::path::PathBuf;
 /// Service, tokens to the account, and what is in the namespace goes with it.
 const NOT_MADE: &[&str] = &["events", "ipaddresses"];
 
+/// kubectl 1.32 describes these by versions that were beta then.
+const NOT_DESCRIBED: &[&str] = &["servicecidrs", "volumeattributesclasses"];
+
 /// Resource, and the headings of its table.
 const COLUMNS: &[(&str, &str)] = &[
     ("statefulsets", "NAME READY AGE CONTAINERS IMAGES"),
@@ -35,6 +38,15 @@ const COLUMNS: &[(&str, &str)] = &[
         "NAME ATTACHREQUIRED PODINFOONMOUNT STORAGECAPACITY TOKENREQUESTS REQUIRESREPUBLISH MODES AGE",
     ),
     ("csinodes", "NAME DRIVERS AGE"),
+    ("deviceclasses", "NAME AGE"),
+    ("resourceclaims", "NAME STATE AGE"),
+    ("resourceclaimtemplates", "NAME AGE"),
+    ("resourceslices", "NAME NODE DRIVER POOL AGE"),
+    ("flowschemas", "NAME PRIORITYLEVEL MATCHINGPRECEDENCE DISTINGUISHERMETHOD AGE MISSINGPL"),
+    (
+        "prioritylevelconfigurations",
+        "NAME TYPE NOMINALCONCURRENCYSHARES QUEUES HANDSIZE QUEUELENGTHLIMIT AGE",
+    ),
     ("csistoragecapacities", "NAME STORAGECLASSNAME CAPACITY"),
     ("volumeattributesclasses", "NAME DRIVERNAME AGE"),
 ];
@@ -74,8 +86,7 @@ fn kubectl_knows_every_kind() {
         server.ok_with(&["create", "-f", "-"], object);
         server.ok_with(&["apply", "-f", "-"], object);
         assert!(!server.ok(&["get", &name, "-o", "name"]).is_empty());
-        // kubectl 1.32 describes these by versions that were beta then.
-        if !["servicecidrs", "volumeattributesclasses"].contains(&plural) {
+        if !NOT_DESCRIBED.contains(&plural) {
             assert!(server.ok_with(&["describe", "-f", "-"], object).contains("Name:"), "{name}");
         }
     }
@@ -112,6 +123,6 @@ fn kubectl_makes_what_its_own_commands_make() {
     let warned = server.kubectl(&["create", "job", "warned", "--image=busybox"]);
     let said = crate::support::text(&warned.stderr);
     assert!(said.contains("jobs have no controller in this cluster yet"), "{said}");
-    let missing = server.kubectl(&["get", "deviceclasses"]);
+    let missing = server.kubectl(&["get", "componentstatuses"]);
     assert!(!missing.status.success(), "what is not enforced is not served");
 }

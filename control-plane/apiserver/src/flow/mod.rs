@@ -4,16 +4,23 @@
 //! until it is written or, where it is large, until its first piece is: what follows is copied from the cache as fast as
 //! the client reads, and a slow one shall not hold up others.
 
+mod keep;
+
+pub(crate) use keep::keep;
+
 use crate::{
     request::{info::RequestInfo, query::Query},
     server::{ApiServer, Inner},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keelson_auth::UserInfo;
-use keelson_flow::{Asked, Class, FlowSchema, Gate, Malformed, Passed, PriorityLevel, Target, builtin};
-use keelson_registry::status::Status;
+use keelson_flow::{
+    Asked, Class, Details, FlowSchema, Gate, Malformed, Passed, PriorityLevel, Target, builtin,
+};
+use keelson_registry::{meta, status::Status};
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -28,18 +35,42 @@ const WAIT_PART: u32 = 4;
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
-/// A gate of so many seats, with the configuration that clusters start with.
-pub(crate) fn gate(seats: u32, request_timeout: Duration) -> Result<Arc<Gate>, Malformed> {
-    // No objects of the API yet, so that the uids are this process's own.
-    let named = |mut object: Value| {
-        object["metadata"]["uid"] = uuid::Uuid::new_v4().to_string().into();
-        object
+/// API group of the objects that configure it.
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+
+/// A gate of so many seats, with what is built in until there are objects.
+pub(crate) fn gate(seats: u32, request_timeout: Duration) -> Arc<Gate> {
+    let schemas = read([].iter(), "FlowSchema", FlowSchema::read);
+    let levels = read([].iter(), "PriorityLevelConfiguration", PriorityLevel::read);
+    Gate::new(seats, request_timeout / WAIT_PART, schemas, levels)
+}
+
+/// What objects of a kind say, and of the built-in ones those that are missing: all where there are none, else those that
+/// nobody may be without. What cannot be read is as if it were not there.
+fn read<'a, T>(
+    objects: impl ExactSizeIterator<Item = &'a Value>,
+    kind: &str,
+    read: impl Fn(&Value) -> Result<T, Malformed>,
+) -> Vec<T> {
+    let is_empty = objects.len() == 0;
+    let builtin = match kind {
+        "FlowSchema" => builtin::flow_schemas(),
+        _ => builtin::priority_levels(),
     };
-    let read_schema = |object: Value| FlowSchema::read(&named(object));
-    let read_level = |object: Value| PriorityLevel::read(&named(object));
-    let schemas = builtin::flow_schemas().into_iter().map(read_schema).collect::<Result<_, _>>()?;
-    let levels = builtin::priority_levels().into_iter().map(read_level).collect::<Result<_, _>>()?;
-    Ok(Gate::new(seats, request_timeout / WAIT_PART, schemas, levels))
+    let one = |object: &'a Value| match read(object) {
+        Ok(one) => Some((meta::field(object, "name"), one)),
+        Err(error) => {
+            tracing::error!(%error, "an object of flow control is passed over");
+            None
+        }
+    };
+    let (names, mut all): (HashSet<&str>, Vec<T>) = objects.filter_map(one).unzip();
+    let missing = builtin.iter().filter(|object| {
+        let name = meta::field(object, "name");
+        is_empty || (builtin::MANDATORY.contains(&name) && !names.contains(name))
+    });
+    all.extend(missing.filter_map(|object| read(object).ok()));
+    all
 }
 
 impl ApiServer {
@@ -65,7 +96,8 @@ impl ApiServer {
         };
         let asked = Asked { user: &user.name, groups: &user.groups, verb: &info.verb, target };
         let wanted = width(info, query, || stored(&self.inner, info));
-        match self.inner.gate.pass(&asked, |most| wanted.min(most)).await {
+        let details = || details(user, info);
+        match self.inner.gate.pass(&asked, |most| wanted.min(most), details).await {
             Ok(passed) => {
                 let _ = class.set(passed.class.clone());
                 Ok(Some(passed))
@@ -86,10 +118,29 @@ pub(crate) fn too_many() -> Status {
     Status::too_many_requests("Too many requests, please try again later.", Duration::from_secs(1))
 }
 
-/// Names the flow in the answer.
+fn details(user: &UserInfo, info: &RequestInfo) -> Details {
+    let api_version = match info.group.as_str() {
+        "" => info.version.clone(),
+        group => format!("{group}/{}", info.version),
+    };
+    Details {
+        user: user.name.clone(),
+        verb: info.verb.clone(),
+        path: info.path.clone(),
+        namespace: info.namespace.clone(),
+        name: info.name.clone(),
+        api_version,
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+    }
+}
+
+/// Names the flow in the answer, by what the API calls it.
 pub(crate) fn name(class: &Class, headers: &mut HeaderMap) {
     for (header, uid) in [(SCHEMA_UID, &class.schema.uid), (LEVEL_UID, &class.level.uid)] {
-        if let Ok(uid) = HeaderValue::from_str(uid) {
+        if let Ok(uid) = HeaderValue::from_str(uid)
+            && !uid.is_empty()
+        {
             headers.insert(header, uid);
         }
     }
