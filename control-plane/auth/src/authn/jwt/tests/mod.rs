@@ -6,7 +6,7 @@ use crate::UserInfo;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, crypto, jwk::Jwk};
-use p521::ecdsa::{Signature, SigningKey, VerifyingKey, signature::Signer};
+use p521::ecdsa::{Signature, SigningKey, VerifyingKey, signature::RandomizedSigner};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
@@ -17,6 +17,31 @@ const RSA: &str = include_str!("rsa.pem");
 
 /// An issuer's key: what it publishes and how it signs.
 struct Signer521(SigningKey);
+
+/// Signatures of tests need not be secret.
+struct Fixed;
+
+impl p521::elliptic_curve::rand_core::CryptoRng for Fixed {}
+
+impl p521::elliptic_curve::rand_core::RngCore for Fixed {
+    fn next_u32(&mut self) -> u32 {
+        7
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        7
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        bytes.fill(7);
+        bytes[0] = 0;
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), p521::elliptic_curve::rand_core::Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
 
 enum Private {
     Library(EncodingKey),
@@ -61,7 +86,7 @@ fn token(key: &Private, header: &Value, claims: &Value) -> String {
             crypto::sign(signed.as_bytes(), key, algorithm).unwrap()
         }
         Private::P521(key) => {
-            let signature: Signature = key.0.sign(signed.as_bytes());
+            let signature: Signature = key.0.sign_with_rng(&mut Fixed, signed.as_bytes());
             URL_SAFE_NO_PAD.encode(signature.to_bytes())
         }
     };
