@@ -30,6 +30,7 @@ mod pipeline;
 mod pods;
 mod proxy;
 mod published;
+mod reloads;
 mod request;
 mod resolve;
 mod resources;
@@ -42,8 +43,9 @@ mod tests;
 mod version;
 mod wire;
 
-pub use identity::FRONT_PROXIES;
+pub use identity::{FRONT_PROXIES, TokenWebhook};
 pub use in_process::in_process_client;
+pub use reloads::ConfigFile;
 pub use request::body::BODY_BYTES_MAX;
 pub use resolve::ServiceResolver;
 pub use server::{ApiServer, Config, SetupError};

@@ -4,10 +4,11 @@ use crate::{
     aggregation::{self, Aggregation},
     extensions, flow, follow,
     health::Health,
-    identity::{Caller, Identity},
+    identity::{Caller, Identity, TokenWebhook},
     metrics::Metrics,
     nodes::NodeClient,
     published::{Documents, Published},
+    reloads::Reloads,
     wire::{
         Body,
         peer::Peer,
@@ -36,6 +37,8 @@ pub struct Config {
     pub advertise: String,
     /// The issuer's URL in ServiceAccount tokens.
     pub issuer: String,
+    /// Whom bearer tokens must be for; the issuer where it is empty.
+    pub api_audiences: Vec<String>,
     /// Signs ServiceAccount tokens.
     pub service_account_key_pem: String,
     /// Verifies them; may hold several keys.
@@ -50,6 +53,8 @@ pub struct Config {
     pub front_proxy_ca_pem: String,
     /// By which the server calls others; its identity is the front proxy's.
     pub calls: Arc<Transport>,
+    /// Asked about tokens that are nobody else's.
+    pub token_webhook: Option<TokenWebhook>,
     /// Requests answered at a time, in seats of flow control, of which most requests take one.
     pub seats: u32,
     /// Requests that are neither watches nor streams end after this.
@@ -85,6 +90,7 @@ pub(crate) struct Inner {
     published: Published,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reloads: Reloads,
     pub(crate) nodes: NodeClient,
     pub(crate) calls: Arc<Transport>,
     pub(crate) aggregation: Aggregation,
@@ -115,15 +121,17 @@ impl ApiServer {
         registry: Arc<Registry>,
         admission: Arc<dyn Admission>,
         authorizer: Arc<Authorizer>,
-        config: &Config,
+        mut config: Config,
         shutdown: CancellationToken,
     ) -> Result<Self, SetupError> {
         let server_url = format!("https://{}", config.advertise);
         let identity = Identity::new(
-            &config.issuer,
+            (&config.issuer, &config.api_audiences),
             &server_url,
             &config.service_account_key_pem,
             &config.service_account_public_pem,
+            &config.calls,
+            config.token_webhook.take(),
         )?;
         let nodes = NodeClient::new(
             &config.cluster_ca_pem,
@@ -138,6 +146,7 @@ impl ApiServer {
             published: Published::new(registry.table(), &config.advertise),
             health: health(&registry, &shutdown, &started, &flow_kept),
             metrics: Arc::new(Metrics::default()),
+            reloads: Reloads::default(),
             gate: flow::gate(config.seats, config.request_timeout),
             flow_kept,
             request_timeout: config.request_timeout,

@@ -15,12 +15,14 @@
 //! | `nodelifecycle`, `tainteviction`, `podgc` | silent nodes are seen, their pods replaced |
 //! | `clusterrole` | aggregated roles have their rules |
 //! | `certificates` | nodes' certificate requests are approved, approved ones signed, old ones removed |
+//! | `bootstraptokens` | bootstrap tokens end, and sign what the cluster says of itself in public |
 //! | `resourcequota` | what a quota says is used is what is there |
 //! | `pvc` | an unbound claim says what is missing |
 //!
 //! They speak only the Kubernetes API, with the rights of the identity that the client carries.
 #![forbid(unsafe_code)]
 
+mod bootstraptokens;
 mod certificates;
 mod claim;
 mod clusterrole;
@@ -128,6 +130,9 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     all.spawn(tainteviction::run(shared.clone()));
     all.spawn(podgc::run(shared.clone()));
     all.spawn(clusterrole::run(shared.clone()));
+    if serves(&served, &api::SECRETS) {
+        all.spawn(bootstraptokens::run(shared.clone()));
+    }
     if !config.load_balancer_pools.is_empty() {
         all.spawn(loadbalancer::run(shared.clone(), config.load_balancer_pools.clone()));
     }

@@ -3,6 +3,7 @@
 //! This file is the command line alone; what the commands do is in the modules of their names.
 #![forbid(unsafe_code)]
 
+mod authentication;
 mod backup;
 mod bootstrap;
 mod components;
@@ -14,6 +15,7 @@ mod repair;
 mod serve;
 mod store;
 mod wait;
+mod watched;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;

@@ -1,6 +1,7 @@
 //! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
 
 use crate::{
+    authentication::AuthenticationArgs,
     backup,
     bootstrap::{self, Authorities, Endpoint},
     components::{self, Component, Settings},
@@ -105,6 +106,8 @@ pub(crate) struct ServeArgs {
     /// Requests that are neither watches nor streams end after this (e.g. 60s).
     #[arg(long, default_value = "60s", value_parser = duration)]
     request_timeout: Duration,
+    #[command(flatten)]
+    authentication: AuthenticationArgs,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
     #[arg(long, default_value_t = 300)]
     not_ready_toleration: i64,
@@ -349,6 +352,7 @@ async fn api_server(
     let config = keelson_apiserver::Config {
         advertise: SocketAddr::new(endpoint.address, endpoint.port).to_string(),
         issuer: DEFAULT_ISSUER.to_owned(),
+        api_audiences: args.authentication.api_audiences.clone(),
         service_account_key_pem: read(&args.data, names::SERVICE_ACCOUNT_KEY)?,
         service_account_public_pem: read(&args.data, names::SERVICE_ACCOUNT_PUBLIC)?,
         cluster_ca_pem: read(&args.data, names::CA_CERT)?,
@@ -356,10 +360,17 @@ async fn api_server(
         kubelet_client_key_pem: read(&args.data, names::KUBELET_CLIENT_KEY)?,
         front_proxy_ca_pem: read(&args.data, names::FRONT_PROXY_CA_CERT)?,
         calls,
+        token_webhook: args.authentication.webhook(ServiceResolver::over(&registry))?,
         seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
         request_timeout: args.request_timeout,
     };
-    Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))
+    let authenticators = args.authentication.load(DEFAULT_ISSUER)?;
+    let server = ApiServer::new(registry.clone(), admission, authorizer, config, drain.clone())?;
+    if let Some(authenticators) = authenticators {
+        server.set_authenticators(authenticators);
+    }
+    tokio::spawn(args.authentication.clone().keep(server.clone(), DEFAULT_ISSUER.to_owned(), drain));
+    Ok((server, registry))
 }
 
 async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {

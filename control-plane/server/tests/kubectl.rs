@@ -4,6 +4,8 @@
 mod aggregation;
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/bootstrap.rs"]
+mod bootstrap;
 #[path = "kubectl/certificates.rs"]
 mod certificates;
 #[path = "kubectl/custom.rs"]

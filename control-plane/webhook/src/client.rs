@@ -43,7 +43,7 @@ impl Client {
             let peer = config.peer();
             let answer = self
                 .transport
-                .send(&peer, request(&url, review)?)
+                .send(&peer, request(&url, ADMISSION_AGENT, review)?)
                 .await
                 .map_err(|source| CallError::Transport { url: url.clone(), source })?;
             read(&url, answer, limits.answer_bytes_max).await
@@ -61,17 +61,24 @@ fn url(config: &ClientConfig, timeout: Duration) -> String {
     format!("{}?timeout={text}", config.url())
 }
 
-fn request(url: &str, review: Bytes) -> Result<Request<Body>, CallError> {
+/// Upstream's.
+const ADMISSION_AGENT: &str = "kube-apiserver-admission";
+
+pub(crate) fn request(url: &str, agent: &'static str, review: Bytes) -> Result<Request<Body>, CallError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     Request::post(url)
         .header(header::CONTENT_TYPE, JSON)
         .header(header::ACCEPT, HeaderValue::from_static("application/json, */*"))
-        .header(header::USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"))
+        .header(header::USER_AGENT, HeaderValue::from_static(agent))
         .body(Full::new(review).map_err(|never| match never {}).boxed_unsync())
         .map_err(|error| CallError::Url { url: url.to_owned(), why: error.to_string() })
 }
 
-async fn read(url: &str, answer: Response<Incoming>, bytes_max: usize) -> Result<Bytes, CallError> {
+pub(crate) async fn read(
+    url: &str,
+    answer: Response<Incoming>,
+    bytes_max: usize,
+) -> Result<Bytes, CallError> {
     let code = answer.status();
     if !code.is_success() {
         let body = Limited::new(answer.into_body(), ERROR_BODY_BYTES_MAX).collect().await;

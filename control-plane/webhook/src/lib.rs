@@ -1,7 +1,7 @@
 //! What the API server calls: admission and conversion webhooks, aggregated API servers, proxied endpoints.
 //!
 //! ```text
-//! Client::post (a JSON review) ──┐
+//! Client::post, Remote::post ─────┐
 //! aggregation, proxy ────────────┴─> Transport ──> pool (a peer) ──> dial ──> Resolve (Service -> ready endpoint)
 //!                                                                     └─────> TLS (caBundle, server name)
 //! ```
@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod dial;
 mod error;
+mod kubeconfig;
 mod resolve;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -23,6 +24,7 @@ mod transport;
 pub use client::{Client, Limits};
 pub use config::{ClientConfig, ConfigError, ServiceReference, Target};
 pub use error::{CallError, TransportError};
+pub use kubeconfig::{KubeconfigError, Remote};
 pub use resolve::{Resolve, ResolveError};
 pub use tls::{Identity, TlsError, Trust};
 pub use transport::{Body, BoxError, Host, Peer, Scheme, Transport};

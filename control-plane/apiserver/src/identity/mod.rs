@@ -1,10 +1,12 @@
-//! Who is asking: client certificate, ServiceAccount token, in-process component, or nobody; and on whose behalf.
+//! Who is asking: client certificate, bearer token, in-process component, or nobody; and on whose behalf.
 
+mod bearer;
 mod impersonate;
+mod issuers;
 mod lookup;
+mod settings;
 mod token_cache;
-
-pub(crate) use lookup::RegistryLookup;
+mod webhook;
 
 use crate::{
     aggregation,
@@ -13,19 +15,23 @@ use crate::{
     server::{ApiServer, SetupError},
     wire::peer::Peer,
 };
+use arc_swap::ArcSwap;
+use bearer::Disbelieved;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use keelson_auth::{
     UserInfo,
-    authn::token::{self, Issuer, TokenError, Verifier},
+    authn::token::{self, Issuer, Verifier},
 };
 use keelson_registry::status::Status;
+use keelson_webhook::Transport;
+use settings::Settings;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use token_cache::TokenCache;
+use webhook::TokenReviews;
 
-/// Paths that are open to requests without credentials, as far as RBAC lets `system:unauthenticated` have them.
-const ANONYMOUS_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+pub use webhook::TokenWebhook;
 
 /// Common names of front proxies that are believed (kubeadm's `--requestheader-allowed-names`).
 pub const FRONT_PROXIES: [&str; 1] = ["front-proxy-client"];
@@ -43,22 +49,35 @@ pub(crate) enum Caller {
 pub(crate) struct Identity {
     pub(crate) verifier: Verifier,
     pub(crate) issuer: Issuer,
+    /// Whom a token must be for to be believed here.
+    pub(crate) api_audiences: Vec<String>,
+    settings: ArcSwap<Settings>,
+    webhook: Option<TokenReviews>,
     cache: TokenCache,
     jwks: Bytes,
     openid_configuration: Bytes,
 }
 
 impl Identity {
-    /// `issuer` is the issuer's URL, `server_url` where clients reach this server; keys are PEM.
+    /// `issuer` is the issuer's URL, the only audience where there is no other; `server_url` where clients reach this server; keys are PEM. `calls`: by which other
+    /// issuers are asked. `webhook` is asked about tokens that are nobody else's.
     pub(crate) fn new(
-        issuer: &str,
+        (issuer, api_audiences): (&str, &[String]),
         server_url: &str,
         key_pem: &str,
         public_pem: &str,
+        calls: &Arc<Transport>,
+        webhook: Option<TokenWebhook>,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             verifier: Verifier::new(issuer, public_pem)?,
             issuer: Issuer::new(issuer, key_pem, public_pem)?,
+            api_audiences: match api_audiences {
+                [] => vec![issuer.to_owned()],
+                given => given.to_vec(),
+            },
+            webhook: webhook.map(TokenReviews::new),
+            settings: ArcSwap::from_pointee(Settings::none(calls)),
             cache: TokenCache::default(),
             jwks: Bytes::from(token::jwks(public_pem)?.to_string()),
             openid_configuration: Bytes::from(token::openid_configuration(issuer, server_url).to_string()),
@@ -119,26 +138,20 @@ impl ApiServer {
             tracing::debug!(address = %peer.address, path = info.path, why, "authentication failed");
             return Err(Status::unauthorized("Unauthorized"));
         }
-        let path = info.path.trim_end_matches('/');
-        if ANONYMOUS_PATHS
-            .iter()
-            .any(|open| path == *open || path.strip_prefix(open).is_some_and(|r| r.starts_with('/')))
-        {
-            return Ok(Arc::new(UserInfo::anonymous()));
+        match self.inner.identity.settings.load().is_open(&info.path) {
+            true => Ok(Arc::new(UserInfo::anonymous())),
+            false => Err(Status::unauthorized("Unauthorized")),
         }
-        Err(Status::unauthorized("Unauthorized"))
     }
 
-    /// The ServiceAccount that a token proves; successes are remembered for a short time.
-    async fn token_user(&self, bearer: &str) -> Result<Arc<UserInfo>, TokenError> {
+    /// Whoever a token proves; successes are remembered for a short time.
+    async fn token_user(&self, bearer: &str) -> Result<Arc<UserInfo>, Disbelieved> {
         let identity = &self.inner.identity;
         if let Some(user) = identity.cache.get(bearer) {
             return Ok(user);
         }
         let now = OffsetDateTime::now_utc();
-        let opened = identity.verifier.open(bearer, &[], now)?;
-        let lookup = RegistryLookup(&self.inner.registry);
-        let user = Arc::new(opened.confirm(now, &lookup).await?);
+        let user = identity.prove(&self.inner.registry, bearer, &[], now).await?.user;
         identity.cache.put(bearer, user.clone());
         Ok(user)
     }

@@ -29,6 +29,10 @@ impl TokenCache {
         known.get(&key).filter(|(at, _)| at.elapsed() < TTL).map(|(_, user)| user.clone())
     }
 
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     pub(super) fn put(&self, token: &str, user: Arc<UserInfo>) {
         let key: Hash = Sha256::digest(token).into();
         let mut known = self.0.lock();

@@ -54,6 +54,10 @@ pub(crate) async fn token_request(
     let expiration_seconds = expiration(&object)?;
     admission.validate(&attributes, Some(&object)).await?;
     let binding = binding(call, &object["spec"]["boundObjectRef"], namespace, name).await?;
+    let mut audiences = texts(&object["spec"]["audiences"]);
+    if audiences.is_empty() {
+        audiences.clone_from(&call.inner().identity.api_audiences);
+    }
     let issued = call
         .inner()
         .identity
@@ -63,15 +67,13 @@ pub(crate) async fn token_request(
                 namespace: namespace.to_owned(),
                 service_account: reference(&account),
                 binding,
-                audiences: texts(&object["spec"]["audiences"]),
+                audiences: audiences.clone(),
                 expiration_seconds,
             },
             context.now,
         )
         .map_err(Status::internal)?;
-    if object["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
-        object["spec"]["audiences"] = json!([call.inner().identity.issuer.name()]);
-    }
+    object["spec"]["audiences"] = json!(audiences);
     object["metadata"] =
         json!({ "name": name, "namespace": namespace, "creationTimestamp": time_text(context.now)? });
     object["status"] = json!({ "token": issued.token, "expirationTimestamp": time_text(issued.expires)? });

@@ -10,12 +10,13 @@ mod proxied;
 mod refusals;
 mod strangers;
 mod streams;
+mod tokens;
 mod walk;
 mod watching;
 mod writes;
 
 use crate::{
-    ServiceResolver,
+    ServiceResolver, TokenWebhook,
     identity::Caller,
     server::{ApiServer, Config},
     wire::{
@@ -74,13 +75,33 @@ impl Got {
     }
 }
 
+/// What differs from test to test.
+struct More {
+    seats: u32,
+    request_timeout: Duration,
+    api_audiences: Vec<String>,
+    token_webhook: Option<TokenWebhook>,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        let request_timeout = Duration::from_secs(60);
+        Self { seats: 600, request_timeout, api_audiences: Vec::new(), token_webhook: None }
+    }
+}
+
 impl Bed {
     pub(crate) async fn new() -> Self {
-        Self::limited(600, Duration::from_secs(60)).await
+        Self::configured(More::default()).await
     }
 
     /// With so many seats, and so much time for each request.
     async fn limited(seats: u32, request_timeout: Duration) -> Self {
+        Self::configured(More { seats, request_timeout, ..More::default() }).await
+    }
+
+    /// With what a test is about.
+    async fn configured(mut more: More) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -103,6 +124,7 @@ impl Bed {
         let config = Config {
             advertise: "127.0.0.1:6443".to_owned(),
             issuer: DEFAULT_ISSUER.to_owned(),
+            api_audiences: std::mem::take(&mut more.api_audiences),
             service_account_key_pem: read(names::SERVICE_ACCOUNT_KEY),
             service_account_public_pem: read(names::SERVICE_ACCOUNT_PUBLIC),
             cluster_ca_pem: read(names::CA_CERT),
@@ -110,12 +132,13 @@ impl Bed {
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
             front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
             calls: Arc::new(calls),
-            seats,
-            request_timeout,
+            token_webhook: more.token_webhook.take(),
+            seats: more.seats,
+            request_timeout: more.request_timeout,
         };
         let authorizer = Arc::new(Authorizer::new());
         let server =
-            ApiServer::new(registry, Arc::new(AdmitAll), authorizer, &config, CancellationToken::new())
+            ApiServer::new(registry, Arc::new(AdmitAll), authorizer, config, CancellationToken::new())
                 .unwrap();
         Self { server, _folder: folder }
     }

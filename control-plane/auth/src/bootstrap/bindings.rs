@@ -48,7 +48,14 @@ pub(super) fn objects() -> Vec<Value> {
         let account = role.name.strip_prefix("system:controller:").unwrap_or(role.name);
         cluster(role.name, vec![service_account(account), User(CONTROLLER_MANAGER_USER).value()])
     }));
-    objects.push(extension_apiserver_authentication());
+    objects.extend(controllers::NAMESPACED.iter().map(|role| {
+        let account = role.name.strip_prefix("system:controller:").unwrap_or(role.name);
+        let subjects = vec![service_account(account), User(CONTROLLER_MANAGER_USER).value()];
+        namespaced(role.namespace, role.name, role.name, subjects)
+    }));
+    let readers = vec![User(CONTROLLER_MANAGER_USER).value(), User(SCHEDULER_USER).value()];
+    let name = "extension-apiserver-authentication-reader";
+    objects.push(namespaced(KUBE_SYSTEM, &format!("system::{name}"), name, readers));
     objects
 }
 
@@ -61,11 +68,10 @@ fn cluster(role: &str, subjects: Vec<Value>) -> Value {
     object
 }
 
-fn extension_apiserver_authentication() -> Value {
-    let mut object = header("RoleBinding", KUBE_SYSTEM, "system::extension-apiserver-authentication-reader");
-    object["roleRef"] =
-        json!({ "apiGroup": GROUP, "kind": "Role", "name": "extension-apiserver-authentication-reader" });
-    object["subjects"] = json!([User(CONTROLLER_MANAGER_USER).value(), User(SCHEDULER_USER).value()]);
+fn namespaced(namespace: &str, name: &str, role: &str, subjects: Vec<Value>) -> Value {
+    let mut object = header("RoleBinding", namespace, name);
+    object["roleRef"] = json!({ "apiGroup": GROUP, "kind": "Role", "name": role });
+    object["subjects"] = subjects.into();
     object
 }
 

@@ -4,6 +4,29 @@ use super::table::{EVENTS, READ, READ_WRITE, Role, Rule};
 
 const CERTIFICATES: &str = "certificates.k8s.io";
 
+/// What is granted in single namespaces.
+pub(super) const NAMESPACED: &[Role] = &[
+    Role::namespaced(
+        "kube-system",
+        "system:controller:bootstrap-signer",
+        &[Rule::On(READ, "core", "secrets")],
+    ),
+    Role::namespaced(
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        &[
+            Rule::On(READ, "core", "configmaps"),
+            Rule::Named("patch update", "core", "configmaps", "cluster-info"),
+            EVENTS,
+        ],
+    ),
+    Role::namespaced(
+        "kube-system",
+        "system:controller:token-cleaner",
+        &[Rule::On("delete get list watch", "core", "secrets"), EVENTS],
+    ),
+];
+
 pub(super) const ROLES: &[Role] = &[
     Role::cluster(
         "system:controller:clusterrole-aggregation-controller",

@@ -22,7 +22,7 @@ use crate::authz::PolicyRule;
 
 /// Every default ClusterRole, Role, ClusterRoleBinding and RoleBinding, roles first.
 pub fn rbac_objects() -> Vec<Value> {
-    let roles = [users::ROLES, components::ROLES, controllers::ROLES];
+    let roles = [users::ROLES, components::ROLES, controllers::ROLES, controllers::NAMESPACED];
     let mut objects: Vec<Value> =
         roles.iter().flat_map(|roles| roles.iter()).map(table::Role::object).collect();
     objects.extend(bindings::objects());

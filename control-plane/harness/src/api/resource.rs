@@ -115,6 +115,8 @@ resources! {
     SERVICE_ACCOUNTS = namespaced("", "v1", "serviceaccounts", "ServiceAccount");
     /// core/v1 ConfigMap
     CONFIG_MAPS = namespaced("", "v1", "configmaps", "ConfigMap");
+    /// core/v1 Secret
+    SECRETS = namespaced("", "v1", "secrets", "Secret");
     /// core/v1 Event
     EVENTS = namespaced("", "v1", "events", "Event");
     /// core/v1 PersistentVolumeClaim

@@ -225,6 +225,40 @@ impl Server {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl runs")
     }
 
+    /// A kubeconfig of whoever bears the token: nothing but it and the cluster's authority.
+    pub(crate) fn bearer(&self, name: &str, token: &str) -> String {
+        let out = self.path(&format!("{name}.conf"));
+        let config = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{}', certificate-authority: {}}}}}]\n\
+             users: [{{name: u, user: {{token: '{token}'}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
+            self.port,
+            self.path("pki/ca.crt").display()
+        );
+        std::fs::write(&out, config).expect("the folder is ours");
+        out.display().to_string()
+    }
+
+    /// A kubeconfig of whoever has the certificate and its key, both PEM.
+    pub(crate) fn certified(&self, name: &str, cert_pem: &str, key_pem: &str) -> String {
+        let (cert, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
+        std::fs::write(&cert, cert_pem).expect("the folder is ours");
+        std::fs::write(&key, key_pem).expect("the folder is ours");
+        let out = self.bearer(name, "x");
+        let config = std::fs::read_to_string(&out).expect("it was written");
+        let user = format!("client-certificate: {}, client-key: {}", cert.display(), key.display());
+        std::fs::write(&out, config.replace("token: 'x'", &user)).expect("the folder is ours");
+        out
+    }
+
+    /// `kubectl auth whoami` with a kubeconfig: user name and groups, or what it was told instead.
+    pub(crate) fn whoami(&self, kubeconfig: &str) -> Result<String, String> {
+        let form = "jsonpath={.status.userInfo.username} {.status.userInfo.groups}";
+        let output = self.kubectl(&["--kubeconfig", kubeconfig, "auth", "whoami", "-o", form]);
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
     /// A kubeconfig of another user.
     pub(crate) fn user(&self, name: &str) -> String {
         let out = self.path(&format!("{name}.conf"));
