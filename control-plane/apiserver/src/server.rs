@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use http::{Request, Response};
+use keelson_audit::Auditor;
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
 use keelson_flow::{Gate, Malformed};
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
@@ -54,6 +55,8 @@ pub struct Config {
     pub seats: u32,
     /// Requests that are neither watches nor streams end after this.
     pub request_timeout: Duration,
+    /// Records requests.
+    pub auditor: Option<Arc<Auditor>>,
 }
 
 /// Why a server cannot be put together.
@@ -94,6 +97,7 @@ pub(crate) struct Inner {
     front_proxy_ca_pem: String,
     pub(crate) gate: Arc<Gate>,
     pub(crate) request_timeout: Duration,
+    pub(crate) auditor: Option<Arc<Auditor>>,
     pub(crate) shutdown: CancellationToken,
     started: Arc<AtomicBool>,
 }
@@ -140,6 +144,7 @@ impl ApiServer {
             metrics: Arc::new(Metrics::default()),
             gate: flow::gate(config.seats, config.request_timeout)?,
             request_timeout: config.request_timeout,
+            auditor: config.auditor.clone(),
             registry,
             admission,
             authorizer,

@@ -1,6 +1,7 @@
 //! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
 
 use crate::{
+    audit::AuditArgs,
     backup,
     bootstrap::{self, Authorities, Endpoint},
     components::{self, Component, Settings},
@@ -105,6 +106,8 @@ pub(crate) struct ServeArgs {
     /// Requests that are neither watches nor streams end after this (e.g. 60s).
     #[arg(long, default_value = "60s", value_parser = duration)]
     request_timeout: Duration,
+    #[command(flatten)]
+    audit: AuditArgs,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
     #[arg(long, default_value_t = 300)]
     not_ready_toleration: i64,
@@ -358,6 +361,7 @@ async fn api_server(
         calls,
         seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
         request_timeout: args.request_timeout,
+        auditor: args.audit.auditor()?,
     };
     Ok((ApiServer::new(registry.clone(), admission, authorizer, &config, drain)?, registry))
 }

@@ -1,6 +1,7 @@
 //! The router over the model store: every refusal, every form, as a client sees them on the wire.
 
 mod aggregated;
+mod audit;
 mod custom;
 mod flow;
 mod forms;
@@ -31,7 +32,10 @@ use keelson_auth::{
     authz::Authorizer,
     pki::{self, InitConfig, names},
 };
-use keelson_registry::{KindTable, Registry, RegistryConfig, admit::AdmitAll};
+use keelson_registry::{
+    KindTable, Registry, RegistryConfig,
+    admit::{Admission, AdmitAll},
+};
 use keelson_store::model::Model;
 use keelson_webhook::{Identity, Transport};
 use serde_json::Value;
@@ -81,6 +85,15 @@ impl Bed {
 
     /// With so many seats, and so much time for each request.
     async fn limited(seats: u32, request_timeout: Duration) -> Self {
+        Self::made(Arc::new(AdmitAll), |config| {
+            config.seats = seats;
+            config.request_timeout = request_timeout;
+        })
+        .await
+    }
+
+    /// With an admission of its own, and what else is to be configured.
+    async fn made(admission: Arc<dyn Admission>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -100,7 +113,7 @@ impl Bed {
         let proxy =
             Identity::from_pem(&read(names::FRONT_PROXY_CLIENT_CERT), &read(names::FRONT_PROXY_CLIENT_KEY));
         let calls = Transport::new(ServiceResolver::over(&registry), Some(proxy.unwrap()));
-        let config = Config {
+        let mut config = Config {
             advertise: "127.0.0.1:6443".to_owned(),
             issuer: DEFAULT_ISSUER.to_owned(),
             service_account_key_pem: read(names::SERVICE_ACCOUNT_KEY),
@@ -110,13 +123,15 @@ impl Bed {
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
             front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
             calls: Arc::new(calls),
-            seats,
-            request_timeout,
+            seats: 600,
+            request_timeout: Duration::from_secs(60),
+            auditor: None,
         };
+        change(&mut config);
         let authorizer = Arc::new(Authorizer::new());
+        registry.set_admission(admission.clone());
         let server =
-            ApiServer::new(registry, Arc::new(AdmitAll), authorizer, &config, CancellationToken::new())
-                .unwrap();
+            ApiServer::new(registry, admission, authorizer, &config, CancellationToken::new()).unwrap();
         Self { server, _folder: folder }
     }
 
