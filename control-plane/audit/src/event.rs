@@ -159,7 +159,11 @@ impl Event {
         };
         let request = at(Level::Request, &self.request);
         let response = at(Level::RequestResponse, &self.response);
-        let whole = self.render(&identity, request.as_deref(), response.as_deref(), self.truncated);
+        // A list in protobuf: nothing here knows its fields.
+        let unreadable =
+            facts.level >= Level::RequestResponse && self.response.is_some() && response.is_none();
+        let truncated = self.truncated || unreadable;
+        let whole = self.render(&identity, request.as_deref(), response.as_deref(), truncated);
         let fits = |line: &Vec<u8>| bytes_max.is_none_or(|max| line.len() <= max);
         match fits(&whole) {
             true => Some(whole),

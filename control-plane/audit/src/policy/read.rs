@@ -109,7 +109,8 @@ impl RuleFile {
             .map(|(at, one)| one.read(&path.child("resources").index(at), errors))
             .collect();
         let own = stages(&path.child("omitStages"), &self.omit_stages, errors);
-        if !self.non_resource_urls.is_empty() && !(resources.is_empty() && self.namespaces.is_empty()) {
+        let of_resources = !resources.is_empty() || !self.namespaces.is_empty();
+        if of_resources && !self.non_resource_urls.is_empty() {
             let detail = "rules cannot apply to both regular resources and non-resource URLs";
             errors.push(FieldError::invalid(&urls, self.non_resource_urls.clone(), detail));
         }
