@@ -1,12 +1,12 @@
 //! A cluster and requests for the plugins' tests, as rows can state them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keelson_auth::UserInfo;
-use keelson_registry::{Attributes, KindTable, Operation, Options, Status, Warnings};
+use keelson_registry::{Annotations, Attributes, KindTable, Operation, Options, Status, Warnings};
 use keelson_semantics::ResourceList;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -102,6 +102,7 @@ pub(crate) struct Request {
     object: Value,
     old: Option<Value>,
     warnings: Warnings,
+    annotations: Annotations,
 }
 
 impl Request {
@@ -117,6 +118,7 @@ impl Request {
             object,
             old: None,
             warnings: Warnings::default(),
+            annotations: Annotations::kept(true),
         }
     }
 
@@ -148,6 +150,11 @@ impl Request {
         self.warnings.take()
     }
 
+    /// What plugins noted for the audit log.
+    pub(crate) fn noted(&self) -> BTreeMap<String, String> {
+        self.annotations.all()
+    }
+
     fn call<T>(&self, call: impl FnOnce(&Attributes<'_>) -> T) -> T {
         let table = KindTable::builtin();
         let kind = table.by_resource(self.group, "v1", self.plural).expect("a kind that is served").clone();
@@ -162,6 +169,7 @@ impl Request {
             old: self.old.as_ref(),
             options: Options::default(),
             warnings: &self.warnings,
+            annotations: &self.annotations,
             now: OffsetDateTime::UNIX_EPOCH,
         })
     }

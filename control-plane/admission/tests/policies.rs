@@ -6,8 +6,8 @@ use keelson_admission::{Chain, Config};
 use keelson_auth::UserInfo;
 use keelson_auth::authz::Authorizer;
 use keelson_registry::{
-    Attributes, Context, DeleteOptions, KindTable, Operation, Options, PatchType, Registry, RegistryConfig,
-    Status,
+    Annotations, Attributes, Context, DeleteOptions, KindTable, Operation, Options, PatchType, Registry,
+    RegistryConfig, Status,
 };
 use keelson_store::model::Model;
 use keelson_webhook::{Client, Resolve, ResolveError, Transport};
@@ -263,6 +263,28 @@ async fn a_policy_warns_ignores_its_failures_and_is_not_asked_where_it_does_not_
 }
 
 #[tokio::test]
+async fn the_audit_log_learns_what_policies_say() {
+    let mut world = World::new().await;
+    let never = json!([{ "expression": "true" }, { "expression": "false", "message": "never" }]);
+    let annotations = json!([{ "key": "size", "valueExpression": "string(size(object.data))" }]);
+    let spec = json!({ "validations": never, "auditAnnotations": annotations });
+    for name in ["one", "two"] {
+        world.validating(name, spec.clone(), json!({ "validationActions": ["Audit"] })).await;
+    }
+    world.context.annotations = Annotations::kept(false);
+    world.map("m", json!({ "a": "b" })).await.unwrap();
+    let noted = world.context.annotations.all();
+    assert_eq!((&*noted["one/size"], &*noted["two/size"]), ("1", "1"));
+    let failures: Value =
+        serde_json::from_str(&noted["validation.policy.admission.k8s.io/validation_failure"]).unwrap();
+    let failure = |policy: &str| {
+        json!({ "message": "never", "policy": policy, "binding": policy, "expressionIndex": 1,
+                "validationActions": ["Audit"] })
+    };
+    assert_eq!(failures, json!([failure("one"), failure("two")]));
+}
+
+#[tokio::test]
 async fn nobody_is_kept_from_mending_a_policy() {
     let world = World::new().await;
     let all = json!({ "resourceRules": [{ "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"] }] });
@@ -331,6 +353,7 @@ async fn a_request_that_no_policy_matches_costs_next_to_nothing() {
         old: None,
         options: Options::default(),
         warnings: &world.context.warnings,
+        annotations: &world.context.annotations,
         now: world.context.now,
     };
     let measured = async || {

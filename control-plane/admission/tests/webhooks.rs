@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use keelson_admission::{Chain, Config};
 use keelson_auth::{UserInfo, authz::Authorizer};
-use keelson_registry::{Context, DeleteOptions, KindTable, Registry, RegistryConfig, Status};
+use keelson_registry::{Annotations, Context, DeleteOptions, KindTable, Registry, RegistryConfig, Status};
 use keelson_store::model::Model;
 use keelson_webhook::{
     Client, Resolve, ResolveError, Transport,
@@ -314,4 +314,42 @@ async fn match_conditions_say_what_a_webhook_is_asked_about() {
     bed.create(VALIDATING, "", object).await.unwrap();
     let refused = bed.create("configmaps", "ns", named("yours-too")).await.unwrap_err();
     assert!(refused.code == 403 && refused.message.contains("no such key: data"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_audit_log_learns_who_changed_what() {
+    let bed = Bed::new(|path, _| match path {
+        "/patch" => {
+            let mut says = patched(json!([{"op": "add", "path": "/data", "value": {"by": "hook"}}]))?;
+            says["auditAnnotations"] = json!({"why": "because"});
+            Some(says)
+        }
+        "/silent" => None,
+        _ => allowed(),
+    })
+    .await;
+    let ignore = json!({"failurePolicy": "Ignore"});
+    let hooks = [("one", "/patch", json!({})), ("two", "/", json!({})), ("three", "/silent", ignore.clone())];
+    bed.configure("mutatingwebhookconfigurations", &hooks).await;
+    bed.configure("validatingwebhookconfigurations", &[("four", "/silent", ignore)]).await;
+    let noted = async |name: &str, bodies: bool| {
+        let context = Context { annotations: Annotations::kept(bodies), ..bed.context() };
+        bed.create_in(&context, "configmaps", "ns", named(name)).await.unwrap();
+        context.annotations.all()
+    };
+    let whole = noted("m", true).await;
+    let json = |key: &str| -> Value { serde_json::from_str(&whole[key]).unwrap() };
+    let by = |webhook: &str, mutated: bool| json!({"configuration": "mutatingwebhookconfigurations-3", "webhook": webhook, "mutated": mutated});
+    assert_eq!(json("mutation.webhook.admission.k8s.io/round_0_index_0"), by("one.hooks.example.com", true));
+    assert_eq!(json("mutation.webhook.admission.k8s.io/round_0_index_1"), by("two.hooks.example.com", false));
+    let patch = json("patch.webhook.admission.k8s.io/round_0_index_0");
+    assert_eq!(patch["patch"][0]["value"], json!({"by": "hook"}));
+    assert_eq!(patch["patchType"], "JSONPatch");
+    assert_eq!(whole["one.hooks.example.com/why"], "because");
+    for (kind, index, webhook) in [("mutating", 2, "three"), ("validating", 0, "four")] {
+        let key = format!("failed-open.{kind}.webhook.admission.k8s.io/round_0_index_{index}");
+        assert_eq!(whole[&key], format!("{webhook}.hooks.example.com"));
+    }
+    let brief = noted("n", false).await;
+    assert!(!brief.keys().any(|key| key.starts_with("patch.")), "{brief:?}");
 }

@@ -6,53 +6,74 @@ use crate::{
 };
 use keelson_auth::{
     UserInfo,
-    authz::{Attributes, FieldTerm, Resource},
+    authz::{Attributes, FieldTerm, Resource, Verdict},
 };
-use keelson_registry::status::{GroupResource, Status};
+use keelson_registry::{
+    Annotations,
+    status::{GroupResource, Status},
+};
 use keelson_semantics::FieldSelector;
 
+/// Annotations of the audit log.
+const DECISION: &str = "authorization.k8s.io/decision";
+const REASON: &str = "authorization.k8s.io/reason";
+
 impl ApiServer {
-    /// May the user do what the request asks for? Err is the 403.
-    pub(crate) fn authorize(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    /// May the user do what the request asks for? Err is the 403. Either is noted for the audit log.
+    pub(crate) fn authorize(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        query: &Query,
+        annotations: &Annotations,
+    ) -> Result<(), Status> {
         let selector = match info.verb.as_str() {
             "list" | "watch" | "deletecollection" => selector(query),
             _ => FieldSelector::default(),
         };
-        self.decide(user, &info.verb, info, &equalities(&selector))
+        let terms = equalities(&selector);
+        let attributes = attributes(user, &info.verb, info, &terms);
+        let verdict = self.inner.authorizer.authorize(&attributes);
+        let decision = if verdict.is_allowed() { "allow" } else { "forbid" };
+        annotations.add(DECISION, || decision.to_owned());
+        annotations.add(REASON, || verdict.reason.as_deref().unwrap_or_default().to_owned());
+        judged(info, &attributes, &verdict)
     }
 
     /// May the user `create` on the subresource, whatever the method?
     pub(crate) fn authorize_create(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
-        self.decide(user, "create", info, &[])
+        let attributes = attributes(user, "create", info, &[]);
+        judged(info, &attributes, &self.inner.authorizer.authorize(&attributes))
     }
+}
 
-    fn decide(
-        &self,
-        user: &UserInfo,
-        verb: &str,
-        info: &RequestInfo,
-        terms: &[FieldTerm<'_>],
-    ) -> Result<(), Status> {
-        let attributes = if info.is_resource {
-            let resource = Resource {
-                group: &info.group,
-                resource: &info.resource,
-                subresource: &info.subresource,
-                namespace: &info.namespace,
-                name: &info.name,
-                field_terms: terms,
-            };
-            Attributes::resource(user, verb, resource)
-        } else {
-            Attributes::path(user, verb, &info.path)
-        };
-        let verdict = self.inner.authorizer.authorize(&attributes);
-        if verdict.is_allowed() {
-            return Ok(());
-        }
-        let about = GroupResource::new(info.group.clone(), info.resource.clone());
-        Err(Status::forbidden(&about, &info.name, attributes.forbidden_message(verdict.reason.as_deref())))
+fn judged(info: &RequestInfo, attributes: &Attributes<'_>, verdict: &Verdict) -> Result<(), Status> {
+    if verdict.is_allowed() {
+        return Ok(());
     }
+    let about = GroupResource::new(info.group.clone(), info.resource.clone());
+    Err(Status::forbidden(&about, &info.name, attributes.forbidden_message(verdict.reason.as_deref())))
+}
+
+/// What an authorizer or the audit policy is asked about a request.
+pub(crate) fn attributes<'a>(
+    user: &'a UserInfo,
+    verb: &'a str,
+    info: &'a RequestInfo,
+    field_terms: &'a [FieldTerm<'a>],
+) -> Attributes<'a> {
+    if !info.is_resource {
+        return Attributes::path(user, verb, &info.path);
+    }
+    let resource = Resource {
+        group: &info.group,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        field_terms,
+    };
+    Attributes::resource(user, verb, resource)
 }
 
 /// The field selector as the registry will read it. One that cannot be read narrows nothing here, and is refused there.

@@ -19,6 +19,7 @@ pub(crate) async fn admit(call: &Call<'_>, kind: &Kind) -> Result<(), Status> {
         old: None,
         options: Options::default(),
         warnings: &call.warnings,
+        annotations: &call.annotations,
         now: call.now,
     };
     let body = kind.subresource(&call.info.subresource).and_then(|sub| sub.body);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorize ──> resources ──> keelson-registry
-//! in_process_client ─────────────────┘                                 │     └──> reviews, pods ──> nodes (kubelet API)
+//! in_process_client ─────────────────┘ ──> audit ──> keelson-audit       │     └──> reviews, pods ──> nodes (kubelet API)
 //!                                                                      │     └──> proxy ──> keelson-webhook (pods, Services)
 //!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                                      └──> system: discovery, openapi, health, metrics
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod aggregation;
+mod audit;
 mod authorize;
 mod connect;
 mod discovery;

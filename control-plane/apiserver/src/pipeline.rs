@@ -1,10 +1,12 @@
-//! The way of every request: identify, wait for its turn, authorise, dispatch, answer, count.
+//! The way of every request: identify, record, wait for its turn, authorise, dispatch, answer, record, count.
 //!
 //! The order is upstream's handler chain. Each step is a function of its own module; here is only the order, and what
-//! holds for all requests (audit id, timeouts, limits, metrics).
+//! holds for all requests (audit id, timeouts, limits, metrics, panics).
 
 use crate::{
-    aggregation, flow,
+    aggregation,
+    audit::{Audit, Lasting, Line, Outcome},
+    flow,
     identity::Caller,
     metrics::{Labels, Raised},
     request::{
@@ -18,14 +20,20 @@ use crate::{
     system,
     wire::Body,
 };
-use http::{HeaderMap, HeaderName, Method, Request, Response, header};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use keelson_audit::Stage;
+use keelson_auth::UserInfo;
 use keelson_flow::Class;
 use keelson_registry::{
     context::Warnings,
     status::{Reason, Status},
 };
+use serde_json::json;
 use std::{
-    sync::{OnceLock, atomic::Ordering::Relaxed},
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -45,33 +53,43 @@ impl ApiServer {
             _ => uuid::Uuid::new_v4().to_string(),
         };
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let (warnings, class) = (Warnings::default(), OnceLock::new());
-        let (labels, long_running, answer) =
+        let (warnings, class, audit) = (Warnings::default(), OnceLock::new(), Audit::default());
+        let mut lasting = None;
+        let (labels, long_running, result) =
             match RequestInfo::parse(request.method(), request.uri().path(), &query) {
                 Ok(info) => {
                     let labels = labels_of(&info);
                     let long = info.is_long_running();
-                    let asked =
-                        Asked { info: &info, query: &query, warnings: &warnings, gzip, class: &class };
-                    (labels, long, self.bounded(caller, &asked, request).await)
+                    let asked = Asked {
+                        info: &info,
+                        query: &query,
+                        warnings: &warnings,
+                        gzip,
+                        class: &class,
+                        audit_id: &audit_id,
+                        audit: &audit,
+                    };
+                    let work = self.bounded(caller, &asked, request, &mut lasting);
+                    (labels, long, AssertUnwindSafe(work).catch_unwind().await)
                 }
                 Err(error) => {
                     // Whoever may not know anything is not told what is wrong with the path either.
                     let nowhere = RequestInfo::default();
                     let known = self.identify(&caller, &nowhere, request.headers()).await;
                     let status = known.err().unwrap_or_else(|| Status::bad_request(error.to_string()));
-                    (Labels::default(), false, Err(status.into()))
+                    (Labels::default(), false, Ok(Err(status.into())))
                 }
             };
-        let answer = answer.unwrap_or_else(|failure| failure.into_answer());
+        let (answer, outcome) = came_to(result);
         let took = (!long_running).then(|| began.elapsed());
         self.inner.metrics.answered(&labels, answer.code().as_u16(), took);
+        let (kept, streams) = (audit.keep_answer(&answer), matches!(answer, Answer::Streaming(_)));
         let mut response =
             finish(answer, &Finish { gzip, head, audit_id: &audit_id, warnings: &warnings.take() });
         if let Some(class) = class.get() {
             flow::name(class, response.headers_mut());
         }
-        response
+        audit.answered(response, kept, streams, outcome, lasting).await
     }
 
     /// Does the work within the timeout; what lasts is bounded in number instead.
@@ -80,6 +98,7 @@ impl ApiServer {
         caller: Caller,
         asked: &Asked<'_>,
         request: Request<Body>,
+        lasting: &mut Option<Lasting>,
     ) -> Result<Answer, Failure> {
         let metrics = &self.inner.metrics;
         if asked.info.is_long_running() {
@@ -87,9 +106,9 @@ impl ApiServer {
                 metrics.rejected.fetch_add(1, Relaxed);
                 return Err(flow::too_many().into());
             }
-            return self.work(caller, asked, request).await;
+            return self.work(caller, asked, request, lasting).await;
         }
-        let work = self.work(caller, asked, request);
+        let work = self.work(caller, asked, request, lasting);
         match tokio::time::timeout(self.inner.request_timeout, work).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(
@@ -105,12 +124,16 @@ impl ApiServer {
         &self,
         caller: Caller,
         asked: &Asked<'_>,
-        request: Request<Body>,
+        mut request: Request<Body>,
+        lasting: &mut Option<Lasting>,
     ) -> Result<Answer, Failure> {
-        let Asked { info, query, warnings, gzip, class } = *asked;
+        let Asked { info, query, warnings, gzip, class, audit, .. } = *asked;
         let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
-        let user = self.identify(&caller, info, request.headers()).await.map_err(failed)?;
+        let line = Line { audit_id: asked.audit_id, uri: request.uri(), headers: request.headers(), info };
+        let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
+        let user = self.impersonated(&caller, user, request.headers()).map_err(failed)?;
+        audit.acts_as(&user);
         let _seat = self.pass(&user, info, query, class).await.map_err(failed)?;
         let _raised = (!info.is_long_running()).then(|| {
             Raised::new(
@@ -118,15 +141,63 @@ impl ApiServer {
                 if info.is_read_only() { |m| &m.in_flight_reads } else { |m| &m.in_flight_writes },
             )
         });
-        self.authorize(&user, info, query).map_err(failed)?;
+        let annotations = audit.annotations();
+        self.authorize(&user, info, query, &annotations).map_err(failed)?;
+        if let Some(kept) = audit.lasting() {
+            request.extensions_mut().insert(kept.clone());
+            *lasting = Some(kept);
+        }
         if let Some(remote) = aggregation::remote(self, info) {
             return Ok(aggregation::answer(self, &remote, &user, request).await);
         }
         if info.is_resource {
-            let call = Call::new(self, info, query, user, warnings.clone(), gzip);
+            let request = audit.keep_request(request).await.map_err(failed)?;
+            let call = Call::new(self, info, query, user, warnings.clone(), annotations, gzip);
             resources::dispatch(call, request).await.map_err(failed)
         } else {
             system::answer(self, info, query, request).await.map_err(failed)
+        }
+    }
+
+    /// Who asks. From here on the request is recorded; that nobody was believed is, too.
+    async fn recorded(
+        &self,
+        caller: &Caller,
+        line: Line<'_>,
+        audit: &Audit,
+    ) -> Result<Arc<UserInfo>, Status> {
+        let user = self.identify(caller, line.info, line.headers).await;
+        match &user {
+            _ if self.inner.auditor.is_none() => {}
+            Ok(user) => audit.begin(self, caller, user, line).await?,
+            Err(_) => audit.refused(self, caller, line).await,
+        }
+        user
+    }
+}
+
+/// What came of the work: the answer, and what is recorded of it.
+fn came_to(result: Result<Result<Answer, Failure>, Box<dyn Any + Send>>) -> (Answer, Outcome) {
+    match result {
+        Ok(Ok(answer)) => {
+            let status = json!({ "code": answer.code().as_u16() });
+            (answer, Outcome { status, stage: Stage::ResponseComplete })
+        }
+        Ok(Err(failure)) => {
+            let status = failure.status.to_json();
+            (failure.into_answer(), Outcome { status, stage: Stage::ResponseComplete })
+        }
+        Err(panic) => {
+            let why = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(why, "a request made the server panic");
+            let status = json!({
+                "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": format!("APIServer panic'd: {why}"),
+            });
+            let text = "This request caused apiserver to panic. Look in the logs for details.\n";
+            let answer = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text);
+            (answer, Outcome { status, stage: Stage::Panic })
         }
     }
 }
@@ -139,6 +210,9 @@ struct Asked<'a> {
     gzip: bool,
     /// Its flow, once it is known.
     class: &'a OnceLock<Class>,
+    /// Names it in logs.
+    audit_id: &'a str,
+    audit: &'a Audit,
 }
 
 /// A failure with the form that the client wants errors in.

@@ -17,6 +17,7 @@ use crate::{
     },
 };
 use http::{Request, Response};
+use keelson_audit::Auditor;
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
 use keelson_flow::Gate;
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
@@ -59,6 +60,8 @@ pub struct Config {
     pub seats: u32,
     /// Requests that are neither watches nor streams end after this.
     pub request_timeout: Duration,
+    /// Records requests.
+    pub auditor: Option<Arc<Auditor>>,
 }
 
 /// Why a server cannot be put together.
@@ -99,6 +102,7 @@ pub(crate) struct Inner {
     /// The built-in objects of flow control are there.
     pub(crate) flow_kept: Arc<AtomicBool>,
     pub(crate) request_timeout: Duration,
+    pub(crate) auditor: Option<Arc<Auditor>>,
     pub(crate) shutdown: CancellationToken,
     started: Arc<AtomicBool>,
 }
@@ -150,6 +154,7 @@ impl ApiServer {
             gate: flow::gate(config.seats, config.request_timeout),
             flow_kept,
             request_timeout: config.request_timeout,
+            auditor: config.auditor.clone(),
             registry,
             admission,
             authorizer,

@@ -44,6 +44,9 @@ pub(crate) async fn answer(
             let mut text = inner.metrics.render();
             inner.gate.render(&mut text);
             inner.reloads.render(&mut text);
+            if let Some(auditor) = &inner.auditor {
+                auditor.render(&mut text);
+            }
             return Ok(Answer::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
         }
         "/" => return Answer::object(StatusCode::OK, &index(server), accepted(&[])?),

@@ -4,7 +4,7 @@
 //! on a delete: **mutate**, **validate**, commit.
 
 use crate::{
-    context::Warnings,
+    context::{Annotations, Warnings},
     kind::Kind,
     options::{DeleteOptions, Propagation},
     status::Status,
@@ -60,6 +60,8 @@ pub struct Attributes<'a> {
     pub options: Options<'a>,
     /// Where warnings go.
     pub warnings: &'a Warnings,
+    /// Where annotations for the audit log go.
+    pub annotations: &'a Annotations,
     /// The request's time.
     pub now: OffsetDateTime,
 }

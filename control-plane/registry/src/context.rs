@@ -4,7 +4,7 @@ use crate::{alloc::NodePortRange, status::Status};
 use keelson_auth::UserInfo;
 use keelson_schema::FieldValidation;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use time::OffsetDateTime;
 
 /// At most this many warnings are kept for one request; upstream cuts by bytes, which amounts to about as many.
@@ -30,6 +30,61 @@ impl Warnings {
     }
 }
 
+/// At most this many annotations of one request; nothing that notes them comes near.
+pub const ANNOTATIONS_MAX: usize = 256;
+
+/// What a request's event in the audit log is annotated with, collected from wherever it arises. Clones share. The default
+/// keeps nothing: most requests are not recorded, and what would be noted of them is then never made.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations(Option<Arc<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    bodies: bool,
+    all: Mutex<BTreeMap<String, String>>,
+}
+
+impl Annotations {
+    /// For a request that is recorded, `bodies` with the objects that it carries.
+    pub fn kept(bodies: bool) -> Self {
+        Self(Some(Arc::new(Kept { bodies, all: Mutex::default() })))
+    }
+
+    /// Whether anybody will read them.
+    pub fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Notes `value` under `key`. Whoever was first with a key is believed, as upstream.
+    pub fn add(&self, key: impl Into<String>, value: impl FnOnce() -> String) {
+        let Some(kept) = &self.0 else { return };
+        let (key, value) = (key.into(), value());
+        let mut all = kept.all.lock();
+        match all.get(&key) {
+            Some(known) if *known != value => {
+                tracing::warn!(key, value, known, "an audit annotation is there already");
+            }
+            Some(_) => {}
+            None if all.len() >= ANNOTATIONS_MAX => {
+                tracing::warn!(key, value, "one audit annotation too many");
+            }
+            None => drop(all.insert(key, value)),
+        }
+    }
+
+    /// The same for what shows a part of an object: kept where objects are.
+    pub fn add_of_body(&self, key: impl Into<String>, value: impl FnOnce() -> String) {
+        if self.0.as_ref().is_some_and(|kept| kept.bodies) {
+            self.add(key, value);
+        }
+    }
+
+    /// What was noted so far.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.0.as_ref().map(|kept| kept.all.lock().clone()).unwrap_or_default()
+    }
+}
+
 /// One request's circumstances.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -47,6 +102,8 @@ pub struct Context {
     pub creation_refused: Option<Box<Status>>,
     /// Collects Warning headers.
     pub warnings: Warnings,
+    /// Collects annotations for the audit log.
+    pub annotations: Annotations,
 }
 
 impl Context {
@@ -60,6 +117,7 @@ impl Context {
             field_manager: String::new(),
             creation_refused: None,
             warnings: Warnings::default(),
+            annotations: Annotations::default(),
         }
     }
 }
@@ -71,4 +129,21 @@ pub struct RegistryConfig {
     pub service_cidrs: Vec<ipnet::IpNet>,
     /// The ports that Services may have on every node.
     pub node_ports: NodePortRange,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_are_made_only_for_those_who_read_them() {
+        let none = Annotations::default();
+        none.add("k", || unreachable!("nobody reads it"));
+        assert!(none.all().is_empty() && !none.are_kept());
+        let brief = Annotations::kept(false);
+        brief.add_of_body("k", || unreachable!("bodies are not recorded"));
+        brief.add("k", || "first".to_owned());
+        brief.clone().add("k", || "second".to_owned());
+        assert_eq!(brief.all(), BTreeMap::from([("k".to_owned(), "first".to_owned())]));
+    }
 }

@@ -36,7 +36,7 @@ pub mod validate;
 
 pub use admit::{Admission, Attributes, Operation, Options};
 pub use cache::watcher::WatchEvent;
-pub use context::{Context, RegistryConfig, Warnings};
+pub use context::{Annotations, Context, RegistryConfig, Warnings};
 pub use entry::{Entry, Head};
 pub use keelson_schema::FieldValidation;
 pub use kind::Kind;

@@ -1,6 +1,7 @@
 //! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
 
 use crate::{
+    audit::AuditArgs,
     authentication::AuthenticationArgs,
     backup,
     bootstrap::{self, Authorities, Endpoint},
@@ -108,6 +109,7 @@ pub(crate) struct ServeArgs {
     request_timeout: Duration,
     #[command(flatten)]
     authentication: AuthenticationArgs,
+    audit: AuditArgs,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
     #[arg(long, default_value_t = 300)]
     not_ready_toleration: i64,
@@ -363,6 +365,7 @@ async fn api_server(
         token_webhook: args.authentication.webhook(ServiceResolver::over(&registry))?,
         seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
         request_timeout: args.request_timeout,
+        auditor: args.audit.auditor()?,
     };
     let authenticators = args.authentication.load(DEFAULT_ISSUER)?;
     let server = ApiServer::new(registry.clone(), admission, authorizer, config, drain.clone())?;

@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | `enforce` | refused | |
 //! | `warn` | warned of | warned of |
+//! | `audit` | noted in the audit log | noted in the audit log |
 //!
-//! `audit` labels are checked like the others and have no further effect: there is no audit log yet. A namespace whose
-//! enforced level becomes stricter is told which of its pods would be refused. Nobody is exempt.
+//! A namespace whose enforced level becomes stricter is told which of its pods would be refused. Nobody is exempt.
 //!
 //! Rules: upstream's `k8s.io/pod-security-admission`, <https://kubernetes.io/docs/concepts/security/pod-security-standards/>.
 
@@ -28,6 +28,10 @@ use crate::plugin::{Plugin, forbidden, list, text};
 use crate::{Lookup, Wanted};
 use level::{Bound, Labels, Level, Mode};
 use subject::Subject;
+
+/// Annotations of the audit log.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
 
 /// Pods that are looked at when the level of a namespace changes; upstream's number.
 const EXISTING_MAX: usize = 3000;
@@ -113,7 +117,7 @@ fn template(resource: (&str, &str)) -> Option<&'static str> {
 /// The labels of the request's namespace. That it does not exist is another plugin's refusal.
 async fn labels(attributes: &Attributes<'_>, lookup: &dyn Lookup) -> Result<Option<Labels>, Status> {
     let namespace = lookup.find(Wanted::Namespace, "", attributes.namespace).await?;
-    Ok(namespace.map(|namespace| Labels::of(&namespace)).filter(|labels| !labels.is_privileged()))
+    Ok(namespace.map(|namespace| Labels::of(&namespace)))
 }
 
 async fn pod(attributes: &Attributes<'_>, pod: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
@@ -121,8 +125,13 @@ async fn pod(attributes: &Attributes<'_>, pod: &Value, lookup: &dyn Lookup) -> R
         return Ok(());
     }
     let Some(labels) = labels(attributes, lookup).await? else { return Ok(()) };
-    let subject = Subject::of_pod(pod);
     let enforced = labels.bound(Mode::Enforce);
+    attributes.annotations.add(ENFORCED, || enforced.to_string().trim_matches('"').to_owned());
+    if labels.is_privileged() {
+        return Ok(());
+    }
+    let subject = Subject::of_pod(pod);
+    note(attributes, &labels, &subject);
     let found = findings(enforced, &subject);
     if !found.is_empty() {
         return Err(forbidden(
@@ -142,18 +151,34 @@ async fn made_from(
     lookup: &dyn Lookup,
 ) -> Result<(), Status> {
     let Some(template) = object.pointer(place) else { return Ok(()) };
-    if let Some(labels) = labels(attributes, lookup).await? {
-        warn(attributes, &labels, &Subject::of_pod(template));
+    if let Some(labels) = labels(attributes, lookup).await?.filter(|labels| !labels.is_privileged()) {
+        let subject = Subject::of_pod(template);
+        note(attributes, &labels, &subject);
+        warn(attributes, &labels, &subject);
     }
     Ok(())
 }
 
-fn warn(attributes: &Attributes<'_>, labels: &Labels, subject: &Subject<'_>) {
-    let bound = labels.bound(Mode::Warn);
-    let found = findings(bound, subject);
-    if !found.is_empty() {
-        attributes.warnings.add(format!("would violate PodSecurity {bound}: {}", in_full(&found)));
+/// What is noted for the audit log, as far as somebody reads it.
+fn note(attributes: &Attributes<'_>, labels: &Labels, subject: &Subject<'_>) {
+    if !attributes.annotations.are_kept() {
+        return;
     }
+    let bound = labels.bound(Mode::Audit);
+    if let Some(text) = would_violate(bound, subject) {
+        attributes.annotations.add(VIOLATIONS, || text);
+    }
+}
+
+fn warn(attributes: &Attributes<'_>, labels: &Labels, subject: &Subject<'_>) {
+    if let Some(text) = would_violate(labels.bound(Mode::Warn), subject) {
+        attributes.warnings.add(text);
+    }
+}
+
+fn would_violate(bound: Bound, subject: &Subject<'_>) -> Option<String> {
+    let found = findings(bound, subject);
+    (!found.is_empty()).then(|| format!("would violate PodSecurity {bound}: {}", in_full(&found)))
 }
 
 /// Whether an update changes what the standards look at. Of a pod's spec little more than images can change at all.

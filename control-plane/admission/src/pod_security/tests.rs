@@ -257,6 +257,35 @@ async fn pods_are_refused_and_what_makes_them_is_warned_of() {
 }
 
 #[tokio::test]
+async fn the_audit_log_learns_what_was_enforced_and_what_would_be_refused() {
+    let bare = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}], "hostPID": true}});
+    let (enforced, violations) = (ENFORCED.to_owned(), VIOLATIONS.to_owned());
+    let violated = "would violate PodSecurity \"baseline:v1.30\": host namespaces (hostPID=true)".to_owned();
+    let labels = [("enforce", "baseline"), ("audit", "baseline"), ("audit-version", "v1.30")];
+    let template = json!({"metadata": {"name": "d"}, "spec": {"template": bare}});
+    // labels, what is made, whether it is admitted, what is noted
+    let rows = [
+        (&labels[..0], "pods", &bare, true, vec![(&enforced, "privileged:latest".to_owned())]),
+        (
+            &labels[..],
+            "pods",
+            &bare,
+            false,
+            vec![(&violations, violated.clone()), (&enforced, "baseline:latest".to_owned())],
+        ),
+        (&labels[..], "deployments", &template, true, vec![(&violations, violated)]),
+    ];
+    for (labels, plural, object, admitted, noted) in rows {
+        let cluster = Cluster::default().with(Wanted::Namespace, namespace(labels));
+        let group = if plural == "pods" { "" } else { "apps" };
+        let request = Request::create(group, plural, "ns", object.clone());
+        assert_eq!(request.validate(&PodSecurity, &cluster).await.is_ok(), admitted, "{labels:?} {plural}");
+        let wanted = noted.into_iter().map(|(key, value)| (key.clone(), value)).collect();
+        assert_eq!(request.noted(), wanted, "{labels:?} {plural}");
+    }
+}
+
+#[tokio::test]
 async fn a_stricter_namespace_is_told_of_the_pods_it_has() {
     let running =
         |name: &str, spec: Value| json!({"metadata": {"namespace": "ns", "name": name}, "spec": spec});

@@ -90,6 +90,14 @@ pub(super) struct Actions {
     pub(super) audit: bool,
 }
 
+impl Actions {
+    /// As the API has them.
+    pub(super) fn names(self) -> Vec<&'static str> {
+        let all = [("Deny", self.deny), ("Warn", self.warn), ("Audit", self.audit)];
+        all.into_iter().filter(|(_, wished)| *wished).map(|(name, _)| name).collect()
+    }
+}
+
 impl Policies {
     pub(super) fn new(plural: &'static str, bindings_plural: &'static str) -> Self {
         Self { plural, bindings_plural, compiled: ArcSwapOption::empty() }

@@ -15,11 +15,13 @@ pub(super) struct Denial {
     pub(super) message: String,
     /// A reason of metav1.Status; "" for Invalid.
     pub(super) reason: String,
+    /// Which of the policy's validations; 0 where it is none of them.
+    pub(super) index: usize,
 }
 
 impl Denial {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason: String::new() }
+        Self { message: message.into(), reason: String::new(), index: 0 }
     }
 }
 
@@ -53,14 +55,17 @@ pub(super) fn conditions_hold(
 pub(super) fn denials(policy: &Policy, bindings: &Bindings<'_>) -> Vec<Denial> {
     let mut budget = Budget::default();
     let mut denials = Vec::new();
-    for validation in &policy.validations {
+    for (index, validation) in policy.validations.iter().enumerate() {
         match truth(&validation.expression, bindings, &mut budget) {
             Ok(true) => {}
             Ok(false) => denials.push(Denial {
                 message: message(validation, bindings, &mut budget),
                 reason: validation.reason.clone(),
+                index,
             }),
-            Err(error) if policy.failure == FailurePolicy::Fail => denials.push(Denial::new(error)),
+            Err(error) if policy.failure == FailurePolicy::Fail => {
+                denials.push(Denial { index, ..Denial::new(error) });
+            }
             Err(_) => {}
         }
     }

@@ -35,24 +35,8 @@ pub(crate) use mutation::Round;
 pub(crate) struct Policies {
     registry: Weak<Registry>,
     authorizer: Arc<Authorizer>,
-    audit: Arc<dyn Audit>,
     mutating: Set,
     validating: Set,
-}
-
-/// Where annotations for the audit log go.
-pub(crate) trait Audit: Send + Sync {
-    /// One annotation of the request that is decided about.
-    fn annotate(&self, key: &str, value: &str);
-}
-
-/// There is no audit log yet: what would stand there is in the server's own.
-struct Log;
-
-impl Audit for Log {
-    fn annotate(&self, key: &str, value: &str) {
-        tracing::info!(target: "keelson::audit", key, value, "annotation");
-    }
 }
 
 impl Policies {
@@ -60,7 +44,6 @@ impl Policies {
         Self {
             registry: Arc::downgrade(registry),
             authorizer,
-            audit: Arc::new(Log),
             mutating: Set::new("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
             validating: Set::new("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
         }

@@ -41,6 +41,7 @@ impl Policies {
             return Ok(());
         }
         let mut told = Vec::new();
+        let mut noted = Vec::new();
         let mut around = Surroundings::default();
         for Bound { policy, bindings } in bound.iter() {
             let wanted = match &policy.criteria {
@@ -69,7 +70,8 @@ impl Policies {
                         let namespace = around.namespace_object(&registry, attributes).await?;
                         let shown = Shown::new(&table, attributes, object, resource);
                         for params in &all {
-                            let found = self.ask(policy, binding, attributes, &shown, &namespace, params);
+                            let found = self.ask(policy, attributes, &shown, &namespace, params);
+                            let found = heed(policy, binding, attributes, found, &mut noted);
                             told.extend(found.into_iter().map(|denial| Told {
                                 policy: &policy.name,
                                 binding: Some(&binding.name),
@@ -80,14 +82,16 @@ impl Policies {
                 }
             }
         }
+        if !noted.is_empty() {
+            attributes.annotations.add(FAILURE_ANNOTATION, || Value::from(noted).to_string());
+        }
         told.into_iter().next().map_or(Ok(()), |first| Err(first.status(attributes, object)))
     }
 
-    /// What the policy objects to and the binding denies; what it only warns of or records is done here.
+    /// What the policy objects to. What it annotates is noted here.
     fn ask(
         &self,
         policy: &Policy,
-        binding: &Binding,
         attributes: &Attributes<'_>,
         shown: &Shown,
         namespace: &Value,
@@ -109,24 +113,40 @@ impl Policies {
             Err(error) => vec![Denial::new(error)],
         };
         match annotations(policy, &bindings) {
-            Ok(all) => all.iter().for_each(|(key, value)| self.audit.annotate(key, value)),
+            Ok(all) => all.into_iter().for_each(|(key, value)| attributes.annotations.add(key, || value)),
             Err(error) => found.push(Denial::new(error)),
         }
-        let (own, name) = (&policy.name, &binding.name);
-        for denial in &found {
-            if binding.actions.warn {
-                attributes.warnings.add(format!(
-                    "Validation failed for ValidatingAdmissionPolicy '{own}' with binding '{name}': {}",
-                    denial.message
-                ));
-            }
-            if binding.actions.audit {
-                let record = json!([{ "message": denial.message, "policy": own, "binding": name }]);
-                self.audit.annotate(FAILURE_ANNOTATION, &record.to_string());
-            }
-        }
-        if binding.actions.deny { found } else { Vec::new() }
+        found
     }
+}
+
+/// What the binding denies of what was found; what it only warns of or records is done here.
+fn heed(
+    policy: &Policy,
+    binding: &Binding,
+    attributes: &Attributes<'_>,
+    found: Vec<Denial>,
+    noted: &mut Vec<Value>,
+) -> Vec<Denial> {
+    let (own, name) = (&policy.name, &binding.name);
+    for denial in &found {
+        if binding.actions.warn {
+            attributes.warnings.add(format!(
+                "Validation failed for ValidatingAdmissionPolicy '{own}' with binding '{name}': {}",
+                denial.message
+            ));
+        }
+        if binding.actions.audit && attributes.annotations.are_kept() {
+            noted.push(json!({
+                "message": denial.message,
+                "policy": own,
+                "binding": name,
+                "expressionIndex": denial.index,
+                "validationActions": binding.actions.names(),
+            }));
+        }
+    }
+    if binding.actions.deny { found } else { Vec::new() }
 }
 
 /// A policy or binding that cannot be put to work objects to everything, unless it is to be ignored then.

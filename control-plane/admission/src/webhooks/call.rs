@@ -38,7 +38,7 @@ fn heed(hook: &Hook, question: &Question<'_>, verdict: Verdict) -> Result<Vec<u8
         question.attributes.warnings.add(&warning[..end]);
     }
     for (key, value) in verdict.annotations {
-        tracing::debug!(webhook = hook.name, key, value, "audit annotation");
+        question.attributes.annotations.add(format!("{}/{key}", hook.name), || value);
     }
     if !verdict.allowed {
         return Err(Refusal::Final(denied(&hook.name, &verdict.result)));

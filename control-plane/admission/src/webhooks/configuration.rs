@@ -24,6 +24,8 @@ pub(super) enum ReviewVersion {
 pub(super) struct Hook {
     /// `CONFIGURATION/WEBHOOK`.
     pub(super) id: String,
+    /// The configuration's name.
+    pub(super) configuration: String,
     /// The webhook's name.
     pub(super) name: String,
     /// An unreadable one fails whatever it might be about.
@@ -90,6 +92,7 @@ impl Hook {
         let first = versions.filter_map(Value::as_str).find(|version| matches!(*version, "v1" | "v1beta1"));
         Self {
             id: format!("{configuration}/{name}"),
+            configuration: configuration.to_owned(),
             name,
             criteria: Criteria::of_webhook(hook),
             conditions: MatchConditions::read(hook),

@@ -1,7 +1,13 @@
 //! Who is asked in which order, and what comes of the answers together.
 
 use super::{
-    Round, Webhooks, call, configuration::Hook, converted, error::Refusal, others, review::Question,
+    Round, Webhooks, call,
+    configuration::Hook,
+    converted,
+    error::Refusal,
+    note::{self, Place},
+    others,
+    review::Question,
 };
 use crate::{
     matching::{Resource, Subject},
@@ -61,7 +67,7 @@ impl Webhooks {
         }
         let table = registry.table();
         let others = others(&table, attributes);
-        for hook in hooks.iter() {
+        for (index, hook) in hooks.iter().enumerate() {
             if pass == Pass::Again && !round.again.contains(&hook.id) {
                 continue;
             }
@@ -72,13 +78,15 @@ impl Webhooks {
             }
             let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? else { continue };
             let asked = Asked { registry: &registry, hook, attributes, resource };
-            let changed = match self.ask_for_patch(&asked, seen).await {
+            let place = Place { kind: "mutating", round: pass as usize, index };
+            let changed = match self.ask_for_patch(&asked, seen, place).await {
                 Ok(changed) => changed,
                 Err(refusal) => {
-                    asked.fail(refusal)?;
+                    asked.fail(refusal, place)?;
                     None
                 }
             };
+            note::mutation(attributes, hook, place, changed.is_some());
             if let (Some(changed), Some(object)) = (changed, object.as_deref_mut()) {
                 *object = changed;
                 round.changed = true;
@@ -101,6 +109,7 @@ impl Webhooks {
         &self,
         asked: &Asked<'_>,
         object: Option<&Value>,
+        place: Place,
     ) -> Result<Option<Value>, Refusal> {
         let (patch, shown) = asked.ask(&self.client, object, true).await?;
         if patch.is_empty() || patch.as_slice() == b"[]" {
@@ -112,7 +121,11 @@ impl Webhooks {
                 asked.hook.name
             ))));
         };
-        asked.patched(object, &shown, &patch).map_err(Refusal::Final)
+        let patched = asked.patched(object, &shown, &patch).map_err(Refusal::Final)?;
+        if patched.is_some() {
+            note::patch(asked.attributes, asked.hook, place, &patch);
+        }
+        Ok(patched)
     }
 
     /// Asks all validating webhooks that are about the request.
@@ -133,12 +146,14 @@ impl Webhooks {
             return Ok(());
         }
         let mut all = Vec::new();
-        for hook in hooks.iter() {
+        for (index, hook) in hooks.iter().enumerate() {
             if let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? {
-                all.push(Asked { registry: &registry, hook, attributes, resource });
+                let place = Place { kind: "validating", round: 0, index };
+                all.push((Asked { registry: &registry, hook, attributes, resource }, place));
             }
         }
-        let asks: Vec<_> = all.into_iter().map(|asked| asked.judge(&self.client, object)).collect();
+        let asks: Vec<_> =
+            all.into_iter().map(|(asked, place)| asked.judge(&self.client, object, place)).collect();
         let answers: Vec<Result<(), Status>> = stream::iter(asks).buffered(IN_FLIGHT_MAX).collect().await;
         answers.into_iter().collect()
     }
@@ -180,10 +195,15 @@ impl Asked<'_> {
     }
 
     /// Asks a validating one.
-    async fn judge(self, client: &keelson_webhook::Client, object: Option<&Value>) -> Result<(), Status> {
+    async fn judge(
+        self,
+        client: &keelson_webhook::Client,
+        object: Option<&Value>,
+        place: Place,
+    ) -> Result<(), Status> {
         match self.ask(client, object, false).await {
             Ok(_) => Ok(()),
-            Err(refusal) => self.fail(refusal),
+            Err(refusal) => self.fail(refusal, place),
         }
     }
 
@@ -227,12 +247,13 @@ impl Asked<'_> {
     }
 
     /// Ok where the webhook's policy lets a request go on without it.
-    fn fail(&self, refusal: Refusal) -> Result<(), Status> {
+    fn fail(&self, refusal: Refusal, place: Place) -> Result<(), Status> {
         let name = &self.hook.name;
         if let Refusal::Unanswered(why) = &refusal
             && self.hook.failure == FailurePolicy::Ignore
         {
             tracing::warn!(webhook = name, %why, "a webhook could not be asked; its policy is to go on without it");
+            note::failed_open(self.attributes, self.hook, place);
             return Ok(());
         }
         let status = refusal.into_status(name);

@@ -12,6 +12,7 @@ mod call;
 mod configuration;
 mod dispatch;
 mod error;
+mod note;
 mod review;
 
 use configuration::Configurations;

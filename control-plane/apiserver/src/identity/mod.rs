@@ -96,18 +96,30 @@ impl Identity {
 }
 
 impl ApiServer {
-    /// The user that a request acts as.
+    /// Who asks.
     pub(crate) async fn identify(
         &self,
         caller: &Caller,
         info: &RequestInfo,
         headers: &HeaderMap,
     ) -> Result<Arc<UserInfo>, Status> {
-        let user = match caller {
-            Caller::InProcess(user) => return Ok(user.clone()),
-            Caller::Peer(peer) => self.authenticate(peer, info, headers).await?,
-        };
-        impersonate::apply(self, user, headers)
+        match caller {
+            Caller::InProcess(user) => Ok(user.clone()),
+            Caller::Peer(peer) => self.authenticate(peer, info, headers).await,
+        }
+    }
+
+    /// The user that the request of `user` acts as.
+    pub(crate) fn impersonated(
+        &self,
+        caller: &Caller,
+        user: Arc<UserInfo>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<UserInfo>, Status> {
+        match caller {
+            Caller::InProcess(_) => Ok(user),
+            Caller::Peer(_) => impersonate::apply(self, user, headers),
+        }
     }
 
     async fn authenticate(

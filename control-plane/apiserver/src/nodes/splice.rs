@@ -2,6 +2,7 @@
 
 use super::{NodeAddress, NodeClient, NodeError, NodePath};
 use crate::{
+    audit::Lasting,
     metrics::Raised,
     wire::{Body, body},
 };
@@ -111,8 +112,9 @@ pub(crate) async fn upgrade(
     let theirs = hyper::upgrade::on(&mut incoming);
     let ours = hyper::upgrade::on(&mut answer);
     let node = to.node.clone();
+    let lasting = incoming.extensions_mut().remove::<Lasting>();
     tokio::spawn(async move {
-        let _raised = raised;
+        let _held = (raised, lasting);
         let joined = async {
             let (theirs, ours) = tokio::try_join!(theirs, ours)?;
             let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));

@@ -3,6 +3,7 @@
 use super::location::rewritten;
 use crate::{
     aggregation,
+    audit::Lasting,
     metrics::Raised,
     server::ApiServer,
     wire::{Body, BoxError, body},
@@ -60,6 +61,7 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, ForwardError> {
     let inner = &server.inner;
     let raised = Raised::new(&inner.metrics, |m| &m.long_running);
+    let lasting = request.extensions_mut().remove::<Lasting>();
     let upgrade = asked_upgrade(request.headers());
     let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let outgoing = outgoing(&how, request, upgrade)?;
@@ -69,7 +71,7 @@ pub(crate) async fn forward(
         let ours = hyper::upgrade::on(&mut answer);
         let shutdown = inner.shutdown.clone();
         tokio::spawn(async move {
-            let _raised = raised;
+            let _held = (raised, lasting);
             let joined = async {
                 let (theirs, ours) = tokio::try_join!(theirs, ours)?;
                 let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));

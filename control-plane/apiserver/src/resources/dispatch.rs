@@ -19,7 +19,7 @@ use crate::{
 use http::{HeaderMap, Method, Request, header};
 use keelson_auth::UserInfo;
 use keelson_registry::{
-    context::{Context, Warnings},
+    context::{Annotations, Context, Warnings},
     kind::Kind,
     status::Status,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Call<'a> {
     pub(crate) user: Arc<UserInfo>,
     /// Collects Warning headers.
     pub(crate) warnings: Warnings,
+    /// Collects annotations for the audit log.
+    pub(crate) annotations: Annotations,
     /// Large answers may be compressed.
     pub(crate) gzip: bool,
     /// When.
@@ -53,9 +55,10 @@ impl<'a> Call<'a> {
         query: &'a Query,
         user: Arc<UserInfo>,
         warnings: Warnings,
+        annotations: Annotations,
         gzip: bool,
     ) -> Self {
-        Self { server, info, query, user, warnings, gzip, now: OffsetDateTime::now_utc() }
+        Self { server, info, query, user, warnings, annotations, gzip, now: OffsetDateTime::now_utc() }
     }
 
     /// The server's parts.
@@ -86,9 +89,17 @@ impl<'a> Call<'a> {
 
     /// The registry's view of the request, with default write options.
     pub(crate) fn context(&self) -> Context {
-        Context { now: self.now, warnings: self.warnings.clone(), ..Context::new(self.user.clone()) }
+        Context {
+            now: self.now,
+            warnings: self.warnings.clone(),
+            annotations: self.annotations.clone(),
+            ..Context::new(self.user.clone())
+        }
     }
 }
+
+/// Annotation of the audit log: the version asked for will go.
+const DEPRECATED: &str = "k8s.io/deprecated";
 
 /// Subresources that are streams from the pod's node.
 const NODE_STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
@@ -114,6 +125,7 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     }
     if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warnings.add(warning);
+        call.annotations.add(DEPRECATED, || "true".to_owned());
     }
     if kind.resource() == ("", "bindings") {
         return write::bind(&call, kind, request).await;

@@ -47,6 +47,7 @@ pub(crate) async fn token_request(
             deletion: None,
         },
         warnings: &context.warnings,
+        annotations: &context.annotations,
         now: context.now,
     };
     let admission = &call.inner().admission;

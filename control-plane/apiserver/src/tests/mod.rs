@@ -1,6 +1,7 @@
 //! The router over the model store: every refusal, every form, as a client sees them on the wire.
 
 mod aggregated;
+mod audit;
 mod custom;
 mod flow;
 mod forms;
@@ -32,7 +33,10 @@ use keelson_auth::{
     authz::Authorizer,
     pki::{self, InitConfig, names},
 };
-use keelson_registry::{KindTable, Registry, RegistryConfig, admit::AdmitAll};
+use keelson_registry::{
+    KindTable, Registry, RegistryConfig,
+    admit::{Admission, AdmitAll},
+};
 use keelson_store::model::Model;
 use keelson_webhook::{Identity, Transport};
 use serde_json::Value;
@@ -101,7 +105,18 @@ impl Bed {
     }
 
     /// With what a test is about.
-    async fn configured(mut more: More) -> Self {
+    async fn configured(more: More) -> Self {
+        Self::made(Arc::new(AdmitAll), |config| {
+            config.api_audiences = more.api_audiences;
+            config.token_webhook = more.token_webhook;
+            config.seats = more.seats;
+            config.request_timeout = more.request_timeout;
+        })
+        .await
+    }
+
+    /// With an admission of its own, and what else is to be configured.
+    async fn made(admission: Arc<dyn Admission>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -121,10 +136,10 @@ impl Bed {
         let proxy =
             Identity::from_pem(&read(names::FRONT_PROXY_CLIENT_CERT), &read(names::FRONT_PROXY_CLIENT_KEY));
         let calls = Transport::new(ServiceResolver::over(&registry), Some(proxy.unwrap()));
-        let config = Config {
+        let mut config = Config {
             advertise: "127.0.0.1:6443".to_owned(),
             issuer: DEFAULT_ISSUER.to_owned(),
-            api_audiences: std::mem::take(&mut more.api_audiences),
+            api_audiences: Vec::new(),
             service_account_key_pem: read(names::SERVICE_ACCOUNT_KEY),
             service_account_public_pem: read(names::SERVICE_ACCOUNT_PUBLIC),
             cluster_ca_pem: read(names::CA_CERT),
@@ -132,14 +147,16 @@ impl Bed {
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
             front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
             calls: Arc::new(calls),
-            token_webhook: more.token_webhook.take(),
-            seats: more.seats,
-            request_timeout: more.request_timeout,
+            token_webhook: None,
+            seats: 600,
+            request_timeout: Duration::from_secs(60),
+            auditor: None,
         };
+        change(&mut config);
         let authorizer = Arc::new(Authorizer::new());
+        registry.set_admission(admission.clone());
         let server =
-            ApiServer::new(registry, Arc::new(AdmitAll), authorizer, config, CancellationToken::new())
-                .unwrap();
+            ApiServer::new(registry, admission, authorizer, config, CancellationToken::new()).unwrap();
         Self { server, _folder: folder }
     }
 

@@ -49,15 +49,18 @@ fn code(code: u16, body: Body) -> Response<Body> {
 }
 
 /// A bed with a node, a pod on it, and a client's connections to the server over TLS.
-struct Cluster {
-    bed: Bed,
+pub(super) struct Cluster {
+    pub(super) bed: Bed,
     client: NodeClient,
     server: NodeAddress,
 }
 
 impl Cluster {
     async fn new() -> Self {
-        let bed = Bed::new().await;
+        Self::around(Bed::new().await).await
+    }
+
+    pub(super) async fn around(bed: Bed) -> Self {
         let data = bed._folder.path();
         let read = |name| std::fs::read_to_string(names::pki_file(data, name)).unwrap();
         let ca = read(names::CA_CERT);
@@ -102,7 +105,7 @@ impl Cluster {
         Self { bed, client, server }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: &str,
         uri: &str,
@@ -117,7 +120,7 @@ impl Cluster {
     }
 }
 
-const POD: &str = "/api/v1/namespaces/default/pods/p";
+pub(super) const POD: &str = "/api/v1/namespaces/default/pods/p";
 
 #[tokio::test]
 async fn logs_come_from_the_node_as_the_apiserver() {

@@ -16,6 +16,11 @@ pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// Any other body.
+pub(crate) fn of(body: impl hyper::body::Body<Data = Bytes, Error = BoxError> + Send + 'static) -> Body {
+    body.boxed_unsync()
+}
+
 /// All bytes at hand.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()

@@ -136,6 +136,7 @@ impl<'a> Target<'a> {
                 deletion: None,
             },
             warnings: &context.warnings,
+            annotations: &context.annotations,
             now: context.now,
         }
     }

@@ -1,0 +1,26 @@
+//! The audit log: which requests are recorded, in what detail, and where to.
+//!
+//! ```text
+//! API server ──> Policy::decide (level, stages) ──> Event, a stage ──> Auditor ──> queue ──> log (a thread, a rotated file)
+//!                                                                            └──> queue ──> webhook (a task, batches)
+//! ```
+//! What a request is and when its stages are reached is the API server's to know. Here a request costs the memory of its
+//! event: bodies stay as they came over the wire until the thread that writes makes JSON of them.
+//!
+//! Rules: <https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>, upstream's `k8s.io/apiserver/pkg/audit`.
+#![forbid(unsafe_code)]
+
+mod auditor;
+mod body;
+mod event;
+mod log;
+mod metrics;
+mod policy;
+mod queue;
+
+pub use auditor::{Auditor, Rejected};
+pub use body::{Body, Media};
+pub use event::{Event, Facts, ObjectReference};
+pub use log::{LogConfig, LogError};
+pub use policy::{Decision, Level, Policy, PolicyError, Stage, Stages};
+pub use queue::{Mode, Truncate};

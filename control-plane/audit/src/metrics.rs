@@ -1,0 +1,90 @@
+//! What is counted, under upstream's names.
+
+use crate::policy::Level;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Who may lose an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plugin {
+    /// A queue that was full.
+    Buffered,
+    /// The file.
+    Log,
+    /// An event without bodies was still too long.
+    Truncate,
+}
+
+impl Plugin {
+    const ALL: [Self; 3] = [Self::Buffered, Self::Log, Self::Truncate];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Buffered => "buffered",
+            Self::Log => "log",
+            Self::Truncate => "truncate",
+        }
+    }
+}
+
+/// Counters of one auditor.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    events: AtomicU64,
+    levels: [AtomicU64; Level::ALL.len()],
+    errors: [AtomicU64; Plugin::ALL.len()],
+    rejected: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn event(&self) {
+        self.events.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn level(&self, level: Level) {
+        self.levels[level as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn lost(&self, plugin: Plugin, events: u64) {
+        self.errors[plugin as usize].fetch_add(events, Relaxed);
+    }
+
+    pub(crate) fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// The Prometheus text format.
+    pub(crate) fn render(&self, out: &mut String) {
+        let mut labelled = |name: &str, help: &str, rows: &[(String, u64)]| {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+            for (labels, value) in rows {
+                let _ = writeln!(out, "{name}{labels} {value}");
+            }
+        };
+        let plain = |counter: &AtomicU64| [(String::new(), counter.load(Relaxed))];
+        labelled("apiserver_audit_event_total", "Audit events that were made.", &plain(&self.events));
+        let of = |plugin: Plugin| {
+            (format!("{{plugin=\"{}\"}}", plugin.as_str()), self.errors[plugin as usize].load(Relaxed))
+        };
+        labelled(
+            "apiserver_audit_error_total",
+            "Audit events that were not recorded, by who lost them.",
+            &Plugin::ALL.map(of),
+        );
+        let of = |level: Level| {
+            (format!("{{level=\"{}\"}}", level.as_str()), self.levels[level as usize].load(Relaxed))
+        };
+        labelled(
+            "apiserver_audit_level_total",
+            "Requests by the level that the policy has for them.",
+            &Level::ALL.map(of),
+        );
+        labelled(
+            "apiserver_audit_requests_rejected_total",
+            "Requests refused because they could not be recorded.",
+            &plain(&self.rejected),
+        );
+    }
+}
