@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorize ──> resources ──> keelson-registry
-//! in_process_client ─────────────────┘                                 │     └──> reviews, pods ──> nodes (kubelet API)
+//! in_process_client ─────────────────┘                                 │     ├──> reviews, pods ──> nodes (kubelet API)
+//!                                                                      │     ├── conversion <── the registry, for custom kinds
 //!                                                                      │     └──> proxy ──> keelson-webhook (pods, Services)
 //!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                                      └──> system: discovery, openapi, health, metrics
@@ -14,6 +15,7 @@
 mod aggregation;
 mod authorize;
 mod connect;
+mod conversion;
 mod discovery;
 mod extensions;
 mod flow;

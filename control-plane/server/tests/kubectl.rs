@@ -6,6 +6,8 @@ mod aggregation;
 mod apply;
 #[path = "kubectl/certificates.rs"]
 mod certificates;
+#[path = "kubectl/conversion.rs"]
+mod conversion;
 #[path = "kubectl/custom.rs"]
 mod custom;
 #[path = "kubectl/kinds.rs"]
