@@ -1,9 +1,13 @@
 //! Webhooks in their place: a registry whose chain asks a TLS server of the test.
 
+use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use keelson_admission::{Chain, Config};
 use keelson_auth::{UserInfo, authz::Authorizer};
-use keelson_registry::{Annotations, Context, DeleteOptions, KindTable, Registry, RegistryConfig, Status};
+use keelson_registry::{
+    Annotations, Context, ConversionWebhooks, DeleteOptions, KindTable, Registry, RegistryConfig, Status,
+};
 use keelson_store::model::Model;
 use keelson_webhook::{
     Client, Resolve, ResolveError, Transport,
@@ -352,4 +356,82 @@ async fn the_audit_log_learns_who_changed_what() {
     }
     let brief = noted("n", false).await;
     assert!(!brief.keys().any(|key| key.starts_with("patch.")), "{brief:?}");
+}
+
+/// Calls the field that has the words `of-VERSION` in the version that is asked for.
+struct Renames;
+
+#[async_trait]
+impl ConversionWebhooks for Renames {
+    async fn ask(&self, _: &Value, review: Bytes) -> Result<Bytes, String> {
+        let mut review: Value = serde_json::from_slice(&review).map_err(|error| error.to_string())?;
+        let to = review["request"]["desiredAPIVersion"].clone();
+        let mut objects = review["request"]["objects"].take();
+        for object in objects.as_array_mut().unwrap() {
+            let word = object["spec"].as_object().unwrap().values().next().unwrap().clone();
+            let field = to.as_str().unwrap().replace("example.com/", "of-");
+            object["spec"] = json!({ field: word });
+            object["apiVersion"] = to.clone();
+        }
+        let uid = review["request"]["uid"].clone();
+        review["response"] =
+            json!({"uid": uid, "result": {"status": "Success"}, "convertedObjects": objects});
+        Ok(review.to_string().into())
+    }
+}
+
+/// Tabs in v1, which is stored, and v2.
+async fn define_tabs(bed: &Bed) {
+    let version = |name: &str| {
+        let spec = json!({"type": "object", "properties": {format!("of-{name}"): {"type": "string"}}});
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+        json!({"name": name, "served": true, "storage": name == "v1", "schema": schema})
+    };
+    let names = json!({"plural": "tabs", "singular": "tab", "kind": "Tab", "listKind": "TabList"});
+    let client = json!({"url": "https://nowhere.example"});
+    let definition = json!({
+        "metadata": {"name": "tabs.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version("v1"), version("v2")],
+            "conversion": {"strategy": "Webhook",
+                "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}}},
+    });
+    let mut made = bed.create("customresourcedefinitions", "", definition).await.unwrap();
+    made["status"]["acceptedNames"] = names;
+    made["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+    let table = bed.registry.table();
+    let kind = table.by_resource("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+    bed.registry.update(&bed.context(), kind, None, "tabs.example.com", Some("status"), made).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_custom_object_is_shown_in_the_version_that_a_webhook_is_about() {
+    let bed = Bed::new(|path, request| match path {
+        "/change" if request["kind"]["version"] == "v2" => {
+            patched(json!([{"op": "replace", "path": "/spec/of-v2", "value": "by the hook"}]))
+        }
+        _ => allowed(),
+    })
+    .await;
+    bed.registry.set_conversion(Arc::new(Renames));
+    define_tabs(&bed).await;
+    let about = |version: &str| {
+        json!({"matchPolicy": "Equivalent", "rules": [{"apiGroups": ["example.com"], "apiVersions": [version],
+            "resources": ["tabs"], "operations": ["*"]}]})
+    };
+    bed.configure(MUTATING, &[("change", "/change", about("v2"))]).await;
+    bed.configure(VALIDATING, &[("look", "/look", about("v2"))]).await;
+    let table = bed.registry.table();
+    let kind = table.by_resource("example.com", "v1", "tabs").unwrap();
+    let mut tab = named("a");
+    tab["apiVersion"] = json!("example.com/v1");
+    tab["kind"] = json!("Tab");
+    tab["spec"] = json!({"of-v1": "mine"});
+    let made = bed.registry.create(&bed.context(), kind, Some("ns"), None, None, tab).await.unwrap();
+    assert_eq!(made.body.to_value()["spec"], json!({"of-v1": "by the hook"}));
+    let asked = bed.asked.lock().unwrap();
+    let seen: Vec<(&Value, &Value)> =
+        asked.iter().map(|request| (&request["path"], &request["object"]["spec"])).collect();
+    let (mine, changed) = (json!({"of-v2": "mine"}), json!({"of-v2": "by the hook"}));
+    assert_eq!(seen, [(&json!("/change"), &mine), (&json!("/look"), &changed)]);
+    assert_eq!(asked[1]["requestKind"]["version"], "v1");
 }

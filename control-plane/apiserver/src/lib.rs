@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorize ──> resources ──> keelson-registry
-//! in_process_client ─────────────────┘ ──> audit ──> keelson-audit       │     └──> reviews, pods ──> nodes (kubelet API)
+//! in_process_client ─────────────────┘ ──> audit ──> keelson-audit       │     ├──> reviews, pods ──> nodes (kubelet API)
+//!                                                                      │     ├── conversion <── the registry, for custom kinds
 //!                                                                      │     └──> proxy ──> keelson-webhook (pods, Services)
 //!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                                      └──> system: discovery, openapi, health, metrics
@@ -15,6 +16,7 @@ mod aggregation;
 mod audit;
 mod authorize;
 mod connect;
+mod conversion;
 mod discovery;
 mod extensions;
 mod flow;

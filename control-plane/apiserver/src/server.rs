@@ -2,7 +2,7 @@
 
 use crate::{
     aggregation::{self, Aggregation},
-    extensions, flow, follow,
+    conversion, extensions, flow, follow,
     health::Health,
     identity::{Caller, Identity, TokenWebhook},
     metrics::Metrics,
@@ -143,6 +143,7 @@ impl ApiServer {
             &config.kubelet_client_key_pem,
         )?;
         follow::authorizer(&registry, &authorizer, &shutdown);
+        registry.set_conversion(conversion::Webhooks::over(&config.calls));
         extensions::follow(&registry, &shutdown);
         let started = Arc::new(AtomicBool::new(false));
         let flow_kept = Arc::new(AtomicBool::new(false));

@@ -3,8 +3,14 @@
 //! The stored body has no resourceVersion, since the store assigns the revision after the write. An [`Entry`] remembers
 //! where it goes; every JSON answer in the stored version is prefix + resourceVersion + suffix.
 
-use crate::{body::Body, derived::Derived, intern::Interner, kind::Kind, kind::Storage, scan};
-use arc_swap::ArcSwapOption;
+use crate::{
+    body::Body,
+    derived::Derived,
+    intern::Interner,
+    kind::{Kind, Storage},
+    scan,
+    views::{Shown, Views},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use keelson_schema::{
     TypeRef,
@@ -26,27 +32,18 @@ pub struct Entry {
     split: usize,
     managed: Range<u32>,
     revision: Revision,
-    views: ArcSwapOption<Vec<View>>,
+    views: Views,
     message: Derived,
 }
 
-/// Most forms of one entry that are kept; of a custom kind there may be one for each version that is served.
-const VIEWS_MAX: usize = 16;
-
-/// The object as another kind shows it.
-#[derive(Clone, Debug)]
-struct View {
-    /// The kind's.
-    id: u64,
-    shown: Shown,
-}
-
-#[derive(Clone, Debug)]
-enum Shown {
-    AsStored,
-    Derived(Arc<Entry>),
-    /// It cannot be.
+/// An entry as a kind shows it.
+pub(crate) enum Form {
+    /// In this form.
+    Shown(Arc<Entry>),
+    /// The stored body cannot be shown in that shape.
     Not,
+    /// What it looks like only the definition's webhook can tell.
+    Elsewhere,
 }
 
 /// What is known of an object without parsing it.
@@ -142,7 +139,7 @@ impl Entry {
             split,
             managed,
             revision,
-            views: ArcSwapOption::empty(),
+            views: Views::default(),
             message: Derived::default(),
         })
     }
@@ -241,23 +238,36 @@ impl Entry {
         self.body.own_len()
     }
 
-    /// The same object as `kind` shows it, derived on first use when `kind` is a view. None when the stored body cannot
-    /// be shown in that shape.
+    /// The same object as `kind` shows it, for those who cannot wait: none also where a webhook has yet to make that form.
     pub(crate) fn as_kind(self: &Arc<Self>, kind: &Kind) -> Option<Arc<Self>> {
+        match self.form(kind) {
+            Form::Shown(entry) => Some(entry),
+            Form::Not | Form::Elsewhere => None,
+        }
+    }
+
+    /// The same object as `kind` shows it, derived on first use when `kind` is a view.
+    pub(crate) fn form(self: &Arc<Self>, kind: &Kind) -> Form {
+        let own = || self.body.own(0..self.body.own_len());
         let as_stored = match (kind.storage, &kind.custom) {
             (Storage::View(_), _) => false,
-            (_, Some(custom)) => custom.is_shown_as(self.body.own(0..self.body.own_len()), self.revision),
+            (_, Some(custom)) => custom.is_shown_as(own(), self.revision),
             _ => true,
         };
         if as_stored {
-            return Some(self.clone());
+            return Form::Shown(self.clone());
         }
-        let known = self.views.load();
-        let known = known.as_deref().and_then(|views| views.iter().find(|view| view.id == kind.id));
-        match known.map_or_else(|| self.derive(kind), |view| view.shown.clone()) {
-            Shown::AsStored => Some(self.clone()),
-            Shown::Derived(entry) => Some(entry),
-            Shown::Not => None,
+        let shown = match (self.views.find(kind), &kind.custom) {
+            (Some(shown), _) => shown,
+            (None, Some(custom)) if kind.family().is_some() && !custom.is_written_in(own()) => {
+                return Form::Elsewhere;
+            }
+            (None, _) => self.derive(kind),
+        };
+        match shown {
+            Shown::AsStored => Form::Shown(self.clone()),
+            Shown::Derived(entry) => Form::Shown(entry),
+            Shown::Not => Form::Not,
         }
     }
 
@@ -268,6 +278,21 @@ impl Entry {
             (_, Some(custom)) => custom.show(kind.api_version(), self.stored_value()),
             _ => return Shown::AsStored,
         };
+        self.kept(kind, &value)
+    }
+
+    /// Keeps the form that the kind's webhook has made. None when it is none of this object.
+    pub(crate) fn keep(self: &Arc<Self>, kind: &Kind, mut value: Value) -> Option<Arc<Self>> {
+        crate::meta::set(&mut value, "resourceVersion", None);
+        match self.kept(kind, &value) {
+            Shown::AsStored => Some(self.clone()),
+            Shown::Derived(entry) => Some(entry),
+            Shown::Not => None,
+        }
+    }
+
+    /// `value` is without resourceVersion.
+    fn kept(&self, kind: &Kind, value: &Value) -> Shown {
         let body = Bytes::from(value.to_string());
         let shown = if self.body.is(&body) {
             Shown::AsStored
@@ -281,14 +306,7 @@ impl Entry {
                 }
             }
         };
-        self.views.rcu(|views| {
-            let mut next: Vec<View> = views.as_deref().cloned().unwrap_or_default();
-            if next.len() >= VIEWS_MAX {
-                next.remove(0);
-            }
-            next.push(View { id: kind.id, shown: shown.clone() });
-            Some(Arc::new(next))
-        });
+        self.views.keep(kind, &shown);
         shown
     }
 }

@@ -4,6 +4,7 @@
 //! How the table is put together is in `table`; what a kind's rules are is in `kinds`.
 
 use crate::{
+    convert::Family,
     custom::Custom,
     scan::FieldTree,
     status::{GroupKind, GroupResource},
@@ -186,6 +187,11 @@ impl Kind {
     /// `group/version` of stored bodies where that is not the kind's own.
     pub(crate) fn stored_version(&self) -> Option<&str> {
         self.custom.as_ref().map(|custom| custom.storage_version())
+    }
+
+    /// The versions between which a webhook converts, where one does.
+    pub(crate) fn family(&self) -> Option<&Family> {
+        self.custom.as_ref().and_then(|custom| custom.family())
     }
 
     /// The served subresource of that name.

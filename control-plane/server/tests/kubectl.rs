@@ -8,6 +8,8 @@ mod apply;
 mod bootstrap;
 #[path = "kubectl/certificates.rs"]
 mod certificates;
+#[path = "kubectl/conversion.rs"]
+mod conversion;
 #[path = "kubectl/custom.rs"]
 mod custom;
 #[path = "kubectl/kinds.rs"]

@@ -2,7 +2,7 @@
 
 use keelson_auth::Authorizer;
 use keelson_cel::admission::webhook_environment;
-use keelson_registry::{Attributes, KindTable};
+use keelson_registry::{Attributes, Registry, Status};
 use serde_json::Value;
 
 use super::{
@@ -26,19 +26,19 @@ impl MatchConditions {
     /// Whether they let the webhook be asked about the request, whose objects it sees as `resource`.
     ///
     /// # Errors
-    /// What went wrong, where `failure` is to fail by that.
-    pub(crate) fn hold(
+    /// The objects cannot be shown so; within, what went wrong, where `failure` is to fail by that.
+    pub(crate) async fn hold(
         &self,
-        (table, authorizer): (&KindTable, &Authorizer),
+        (registry, authorizer): (&Registry, &Authorizer),
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         resource: Resource<'_>,
         failure: FailurePolicy,
-    ) -> Result<bool, String> {
+    ) -> Result<Result<bool, String>, Status> {
         if self.0.is_empty() {
-            return Ok(true);
+            return Ok(Ok(true));
         }
-        let shown = Shown::new(table, attributes, object, resource);
+        let shown = Shown::new(registry, &registry.table(), attributes, object, resource).await?;
         let clerk = Clerk::new(authorizer, attributes, &shown.name);
         let seen = Seen {
             object: &shown.object,
@@ -48,6 +48,6 @@ impl MatchConditions {
             params: &Value::Null,
             clerk: &clerk,
         };
-        conditions_hold(&self.0, failure, &seen.bindings())
+        Ok(conditions_hold(&self.0, failure, &seen.bindings()))
     }
 }

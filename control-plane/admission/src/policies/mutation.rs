@@ -13,7 +13,6 @@ use super::request::{Clerk, Seen};
 use super::validation::{Shown, refused};
 use super::{Policies, Surroundings, params};
 use crate::matching::{Subject, equivalents};
-use crate::webhooks::converted;
 
 /// What the first round leaves for a second one.
 #[derive(Debug, Default)]
@@ -152,11 +151,13 @@ impl Asked<'_, '_> {
         let kind = kind.map_or(self.attributes.kind, |kind| kind);
         let (mut current, mut changed) = (None, false);
         for params in &all {
-            let shown = Shown::new(self.table, self.attributes, current.as_ref().or(Some(object)), resource);
+            let seen = current.as_ref().or(Some(object));
+            let shown = Shown::new(self.registry, self.table, self.attributes, seen, resource).await?;
             match self.changed(kind, shown, &namespace, params) {
                 Err(error) => self.fail(object, error)?,
                 Ok(None) => {}
                 Ok(Some(next)) => {
+                    let next = self.in_own_form(kind, next).await?;
                     changed |= next != *current.as_ref().unwrap_or(object);
                     current = Some(next);
                 }
@@ -165,7 +166,7 @@ impl Asked<'_, '_> {
         Ok(Some(current.filter(|_| changed)))
     }
 
-    /// The object after all mutations, in the request's form; none where a condition does not hold.
+    /// The object after all mutations, as the policy sees it; none where a condition does not hold.
     fn changed(
         &self,
         kind: &Kind,
@@ -195,9 +196,16 @@ impl Asked<'_, '_> {
             same_object(&shown.object, &next)?;
             shown.object = next;
         }
+        Ok(Some(shown.object))
+    }
+
+    async fn in_own_form(&self, kind: &Kind, object: Value) -> Result<Value, Status> {
         let own = self.attributes.kind;
-        let back = own.gvk() != kind.gvk() && matches!(self.attributes.subresource, "" | "status");
-        Ok(Some(if back { converted(kind, own, shown.object) } else { shown.object }))
+        if own.gvk() == kind.gvk() || !matches!(self.attributes.subresource, "" | "status") {
+            return Ok(object);
+        }
+        let converted = self.registry.converted(kind, own, object).await;
+        converted.map_err(|status| Status::internal(status.message))
     }
 
     /// Refuses, unless the policy is to be ignored then.

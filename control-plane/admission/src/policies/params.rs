@@ -29,7 +29,7 @@ pub(super) async fn collect(
     })?;
     let namespace = namespace(&kind, reference, attributes)?;
     let found = match meta::text(reference, &["name"]) {
-        "" => selected(registry, &kind, namespace, reference)?,
+        "" => selected(registry, &kind, namespace, reference).await?,
         name => named(registry, &kind, namespace, name)
             .await
             .map_err(|status| status.message)?
@@ -79,7 +79,7 @@ async fn named(
     }
 }
 
-fn selected(
+async fn selected(
     registry: &Registry,
     kind: &Kind,
     namespace: Option<&str>,
@@ -88,7 +88,8 @@ fn selected(
     let selector = meta::at(reference, &["selector"]).cloned().unwrap_or_default();
     let selector: LabelSelectorSpec = serde_json::from_value(selector).map_err(|error| error.to_string())?;
     let selector = LabelSelector::from_spec(&selector).map_err(|error| error.to_string())?;
-    let all = registry.cached_all(kind, namespace).into_iter().map(|entry| entry.to_value());
+    let all = registry.all(kind, namespace).await.map_err(|status| status.message)?;
+    let all = all.into_iter().map(|entry| entry.to_value());
     let labels =
         |object: &Value| meta::at(object, &["metadata", "labels"]).and_then(Value::as_object).cloned();
     Ok(all.filter(|object| selector.matches(&labels(object))).collect())

@@ -1,6 +1,6 @@
 //! ValidatingAdmissionPolicy: what becomes of the policies' objections.
 
-use keelson_registry::{Attributes, Reason, Status, status::StatusCause};
+use keelson_registry::{Attributes, KindTable, Reason, Registry, Status, status::StatusCause};
 use serde_json::{Value, json};
 
 use super::compiled::{Binding, Bound, FailurePolicy, Policy};
@@ -9,7 +9,6 @@ use super::request::{Clerk, Seen, request};
 use super::{Policies, Surroundings, params};
 use crate::matching::{Resource, Subject, equivalents};
 use crate::plugin::forbidden;
-use crate::webhooks::converted;
 
 /// The annotation in which a violation is recorded that is not a denial.
 const FAILURE_ANNOTATION: &str = "validation.policy.admission.k8s.io/validation_failure";
@@ -68,7 +67,7 @@ impl Policies {
                     Err(error) => configured(policy, Some(binding), &error, &mut told),
                     Ok(all) => {
                         let namespace = around.namespace_object(&registry, attributes).await?;
-                        let shown = Shown::new(&table, attributes, object, resource);
+                        let shown = Shown::new(&registry, &table, attributes, object, resource).await?;
                         for params in &all {
                             let found = self.ask(policy, attributes, &shown, &namespace, params);
                             let found = heed(policy, binding, attributes, found, &mut noted);
@@ -197,30 +196,35 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(
-        table: &keelson_registry::KindTable,
+    pub(super) async fn new(
+        registry: &Registry,
+        table: &KindTable,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         wanted: Resource<'_>,
-    ) -> Self {
+    ) -> Result<Self, Status> {
         let own = attributes.kind;
         let kind = table.by_resource(wanted.group, wanted.version, wanted.plural).map_or(own, |kind| kind);
         let other = !std::ptr::eq(own, kind) && own.gvk() != kind.gvk();
         // A subresource's own body (Scale) has one form.
         let plain = matches!(attributes.subresource, "" | "status");
-        let show = |object: &Value| match other && plain {
-            true => converted(own, kind, object.clone()),
-            false => object.clone(),
+        let show = async |object: Option<&Value>| match object {
+            None => Ok(Value::Null),
+            Some(object) if other && plain => {
+                let converted = registry.converted(own, kind, object.clone()).await;
+                converted.map_err(|status| Status::internal(status.message))
+            }
+            Some(object) => Ok(object.clone()),
         };
         let name = match attributes.name {
             "" => object.map(|object| keelson_registry::meta::field(object, "name")).unwrap_or_default(),
             name => name,
         };
-        Self {
-            object: object.map(show).unwrap_or_default(),
-            old: attributes.old.map(show).unwrap_or_default(),
+        Ok(Self {
+            object: show(object).await?,
+            old: show(attributes.old).await?,
             request: request(attributes, kind, name),
             name: name.to_owned(),
-        }
+        })
     }
 }

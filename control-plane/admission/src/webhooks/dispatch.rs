@@ -3,7 +3,6 @@
 use super::{
     Round, Webhooks, call,
     configuration::Hook,
-    converted,
     error::Refusal,
     note::{self, Place},
     others,
@@ -121,7 +120,7 @@ impl Webhooks {
                 asked.hook.name
             ))));
         };
-        let patched = asked.patched(object, &shown, &patch).map_err(Refusal::Final)?;
+        let patched = asked.patched(object, &shown, &patch).await.map_err(Refusal::Final)?;
         if patched.is_some() {
             note::patch(asked.attributes, asked.hook, place, &patch);
         }
@@ -177,21 +176,29 @@ impl Asked<'_> {
         mutating: bool,
     ) -> Result<(Vec<u8>, Value), Refusal> {
         let kind = self.kind().map_err(Refusal::Final)?;
-        let shown = |object: Option<&Value>| match (object, &kind) {
-            (None, _) => Value::Null,
-            (Some(object), None) => object.clone(),
-            (Some(object), Some(kind)) => converted(self.attributes.kind, kind, object.clone()),
+        let shown = async |object: Option<&Value>| match (object, &kind) {
+            (None, _) => Ok(Value::Null),
+            (Some(object), None) => Ok(object.clone()),
+            (Some(object), Some(kind)) => self.converted(self.attributes.kind, kind, object.clone()).await,
         };
+        let (object, old) = (shown(object).await, shown(self.attributes.old).await);
+        let (object, old) = (object.map_err(Refusal::Final)?, old.map_err(Refusal::Final)?);
         let uid = uuid::Uuid::new_v4().to_string();
         let question = Question {
             uid: &uid,
             attributes: self.attributes,
             kind: kind.as_deref().unwrap_or(self.attributes.kind),
-            object: &shown(object),
-            old: &shown(self.attributes.old),
+            object: &object,
+            old: &old,
         };
         let patch = call::ask(client, self.hook, &question, mutating).await?;
-        Ok((patch, question.object.clone()))
+        Ok((patch, object))
+    }
+
+    /// A form that cannot be had is the server's failure, whatever the webhook's policy.
+    async fn converted(&self, from: &Kind, to: &Kind, object: Value) -> Result<Value, Status> {
+        let converted = self.registry.converted(from, to, object).await;
+        converted.map_err(|status| Status::internal(status.message))
     }
 
     /// Asks a validating one.
@@ -222,7 +229,7 @@ impl Asked<'_> {
     }
 
     /// Applies a patch to what was shown and brings it back into the request's form; None when nothing changed.
-    fn patched(&self, object: &Value, shown: &Value, patch: &[u8]) -> Result<Option<Value>, Status> {
+    async fn patched(&self, object: &Value, shown: &Value, patch: &[u8]) -> Result<Option<Value>, Status> {
         let name = &self.hook.name;
         let patched = keelson_schema::patch::json(shown, patch).map_err(|why| {
             Status::internal(format!("admission webhook {name:?} sent a patch that does not apply: {why}"))
@@ -239,7 +246,7 @@ impl Asked<'_> {
         }
         let own = self.attributes.kind;
         let back = match self.kind()? {
-            Some(kind) => converted(&kind, own, patched),
+            Some(kind) => self.converted(&kind, own, patched).await?,
             None => patched,
         };
         let back = admitted(own, self.attributes.subresource, back)?;

@@ -17,7 +17,7 @@ mod review;
 
 use configuration::Configurations;
 use keelson_auth::Authorizer;
-use keelson_registry::{Attributes, Kind, KindTable, Registry, Status, kind::Storage};
+use keelson_registry::{Attributes, KindTable, Registry, Status};
 use keelson_webhook::Client;
 use serde_json::{Map, Value};
 use std::{
@@ -97,9 +97,8 @@ impl Webhooks {
                 return Ok(None);
             }
         }
-        let table = registry.table();
-        let with = (&*table, &*self.authorizer);
-        let held = hook.conditions.hold(with, attributes, subject.object, resource, hook.failure);
+        let with = (registry, &*self.authorizer);
+        let held = hook.conditions.hold(with, attributes, subject.object, resource, hook.failure).await?;
         let held = held.map_err(|why| forbidden(attributes, subject.object.or(subject.old), why))?;
         Ok(held.then_some(resource))
     }
@@ -132,19 +131,4 @@ async fn namespace_labels(
 /// The other forms of the objects that the request is about.
 fn others<'a>(table: &'a KindTable, attributes: &Attributes<'_>) -> Vec<Resource<'a>> {
     equivalents(table, attributes.kind, attributes.subresource)
-}
-
-/// An object of `from` in the form of `to`, where both are the same objects.
-pub(crate) fn converted(from: &Kind, to: &Kind, object: Value) -> Value {
-    let stored = match from.storage {
-        Storage::View(conversion) => conversion.to_stored(object),
-        Storage::Own | Storage::Virtual => object,
-    };
-    let mut shown = match to.storage {
-        Storage::View(conversion) => conversion.to_view(stored),
-        Storage::Own | Storage::Virtual => stored,
-    };
-    shown["apiVersion"] = Value::from(to.api_version());
-    shown["kind"] = Value::from(to.kind.as_ref());
-    shown
 }

@@ -1,5 +1,7 @@
 //! Custom kinds as a client sees them: from the definition to the last object.
 
+mod conversion;
+
 use super::*;
 use http::Response;
 use keelson_registry::meta;
@@ -417,7 +419,7 @@ async fn definitions_are_refused_at_their_fields() {
         (
             "/spec/conversion",
             json!({"strategy": "Webhook"}),
-            "spec.conversion.strategy: Forbidden: conversion by webhook is not supported by this server yet",
+            "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook",
         ),
     ] {
         let mut definition = cron_tabs();

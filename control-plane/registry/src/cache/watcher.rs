@@ -5,7 +5,12 @@
 //! misses an event. An object that enters or leaves the selection is an ADDED or a DELETED (with its last selected state).
 
 use super::{ResourceCache, Root, State, progress::Progress, range, ring::Change, select::Select};
-use crate::{entry::Entry, kind::Kind, status::Status};
+use crate::{
+    convert::{Converter, Forms},
+    entry::Entry,
+    kind::Kind,
+    status::Status,
+};
 use futures::{Stream, stream};
 use keelson_store::Revision;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -44,6 +49,7 @@ pub(crate) struct Watcher {
     /// Keys of interest start with this.
     pub(crate) prefix: String,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) converter: Arc<Converter>,
     pub(crate) position: Revision,
     pub(crate) initial: Option<Initial>,
     pub(crate) bookmarks: bool,
@@ -76,6 +82,7 @@ impl Watcher {
             select,
             prefix,
             progress,
+            converter: Arc::default(),
             position: 0,
             initial: None,
             bookmarks: false,
@@ -99,7 +106,7 @@ impl Watcher {
                 return None;
             }
             if self.initial.is_some() {
-                self.fill_initial();
+                self.fill_initial().await;
                 continue;
             }
             self.changed.borrow_and_update();
@@ -111,7 +118,7 @@ impl Watcher {
             let reached = self.progress.reached();
             let ended = self.cache.is_closed();
             let state = self.cache.state();
-            if self.fill(&state) {
+            if self.fill(&state).await {
                 continue;
             }
             if ended {
@@ -122,11 +129,17 @@ impl Watcher {
         }
     }
 
-    fn fill_initial(&mut self) {
+    async fn fill_initial(&mut self) {
         let Some(mut initial) = self.initial.take() else { return };
         let part: Vec<Arc<Entry>> =
             range(&initial.root, &self.prefix, initial.after.as_deref()).take(PART_MAX).cloned().collect();
-        for entry in part.iter().filter_map(|entry| self.selected(entry)).collect::<Vec<_>>() {
+        let kind = self.kind.clone();
+        let mut forms = Forms::new(&kind);
+        forms.look_for(part.iter().cloned());
+        if let Err(status) = self.converter.complete(&mut forms).await {
+            return self.end(status);
+        }
+        for entry in part.iter().filter_map(|entry| self.selected(&forms, entry)).collect::<Vec<_>>() {
             let revision = entry.mod_revision();
             self.pending.push_back(WatchEvent::Added(entry, revision));
         }
@@ -139,20 +152,34 @@ impl Watcher {
         }
     }
 
+    /// The last event says why.
+    fn end(&mut self, status: Status) {
+        self.pending.push_back(WatchEvent::Error(status));
+        self.closed = true;
+    }
+
     /// Takes up to [`PART_MAX`] changes; false when there are none.
-    fn fill(&mut self, state: &State) -> bool {
+    async fn fill(&mut self, state: &State) -> bool {
         let Some(first) = state.ring.after(self.position) else {
-            self.pending.push_back(WatchEvent::Error(Status::too_old(self.position, state.ring.start())));
-            self.closed = true;
+            self.end(Status::too_old(self.position, state.ring.start()));
             return true;
         };
         let last = state.ring.len().min(first + PART_MAX);
+        let kind = self.kind.clone();
+        let mut forms = Forms::new(&kind);
+        let changes = (first..last).map(|index| state.ring.get(index));
+        let changes = changes.filter(|change| change.key.starts_with(&self.prefix));
+        forms.look_for(changes.flat_map(|change| [&change.previous, &change.current]).flatten().cloned());
+        if let Err(status) = self.converter.complete(&mut forms).await {
+            self.end(status);
+            return true;
+        }
         for index in first..last {
             let change = state.ring.get(index);
             // One transaction touches a key once and at most one key of a resource, so a part may end anywhere.
             self.position = change.revision;
             if change.key.starts_with(&self.prefix)
-                && let Some(event) = self.event(change)
+                && let Some(event) = self.event(&forms, change)
             {
                 self.pending.push_back(event);
             }
@@ -160,9 +187,9 @@ impl Watcher {
         last > first
     }
 
-    fn event(&self, change: &Change) -> Option<WatchEvent> {
-        let current = change.current.as_ref().and_then(|entry| self.selected(entry));
-        let previous = change.previous.as_ref().and_then(|entry| self.selected(entry));
+    fn event(&self, forms: &Forms<'_>, change: &Change) -> Option<WatchEvent> {
+        let current = change.current.as_ref().and_then(|entry| self.selected(forms, entry));
+        let previous = change.previous.as_ref().and_then(|entry| self.selected(forms, entry));
         match (previous, current) {
             (None, Some(entry)) => Some(WatchEvent::Added(entry, change.revision)),
             (Some(_), Some(entry)) => Some(WatchEvent::Modified(entry, change.revision)),
@@ -171,8 +198,8 @@ impl Watcher {
         }
     }
 
-    fn selected(&self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
-        entry.as_kind(&self.kind).filter(|entry| self.select.matches(entry))
+    fn selected(&self, forms: &Forms<'_>, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        forms.of(entry).filter(|entry| self.select.matches(entry))
     }
 
     async fn wait(&mut self) {

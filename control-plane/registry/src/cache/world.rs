@@ -3,6 +3,7 @@
 
 use super::{ResourceCache, Root, State};
 use crate::{
+    convert::Hook,
     custom::{self, DEFINITIONS_MAX, Definition},
     entry::{Entry, Unreadable},
     intern::Interner,
@@ -107,8 +108,13 @@ impl World {
                 let cache = match &old {
                     // Watches go on: what they select by is where it was.
                     Some(old) if old.kind.selectable_fields == served.stored.selectable_fields => {
-                        gone = None;
-                        old.clone()
+                        if hook(&old.kind) == hook(&served.stored) {
+                            gone = None;
+                            old.clone()
+                        } else {
+                            // They would go on to ask the webhook that was, if not for being closed and resumed.
+                            Arc::new(renewed(old, &served.stored))
+                        }
                     }
                     Some(old) => Arc::new(read_anew(old, &served.stored)?),
                     None => {
@@ -147,6 +153,17 @@ impl World {
         let (stored, kinds) = custom::kinds_of(&definition, revision)?;
         Some(Served { digest, stored, kinds })
     }
+}
+
+fn hook(kind: &Kind) -> Option<&Hook> {
+    kind.family().map(|family| &family.hook)
+}
+
+/// The same objects and history, for others to watch.
+fn renewed(old: &ResourceCache, kind: &Arc<Kind>) -> ResourceCache {
+    let cache = ResourceCache::new(kind.clone());
+    cache.replace(State::clone(&old.state()));
+    cache
 }
 
 /// The same objects with the heads that another kind gives them, and without history.

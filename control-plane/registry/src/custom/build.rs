@@ -2,6 +2,7 @@
 
 use super::{Custom, CustomResource, Definition, JsonPath, ScalePaths, definition::Version};
 use crate::{
+    convert::{Family, Hook},
     kind::{Column, Kind, Name, Storage, Subresource},
     scan::FieldTree,
     table,
@@ -18,21 +19,47 @@ static RULES: CustomResource = CustomResource;
 /// The first one is what objects are cached as, in the storage version, whether it is served or not.
 pub(crate) fn kinds_of(definition: &Definition, since: Revision) -> Option<(Arc<Kind>, Vec<Arc<Kind>>)> {
     let storage = definition.storage_version().filter(|_| definition.is("Established"))?;
-    let stored = Arc::new(kind(definition, storage, storage, since));
+    let family = Hook::of(definition).map(|hook| Arc::new(family(definition, hook)));
+    let kind = |version| Arc::new(kind(definition, version, storage, family.as_ref(), since));
+    let stored = kind(storage);
     let mut versions: Vec<&Version> =
         definition.spec.versions.iter().filter(|version| version.served).collect();
     versions.sort_by(|a, b| by_priority(&a.name, &b.name));
-    let served = versions.into_iter().map(|version| {
-        if version.storage { stored.clone() } else { Arc::new(kind(definition, version, storage, since)) }
-    });
+    let served =
+        versions.into_iter().map(|version| if version.storage { stored.clone() } else { kind(version) });
     Some((stored.clone(), served.collect()))
 }
 
-fn kind(definition: &Definition, version: &Version, storage: &Version, since: Revision) -> Kind {
-    let (group, names) = (&definition.spec.group, &definition.status.accepted_names);
+/// Objects may be in every version, served or not.
+fn family(definition: &Definition, hook: Hook) -> Family {
+    let versions = definition.spec.versions.iter();
+    let versions =
+        versions.map(|version| (api_version(definition, version), Arc::new(schema(definition, version))));
+    Family::new(definition.status.accepted_names.kind.clone(), hook, versions.collect())
+}
+
+fn api_version(definition: &Definition, version: &Version) -> String {
+    format!("{}/{}", definition.spec.group, version.name)
+}
+
+fn schema(definition: &Definition, version: &Version) -> keelson_schema::Custom {
     let declared = version.schema.as_ref().and_then(|schema| schema.open_api.clone());
-    let schema =
+    let declared =
         declared.unwrap_or_else(|| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    let kind = &definition.status.accepted_names.kind;
+    keelson_schema::Custom::new(&definition.spec.group, &version.name, kind, declared)
+}
+
+fn kind(
+    definition: &Definition,
+    version: &Version,
+    storage: &Version,
+    family: Option<&Arc<Family>>,
+    since: Revision,
+) -> Kind {
+    let (group, names) = (&definition.spec.group, &definition.status.accepted_names);
+    let own = api_version(definition, version);
+    let known = family.and_then(|family| family.schema(&own)).cloned();
     let selectable: Vec<Name> = version
         .selectable_fields
         .iter()
@@ -40,13 +67,11 @@ fn kind(definition: &Definition, version: &Version, storage: &Version, since: Re
         .collect();
     let owned = |names: &[String]| names.iter().cloned().map(Name::Owned).collect();
     let custom = Custom {
-        schema: keelson_schema::Custom::new(group, &version.name, &names.kind, schema),
-        storage_version: format!("{group}/{}", storage.name),
-        head: if version.storage {
-            format!("{{\"apiVersion\":{},", Value::String(format!("{group}/{}", storage.name))).into_bytes()
-        } else {
-            Vec::new()
-        },
+        schema: known.unwrap_or_else(|| Arc::new(schema(definition, version))),
+        family: family.cloned(),
+        storage_version: api_version(definition, storage),
+        head: format!("{{\"apiVersion\":{},", Value::String(own)).into_bytes(),
+        stores: version.storage,
         since,
         scale: scale(version),
         columns: columns(version).into_iter().map(|(_, path, ty)| (path, ty)).collect(),

@@ -131,6 +131,17 @@ pub struct Selectable {
 pub struct Conversion {
     /// `None` or `Webhook`.
     pub strategy: String,
+    /// Who converts.
+    pub webhook: Option<Webhook>,
+}
+
+/// spec.conversion.webhook
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the API's own")]
+pub struct Webhook {
+    pub client_config: Value,
+    pub conversion_review_versions: Vec<String>,
 }
 
 /// status

@@ -9,8 +9,8 @@
 //! differs is asked of [`Custom`]: the schema, in which version bodies are stored, columns, where a Scale's numbers are.
 //!
 //! Objects are stored in the definition's storage version. Whoever reads another version, or an object that was written
-//! before the definition last changed, gets a form of it that is derived once and kept with the entry; the rest is read as
-//! it is stored. A write that was begun under the definition's last state and lands after its change is shown as it was
+//! before the definition last changed, gets a form of it that is derived once and kept with the entry, by the definition's
+//! webhook where it has one ([`crate::convert`]); the rest is read as it is stored. A write that was begun under the definition's last state and lands after its change is shown as it was
 //! written until it is written again: to compare the definition's revision in each write would cost every writer more.
 
 mod build;
@@ -26,9 +26,11 @@ pub(crate) use jsonpath::JsonPath;
 pub(crate) use print::row;
 pub use strategy::CustomResource;
 
+use crate::convert::Family;
 use keelson_schema::TypeRef;
 use keelson_store::Revision;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Most definitions that are served; the rest is left out of the table, aloud.
 pub const DEFINITIONS_MAX: usize = 4_096;
@@ -39,11 +41,15 @@ pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io"
 /// What a custom kind has beside a built-in one.
 #[derive(Debug)]
 pub struct Custom {
-    schema: keelson_schema::Custom,
+    schema: Arc<keelson_schema::Custom>,
+    /// Where another version is not just another name.
+    family: Option<Arc<Family>>,
     /// `group/version` of stored bodies.
     storage_version: String,
-    /// How bodies that are stored in this kind's version begin; empty where that is not the storage version.
+    /// How bodies that are stored in this kind's version begin.
     head: Vec<u8>,
+    /// Whether this is the storage version.
+    stores: bool,
     /// Bodies of later revisions were written under this very schema.
     since: Revision,
     scale: Option<ScalePaths>,
@@ -88,7 +94,21 @@ impl Custom {
 
     /// Whether a stored body is what this kind shows.
     pub(crate) fn is_shown_as(&self, body: &[u8], revision: Revision) -> bool {
-        revision > self.since && !self.head.is_empty() && body.starts_with(&self.head)
+        revision > self.since && self.stores && body.starts_with(&self.head)
+    }
+
+    /// Whether a stored body is in this kind's version.
+    pub(crate) fn is_written_in(&self, body: &[u8]) -> bool {
+        body.starts_with(&self.head)
+    }
+
+    pub(crate) fn family(&self) -> Option<&Family> {
+        self.family.as_deref()
+    }
+
+    /// The revision of the definition's last change.
+    pub(crate) fn since(&self) -> Revision {
+        self.since
     }
 
     /// From the stored version, and whatever schema it was written under, to this kind's.

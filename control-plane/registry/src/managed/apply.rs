@@ -167,7 +167,7 @@ fn merged(
     last: Option<&Entry>,
     live: &Value,
 ) -> Result<Applied, Status> {
-    let versions = KindVersions { table: &track.table, kind: track.kind };
+    let versions = KindVersions { table: &track.table, kind: track.kind, memo: track.memo };
     let keep = written_by(track.kind, track.sub);
     let version = track.kind.api_version();
     let owner = |entry: &Entry| {

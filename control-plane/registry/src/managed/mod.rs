@@ -14,10 +14,12 @@
 mod apply;
 mod entry;
 mod last_applied;
+mod memo;
 mod track;
 mod versions;
 
 pub(crate) use apply::{Config, apply, new_object};
+pub(crate) use memo::{Memo, Unseen};
 pub(crate) use track::{Given, Track, of_created};
 
 /// What `metadata.managedFields` becomes.

@@ -3,6 +3,7 @@
 use super::{
     Ledger,
     entry::{self, EntriesError, Entry, Manager, Operation},
+    memo::Memo,
     versions::{KindVersions, written_by},
 };
 use crate::{kind::Kind, meta, shape, table::KindTable};
@@ -79,6 +80,8 @@ pub(crate) struct Track<'a> {
     pub(crate) kind: &'a Kind,
     /// "" for the object itself.
     pub(crate) sub: &'a str,
+    /// Where a webhook converts: what it has converted.
+    pub(crate) memo: Option<&'a Memo>,
     /// As the request names the writer.
     pub(crate) manager: &'a str,
     pub(crate) now: OffsetDateTime,
@@ -134,7 +137,7 @@ impl Track<'_> {
 
     /// Moves what changed to the writer. False if nothing did.
     fn update(&self, entries: &mut Vec<Entry>, old: &Value, new: &Value) -> bool {
-        let versions = KindVersions { table: &self.table, kind: self.kind };
+        let versions = KindVersions { table: &self.table, kind: self.kind, memo: self.memo };
         let keep = written_by(self.kind, self.sub);
         let manager = self.manager(Operation::Update);
         let mut changes = Changes::new(&versions, &manager.api_version, old, new, &keep);
@@ -273,6 +276,6 @@ pub(crate) fn of_created(table: &Arc<KindTable>, object: &Value, now: OffsetDate
     let Some(kind) = table.by_kind(group, version, meta::text(object, &["kind"])) else {
         return String::new();
     };
-    Track { table: table.clone(), kind, sub: "", manager: "kube-apiserver", now }
+    Track { table: table.clone(), kind, memo: None, sub: "", manager: "kube-apiserver", now }
         .created(&Given::Nothing, object)
 }

@@ -1,5 +1,6 @@
 //! The versions of a kind as structured merge asks for them, and which part of an object a resource writes.
 
+use super::memo::Memo;
 use crate::{
     kind::{Kind, Storage},
     shape,
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 pub(crate) struct KindVersions<'a> {
     pub(super) table: &'a KindTable,
     pub(super) kind: &'a Kind,
+    pub(super) memo: Option<&'a Memo>,
 }
 
 impl KindVersions<'_> {
@@ -41,6 +43,9 @@ impl Versions for KindVersions<'_> {
         let place = Place::of(shape::type_of(to_kind, "")?);
         if from == to {
             return Some((place, Cow::Borrowed(object)));
+        }
+        if to_kind.family().is_some() {
+            return self.memo?.show(object, from, to).map(|shown| (place, Cow::Owned(shown)));
         }
         let stored = match self.find(from)?.storage {
             Storage::View(conversion) => conversion.to_stored(object.clone()),

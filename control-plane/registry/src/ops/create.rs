@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     entry::Entry,
     kind::{Kind, Storage},
-    managed::Given,
+    managed::{Given, Memo, Unseen},
     meta, shape,
     status::Status,
     validate,
@@ -78,15 +78,18 @@ impl Registry {
         let entries = match wish {
             Wish::Applied(entries) => NewEntries { text: entries, kept: true },
             Wish::Tracked(given) => {
-                let text = self.track(context, &target).created(&given, &body);
-                NewEntries { text, kept: false }
+                let created = |memo: &Memo| self.track(context, &target, memo).created(&given, &body);
+                NewEntries {
+                    text: self.in_versions(target.kind, Unseen::IsLeft, created).await?,
+                    kept: false,
+                }
             }
         };
         let (stored_kind, body) = self.as_stored(context, target.kind, body)?;
         let given_name = meta::field(&body, "name").to_owned();
         let stored_target = Target { kind: &stored_kind, name: &given_name, ..target };
         let entry = self.create_stored(context, stored_target, body, &entries).await?;
-        Ok(Stored { body: entry.shown_as(target.kind)?, code: 201 })
+        Ok(Stored { body: self.shown_as(target.kind, entry).await?, code: 201 })
     }
 
     /// A view's body becomes the stored kind's, with the defaults of that; its own rules are checked on the way.
@@ -184,8 +187,10 @@ impl Registry {
                 if let Some(existing) = self.cache(target.kind)?.get(&key) {
                     return Err(exists(target, Some(&existing)));
                 }
+                let object = self.as_written(target.kind, object, &entries.text).await?;
                 return Ok(Proposed::dry_run(object, &entries.text));
             }
+            let object = self.as_written(target.kind, object, &entries.text).await?;
             let version = target.kind.stored_version();
             let body = match encode_in(&object, &entries.text, version) {
                 Err(_) if !entries.kept => encode_in(&object, "", version)?.bytes,
@@ -248,19 +253,38 @@ impl Proposed {
         put_managed(&mut object, managed);
         Self::DryRun(object)
     }
+}
 
-    pub(crate) fn shown_as(self, kind: &Kind) -> Result<StoredBody, Status> {
-        match self {
-            Self::Written(entry) => entry
-                .as_kind(kind)
-                .map(StoredBody::Entry)
-                .ok_or_else(|| Status::internal("the stored object cannot be shown in this version")),
-            Self::DryRun(object) => Ok(StoredBody::Value(match (kind.storage, &kind.custom) {
-                (Storage::View(conversion), _) => conversion.to_view(object),
-                (_, Some(custom)) => custom.show(kind.api_version(), object),
-                _ => object,
-            })),
-        }
+impl Registry {
+    /// The object in the version that the kind's objects are stored in, where that takes more than another name.
+    pub(super) async fn as_written(
+        &self,
+        kind: &Kind,
+        mut object: Value,
+        managed: &str,
+    ) -> Result<Value, Status> {
+        let (Some(family), Some(version)) = (kind.family(), kind.stored_version()) else { return Ok(object) };
+        put_managed(&mut object, managed);
+        let written = self.converter.values(family, vec![object], version).await?;
+        Ok(written.into_iter().next().unwrap_or_default())
+    }
+
+    /// The outcome of a write in the form of the request.
+    pub(super) async fn shown_as(&self, kind: &Kind, proposed: Proposed) -> Result<StoredBody, Status> {
+        let object = match proposed {
+            Proposed::Written(entry) => {
+                let shown = self.shown(kind, &entry).await?;
+                let none = || Status::internal("the stored object cannot be shown in this version");
+                return shown.map(StoredBody::Entry).ok_or_else(none);
+            }
+            Proposed::DryRun(object) => object,
+        };
+        Ok(StoredBody::Value(match (kind.storage, &kind.custom) {
+            (Storage::View(conversion), _) => conversion.to_view(object),
+            (_, Some(_)) if kind.family().is_some() => self.converted(kind, kind, object).await?,
+            (_, Some(custom)) => custom.show(kind.api_version(), object),
+            _ => object,
+        }))
     }
 }
 

@@ -67,15 +67,21 @@ impl Registry {
                 Some(entry) => self.attempt_delete(context, &target, options, entry).await,
                 None => Err(target.not_found()),
             };
-            match outcome {
+            let unsure = match outcome {
                 Ok(Some(deleted)) => return Ok(deleted),
                 Err(status) if newest => return Err(status),
                 // Another writer came between, or what the cache showed was perhaps old.
-                Ok(None) | Err(_) => {
-                    self.fresh().await?;
-                    current = cache.get(&key);
-                    newest = true;
-                }
+                Ok(None) => None,
+                Err(status) => Some(status),
+            };
+            let seen = current.as_ref().map(|entry| entry.mod_revision());
+            self.fresh().await?;
+            current = cache.get(&key);
+            newest = true;
+            if let (Some(status), Some(entry)) = (unsure, &current)
+                && seen == Some(entry.mod_revision())
+            {
+                return Err(status);
             }
         }
         Err(Status::modified(&kind.group_resource(), name))
@@ -91,9 +97,10 @@ impl Registry {
         let old = entry.to_unmanaged_value();
         check_preconditions(target, options, &old)?;
         let stored = self.stored_kind(target.kind)?;
-        let shown = match target.kind.storage {
-            Storage::View(conversion) => Cow::Owned(conversion.to_view(old.clone())),
-            Storage::Own | Storage::Virtual => Cow::Borrowed(&old),
+        let shown = match (target.kind.storage, &target.kind.custom) {
+            (Storage::View(conversion), _) => Cow::Owned(conversion.to_view(old.clone())),
+            (_, Some(_)) => Cow::Owned(self.present(target, entry).await?.to_unmanaged_value()),
+            _ => Cow::Borrowed(&old),
         };
         let mut attributes = target.attributes(context, Operation::Delete, Some(&shown));
         attributes.options.deletion = Some(options);
@@ -104,11 +111,12 @@ impl Registry {
         let own = Compare::ModRevision(key.clone(), entry.mod_revision());
         match step(stored.strategy, options, &old, context) {
             Step::Pending => {
-                let body = Proposed::Written(entry.clone()).shown_as(target.kind)?;
+                let body = self.shown_as(target.kind, Proposed::Written(entry.clone())).await?;
                 Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) if context.dry_run => {
-                let body = Proposed::dry_run(object, &entry.managed()).shown_as(target.kind)?;
+                let proposed = Proposed::dry_run(object, &entry.managed());
+                let body = self.shown_as(target.kind, proposed).await?;
                 Ok(Some(Deleted { body, gone: false }))
             }
             Step::Mark(object) => {
@@ -118,7 +126,8 @@ impl Registry {
                     return Ok(None);
                 };
                 let entry = self.written(target, key, body, revision).await?;
-                Ok(Some(Deleted { body: Proposed::Written(entry).shown_as(target.kind)?, gone: false }))
+                let body = self.shown_as(target.kind, Proposed::Written(entry)).await?;
+                Ok(Some(Deleted { body, gone: false }))
             }
             Step::Remove => {
                 let sides =
@@ -130,36 +139,36 @@ impl Registry {
                     };
                     self.progress.wait(revision).await?;
                 }
-                Ok(Some(Deleted { body: removed(target, entry)?, gone: true }))
+                Ok(Some(Deleted { body: self.removed(target, entry).await?, gone: true }))
             }
         }
     }
-}
 
-/// Upstream returns the object for kinds whose storage says ReturnDeletedObject, for others a Status.
-fn removed(target: &Target<'_>, entry: &Arc<Entry>) -> Result<StoredBody, Status> {
-    const RETURNED: &[&str] = &[
-        "pods",
-        "services",
-        "serviceaccounts",
-        "persistentvolumes",
-        "persistentvolumeclaims",
-        "podtemplates",
-        "resourcequotas",
-    ];
-    if target.kind.group.is_empty() && RETURNED.contains(&&*target.kind.plural) {
-        return Proposed::Written(entry.clone()).shown_as(target.kind);
+    /// Upstream returns the object for kinds whose storage says ReturnDeletedObject, for others a Status.
+    async fn removed(&self, target: &Target<'_>, entry: &Arc<Entry>) -> Result<StoredBody, Status> {
+        const RETURNED: &[&str] = &[
+            "pods",
+            "services",
+            "serviceaccounts",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+            "podtemplates",
+            "resourcequotas",
+        ];
+        if target.kind.group.is_empty() && RETURNED.contains(&&*target.kind.plural) {
+            return self.shown_as(target.kind, Proposed::Written(entry.clone())).await;
+        }
+        Ok(StoredBody::Value(success(
+            200,
+            Some(Details {
+                name: target.name.to_owned(),
+                group: target.kind.group.to_string(),
+                kind: target.kind.plural.to_string(),
+                uid: entry.head.uid.to_string(),
+                ..Details::default()
+            }),
+        )))
     }
-    Ok(StoredBody::Value(success(
-        200,
-        Some(Details {
-            name: target.name.to_owned(),
-            group: target.kind.group.to_string(),
-            kind: target.kind.plural.to_string(),
-            uid: entry.head.uid.to_string(),
-            ..Details::default()
-        }),
-    )))
 }
 
 pub(super) fn check_preconditions(

@@ -10,6 +10,7 @@ pub(crate) mod commit;
 mod create;
 mod delete;
 mod eviction;
+mod page;
 mod patch;
 mod read;
 pub(crate) mod scale;
@@ -29,6 +30,7 @@ use crate::{
         progress::Progress,
     },
     context::{Context, RegistryConfig},
+    convert::Converter,
     entry::Entry,
     kind::Kind,
     meta,
@@ -49,6 +51,7 @@ pub struct Registry {
     pub(crate) caches: Arc<Caches>,
     pub(crate) progress: Arc<Progress>,
     admission: ArcSwap<Arc<dyn Admission>>,
+    pub(crate) converter: Arc<Converter>,
     pub(crate) config: RegistryConfig,
     feed: JoinHandle<()>,
 }
@@ -165,7 +168,8 @@ impl Registry {
         let revision = feed.load().await.map_err(Status::internal)?;
         let feed = tokio::spawn(feed.run(revision));
         let admission = ArcSwap::from_pointee(Arc::new(AdmitAll) as Arc<dyn Admission>);
-        Ok(Arc::new(Self { store, caches, progress, admission, config, feed }))
+        let converter = Arc::default();
+        Ok(Arc::new(Self { store, caches, progress, admission, converter, config, feed }))
     }
 
     /// Puts the chain of plugins in place; until then everything is admitted.

@@ -1,6 +1,6 @@
 //! GET, LIST and WATCH, from the caches alone.
 
-use super::Registry;
+use super::{Registry, page::Page};
 use crate::{
     cache::{
         self, State,
@@ -46,13 +46,13 @@ impl Registry {
     ) -> Result<Arc<Entry>, Status> {
         let cache = self.cache(kind)?;
         self.reach(resource_version.unwrap_or_default()).await?;
-        cache
-            .get(&kind.key(namespace, name))
-            .and_then(|entry| entry.as_kind(kind))
-            .ok_or_else(|| Status::not_found(&kind.group_resource(), name))
+        let not_found = || Status::not_found(&kind.group_resource(), name);
+        let entry = cache.get(&kind.key(namespace, name)).ok_or_else(not_found)?;
+        self.shown(kind, &entry).await?.ok_or_else(not_found)
     }
 
-    /// One object as the caches have it now, without asking the store: for lookups by components inside the server.
+    /// One object as the caches have it now, without asking the store: for lookups by components inside the server. What only a
+    /// webhook can show in the kind's form is not there.
     pub fn cached(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Option<Arc<Entry>> {
         let cache = self.caches.of_kind(kind)?;
         cache.get(&kind.key(namespace, name)).and_then(|entry| entry.as_kind(kind))
@@ -63,7 +63,15 @@ impl Registry {
         self.caches.of_kind(kind).map_or(0, |cache| cache.state().changed)
     }
 
-    /// All objects of a kind (in a namespace) as the caches have them now.
+    /// All objects of a kind (in a namespace) as the caches have them now, those that a webhook has to convert among them.
+    pub async fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Arc<Entry>>, Status> {
+        let prefix = kind.range(namespace);
+        let page = Page { kind, select: &Select::default(), prefix: &prefix, after: None, limit: 0 };
+        let state = self.cache(kind)?.state();
+        Ok(page.take(self, &state.root, state.changed).await?.items)
+    }
+
+    /// All objects of a built-in kind (in a namespace) as the caches have them now.
     pub fn cached_all(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Arc<Entry>> {
         let Some(cache) = self.caches.of_kind(kind) else { return Vec::new() };
         let state = cache.state();
@@ -112,7 +120,7 @@ impl Registry {
         let after = token.map(|token| format!("{prefix}{}", token.after));
         let page =
             Page { kind, select: &select, prefix: &prefix, after: after.as_deref(), limit: options.limit };
-        Ok(page.take(&root, revision))
+        page.take(self, &root, revision).await
     }
 
     /// The exact revision to show, or None for the newest.
@@ -158,6 +166,7 @@ impl Registry {
         }
         let progress = self.progress.clone();
         let mut watcher = Watcher::new(cache.clone(), kind.clone(), select, kind.range(namespace), progress);
+        watcher.converter = self.converter.clone();
         watcher.bookmarks = options.allow_bookmarks;
         let reached = self.progress.reached();
         let state = cache.state();
@@ -176,49 +185,4 @@ fn gone(state: &State, revision: Revision, token: Option<Continue>) -> Status {
     let mut status = Status::expired(EXPIRED_CONTINUE);
     status.continue_token = Some(Continue { revision: None, after: token.after }.encode());
     status
-}
-
-struct Page<'a> {
-    kind: &'a Kind,
-    select: &'a Select,
-    prefix: &'a str,
-    after: Option<&'a str>,
-    limit: u64,
-}
-
-impl Page<'_> {
-    fn take(&self, root: &cache::Root, revision: Revision) -> ListResult {
-        if let Some(items) = self.single(root) {
-            return ListResult { revision, items, continue_token: String::new(), remaining: None };
-        }
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut entries = cache::range(root, self.prefix, self.after)
-            .filter_map(|entry| entry.as_kind(self.kind))
-            .filter(|entry| self.select.matches(entry));
-        if limit == 0 {
-            let items = entries.collect();
-            return ListResult { revision, items, continue_token: String::new(), remaining: None };
-        }
-        let items: Vec<_> = entries.by_ref().take(limit).collect();
-        let more = entries.next().is_some();
-        let Some(last) = items.last().filter(|_| more) else {
-            return ListResult { revision, items, continue_token: String::new(), remaining: None };
-        };
-        let after = last.head.key()[self.prefix.len()..].to_owned();
-        let continue_token = Continue { revision: Some(revision), after }.encode();
-        let remaining = self.select.is_empty().then(|| 1 + entries.count() as u64);
-        ListResult { revision, items, continue_token, remaining }
-    }
-
-    /// When the selectors name one object, it is looked up.
-    fn single(&self, root: &cache::Root) -> Option<Vec<Arc<Entry>>> {
-        let name = self.select.name()?;
-        let key = if !self.kind.namespaced || self.prefix.len() > self.kind.prefix.len() {
-            format!("{}{name}", self.prefix)
-        } else {
-            format!("{}{}/{name}", self.prefix, self.select.namespace()?)
-        };
-        let entry = root.get(key.as_str()).and_then(|entry| entry.as_kind(self.kind));
-        Some(entry.into_iter().filter(|entry| self.select.matches(entry)).collect())
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     entry::Entry,
     kind::{Kind, Storage},
-    managed::{self, Config, Given, Ledger},
+    managed::{self, Config, Given, Ledger, Memo, Unseen},
     meta,
     options::PatchType,
     status::{Reason, Status},
@@ -75,7 +75,7 @@ impl Registry {
                 None => Err(target.not_found()),
             };
             match outcome {
-                Ok(Some(proposed)) => return answer(&target, proposed),
+                Ok(Some(proposed)) => return self.answer(&target, proposed).await,
                 Err(status) if newest => return Err(status),
                 Ok(None) | Err(_) => {}
             }
@@ -120,8 +120,9 @@ impl Registry {
                 if !version.is_empty() {
                     return Err(Status::modified(&target.kind.group_resource(), target.name));
                 }
-                let track = self.track(context, &target);
-                let (object, managed) = managed::new_object(context, &track, config)?;
+                let made =
+                    |memo: &Memo| managed::new_object(context, &self.track(context, &target, memo), config);
+                let (object, managed) = self.in_versions(target.kind, Unseen::Fails, made).await??;
                 (object, Wish::Applied(managed))
             }
             _ => return Err(target.not_found()),
@@ -154,6 +155,7 @@ impl Registry {
         let next = if last_hold_gone { None } else { Some(&mut object) };
         let sides = strategy.allocate(&allocation, next, Some(&old))?;
         if context.dry_run {
+            let object = self.as_written(target.kind, object, managed).await?;
             return Ok(Some(Proposed::dry_run(object, managed)));
         }
         let key = entry.head.key();
@@ -167,6 +169,7 @@ impl Registry {
                 Outcome::KeyChanged | Outcome::SideChanged => Ok(None),
             };
         }
+        let object = self.as_written(target.kind, object, managed).await?;
         let encoded = encoded(intent, target.kind, &object, managed)?;
         if entry.is_body(&encoded.bytes) || ledger.is_idle() && encoded.is_but_for_managed(entry) {
             return Ok(Some(Proposed::Written(entry.clone())));
@@ -188,9 +191,11 @@ impl Registry {
         intent: &Intent<'_>,
         entry: &Arc<Entry>,
     ) -> Result<Proposal, Status> {
-        let old = present(target, entry)?.to_unmanaged_value();
+        let old = self.present(target, entry).await?.to_unmanaged_value();
         let shown = shown(target, &old)?;
-        let Wanted { mut new, ledger } = self.wanted(context, target, intent, entry, &old, &shown)?;
+        let wanted = |memo: &Memo| self.wanted(context, target, intent, entry, (&old, &shown), memo);
+        let unseen = if intent.is_apply() { Unseen::Fails } else { Unseen::IsLeft };
+        let Wanted { mut new, ledger } = self.in_versions(target.kind, unseen, wanted).await??;
         let admission = self.admission();
         admission
             .mutate(&target.attributes(context, Operation::Update, Some(&shown)), Some(&mut new))
@@ -203,6 +208,28 @@ impl Registry {
         admission.validate(&target.attributes(context, Operation::Update, Some(&shown)), Some(seen)).await?;
         drop(shown);
         Ok(Proposal { object, old, ledger })
+    }
+
+    /// The present state, a custom kind's in the version of the request: its rules are that version's.
+    pub(super) async fn present(
+        &self,
+        target: &Target<'_>,
+        entry: &Arc<Entry>,
+    ) -> Result<Arc<Entry>, Status> {
+        if target.kind.custom.is_none() {
+            return Ok(entry.clone());
+        }
+        let shown = self.shown(target.kind, entry).await?;
+        shown.ok_or_else(|| Status::internal("the stored object cannot be shown in this version"))
+    }
+
+    async fn answer(&self, target: &Target<'_>, proposed: Proposed) -> Result<Stored, Status> {
+        let body = self.shown_as(target.kind, proposed).await?;
+        if target.sub != "scale" {
+            return Ok(Stored { body, code: 200 });
+        }
+        let scale = scale::of(target.kind, &body.to_value())?;
+        Ok(Stored { body: super::StoredBody::Value(scale), code: 200 })
     }
 
     /// Puts together the next stored object from what the client may change and what it may not, and validates it.
@@ -267,15 +294,6 @@ fn encoded(intent: &Intent<'_>, kind: &Kind, object: &Value, managed: &str) -> R
     })
 }
 
-/// The present state, a custom kind's in the version of the request: its rules are that version's.
-fn present(target: &Target<'_>, entry: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
-    if target.kind.custom.is_none() {
-        return Ok(entry.clone());
-    }
-    let shown = entry.as_kind(target.kind);
-    shown.ok_or_else(|| Status::internal("the stored object cannot be shown in this version"))
-}
-
 /// The present state in the form that the request is about.
 fn shown<'a>(target: &Target<'_>, old: &'a Value) -> Result<Cow<'a, Value>, Status> {
     match (target.sub, target.kind.storage) {
@@ -292,13 +310,4 @@ fn served(target: &Target<'_>) -> Result<(), Status> {
         _ => false,
     };
     if known { Ok(()) } else { Err(Status::method_not_allowed(&target.kind.group_resource(), "update")) }
-}
-
-fn answer(target: &Target<'_>, proposed: Proposed) -> Result<Stored, Status> {
-    let body = proposed.shown_as(target.kind)?;
-    if target.sub != "scale" {
-        return Ok(Stored { body, code: 200 });
-    }
-    let scale = scale::of(target.kind, &body.to_value())?;
-    Ok(Stored { body: super::StoredBody::Value(scale), code: 200 })
 }

@@ -8,7 +8,7 @@ use crate::{
     Registry,
     context::Context,
     entry::{Entry, MANAGED_KEY},
-    managed::{self, Given, Ledger, Track},
+    managed::{self, Given, Ledger, Memo, Track},
     meta,
     options::PatchType,
     shape,
@@ -24,17 +24,17 @@ pub(super) struct Wanted {
 }
 
 impl Registry {
-    /// `old` is the present state as stored, `shown` the same in the request's form; neither has managedFields.
+    /// `old` is the present state as stored (a custom kind's in the version of the request), `shown` the same in the request's form; neither has managedFields.
     pub(super) fn wanted(
         &self,
         context: &Context,
         target: &Target<'_>,
         intent: &Intent<'_>,
         entry: &Entry,
-        old: &Value,
-        shown: &Value,
+        (old, shown): (&Value, &Value),
+        memo: &Memo,
     ) -> Result<Wanted, Status> {
-        let (track, before) = (self.track(context, target), entry.managed());
+        let (track, before) = (self.track(context, target, memo), entry.managed());
         let (mut new, given) = match intent {
             Intent::Replace(body, given) => (body.clone(), Cow::Borrowed(given)),
             Intent::Patch(form, patch) => {
@@ -65,8 +65,14 @@ impl Registry {
         Ok(Wanted { new, ledger })
     }
 
-    pub(super) fn track<'a>(&'a self, context: &'a Context, target: &Target<'a>) -> Track<'a> {
+    pub(super) fn track<'a>(
+        &'a self,
+        context: &'a Context,
+        target: &Target<'a>,
+        memo: &'a Memo,
+    ) -> Track<'a> {
         Track {
+            memo: Some(memo),
             table: self.table(),
             kind: target.kind,
             sub: target.sub,

@@ -22,7 +22,14 @@ pub fn configuration(object: &Value, mutating: bool) -> Errors {
     for (index, hook) in meta::items(object, &["webhooks"]).iter().enumerate() {
         let path = Path::new("webhooks").index(index);
         errors.extend(webhook(&path, hook, mutating));
-        errors.extend(review_versions(&path.child("admissionReviewVersions"), hook));
+        let versions = meta::items(hook, &["admissionReviewVersions"]);
+        let missing = format!("must specify one of {}", REVIEW_VERSIONS.join(", "));
+        errors.extend(review_versions(
+            &path.child("admissionReviewVersions"),
+            versions,
+            REVIEW_VERSIONS,
+            &missing,
+        ));
         let name = meta::text(hook, &["name"]);
         if !name.is_empty() && seen.contains(&name) {
             errors.push(FieldError::duplicate(&path.child("name"), name));
@@ -80,11 +87,10 @@ fn qualified_name(path: &Path, name: &str) -> Errors {
     Errors::new()
 }
 
-fn review_versions(path: &Path, hook: &Value) -> Errors {
-    let versions = meta::items(hook, &["admissionReviewVersions"]);
-    let known = REVIEW_VERSIONS.join(", ");
+/// Versions of a review, of which one at least must be `known`; `missing` is said where there is none at all.
+pub(super) fn review_versions(path: &Path, versions: &[Value], known: [&str; 2], missing: &str) -> Errors {
     if versions.is_empty() {
-        return vec![FieldError::required(path, format!("must specify one of {known}"))];
+        return vec![FieldError::required(path, missing)];
     }
     let mut errors = Errors::new();
     let mut seen = Vec::new();
@@ -97,8 +103,8 @@ fn review_versions(path: &Path, hook: &Value) -> Errors {
         seen.push(version);
         errors.extend(invalid(&path, version, names::dns1035_label(version)));
     }
-    if !seen.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
-        let detail = format!("must include at least one of {known}");
+    if !seen.iter().any(|version| known.contains(version)) {
+        let detail = format!("must include at least one of {}", known.join(", "));
         errors.push(FieldError::invalid(path, json!(versions), detail));
     }
     errors

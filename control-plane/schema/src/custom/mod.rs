@@ -97,6 +97,11 @@ impl Custom {
         default::apply(self.schema(), object);
     }
 
+    /// Cuts an object to what is declared.
+    pub fn prune(&self, object: &mut Value) {
+        prune::prune(self.schema(), object, &mut |_| ());
+    }
+
     /// Whether a path of properties, e.g. `["spec", "color"]`, is declared as a text, a number or a boolean.
     #[must_use]
     pub fn is_scalar(&self, path: &[&str]) -> bool {

@@ -1,8 +1,9 @@
 //! What is wrong with a CustomResourceDefinition.
 //!
-//! Rules: upstream's `apiextensions/validation`. What is not built is refused with its name: conversion by webhook, rules
-//! in CEL, paths beyond the subset of `custom::jsonpath`.
+//! Rules: upstream's `apiextensions/validation`. What is not built is refused with its name: paths beyond the subset of
+//! `custom::jsonpath`.
 
+mod conversion;
 mod version;
 
 use super::{Errors, meta::immutable};
@@ -107,14 +108,7 @@ fn whole(definition: &Definition, object: &Value) -> Errors {
         let path = Path::new("spec.preserveUnknownFields");
         errors.push(FieldError::invalid(&path, true, "must be false in order to use defaults in the schema"));
     }
-    let strategy = spec.conversion.as_ref().map_or("", |conversion| conversion.strategy.as_str());
-    let path = Path::new("spec.conversion.strategy");
-    match strategy {
-        "" | "None" => {}
-        "Webhook" => errors
-            .push(FieldError::forbidden(&path, "conversion by webhook is not supported by this server yet")),
-        other => errors.push(FieldError::not_supported(&path, other, &["None", "Webhook"])),
-    }
+    errors.extend(conversion::conversion(&Path::new("spec.conversion"), &object["spec"]["conversion"]));
     errors
 }
 
