@@ -109,6 +109,7 @@ pub(crate) struct ServeArgs {
     request_timeout: Duration,
     #[command(flatten)]
     authentication: AuthenticationArgs,
+    #[command(flatten)]
     audit: AuditArgs,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
     #[arg(long, default_value_t = 300)]

@@ -25,8 +25,11 @@ pub mod protobuf;
 pub mod request;
 pub mod selectors;
 
+/// A name, and what takes the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [Target; 7] = [
     ("selectors", selectors::run),
     ("decode", decode::run),
     ("protobuf", protobuf::run),

@@ -137,6 +137,9 @@ async fn client(stop: CancellationToken) -> kube::Client {
     let config = Config {
         advertise: "127.0.0.1:6443".to_owned(),
         issuer: DEFAULT_ISSUER.to_owned(),
+        api_audiences: Vec::new(),
+        token_webhook: None,
+        auditor: None,
         service_account_key_pem: read(names::SERVICE_ACCOUNT_KEY),
         service_account_public_pem: read(names::SERVICE_ACCOUNT_PUBLIC),
         cluster_ca_pem: read(names::CA_CERT),
@@ -147,7 +150,7 @@ async fn client(stop: CancellationToken) -> kube::Client {
         seats: 600,
         request_timeout: Duration::from_secs(1),
     };
-    let server = ApiServer::new(registry, admission, authorizer, &config, stop).expect("a server");
+    let server = ApiServer::new(registry, admission, authorizer, config, stop).expect("a server");
     server.mark_started();
     in_process_client(&server, UserInfo::authenticated("root", ["system:masters"]), "fuzz")
 }

@@ -33,7 +33,8 @@ fn custom_resource_definition(definition: &mut Map<String, Value>) {
             .get("versions")
             .and_then(Value::as_array)
             .and_then(|versions| versions.iter().find(|v| v["storage"] == json!(true)))
-            .map(|version| version["name"].clone());
+            .map(|version| version["name"].clone())
+            .filter(Value::is_string);
         if let Some(names) = object_in(spec, "names") {
             let kind = text(names, "kind").to_owned();
             set_default(names, "singular", kind.to_lowercase());
