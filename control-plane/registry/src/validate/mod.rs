@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod claim;
 pub mod container;
 pub mod csi;
+pub mod ephemeral;
 pub mod ip;
 pub mod limit_range;
 pub mod meta;
