@@ -4,6 +4,7 @@
 mod apply;
 mod bandwidth;
 mod daemon;
+mod debug;
 mod deployments;
 mod dns;
 mod dns_messages;

@@ -6,7 +6,7 @@ use keelson_registry::{
     Registry, WatchEvent, entry::Entry, kind::Kind, options::WatchOptions, status::Status,
 };
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -125,7 +125,7 @@ async fn pods_once(registry: &Registry, authorizer: &Authorizer, kind: &Arc<Kind
         match event {
             WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) => {
                 let node = node_field.map(|at| &*entry.head.fields[at]).unwrap_or_default();
-                // What a node may read follows from the spec, which does not change once the pod is bound.
+                // What a node may read follows from the spec, of which only ephemeral containers come once the pod is bound.
                 if !node.is_empty() && seen.insert(&entry, node) {
                     authorizer.apply_pod(&entry.to_value());
                 }
@@ -142,16 +142,19 @@ async fn pods_once(registry: &Registry, authorizer: &Authorizer, kind: &Arc<Kind
     Ok(())
 }
 
-/// Pods whose spec has been taken in, by hash, so that their status updates are not parsed.
+/// Pods by hash, and the generation of their spec that has been taken in, so that their status updates are not parsed.
 #[derive(Default)]
 struct Seen {
     hasher: RandomState,
-    pods: HashSet<u64>,
+    pods: HashMap<u64, i64>,
 }
 
 impl Seen {
+    /// Whether the spec is one that has not been taken in.
     fn insert(&mut self, entry: &Entry, node: &str) -> bool {
-        self.pods.insert(self.hasher.hash_one((&entry.head.uid, node)))
+        let generation = entry.head.generation;
+        let before = self.pods.insert(self.hasher.hash_one((&entry.head.uid, node)), generation);
+        before != Some(generation)
     }
 
     fn remove(&mut self, entry: &Entry, node: &str) {

@@ -62,6 +62,8 @@ pub struct Head {
     pub deleting: bool,
     /// Whether metadata.finalizers has entries.
     pub finalizers: bool,
+    /// metadata.generation, 0 for kinds that have none.
+    pub generation: i64,
 }
 
 /// A stored body that is not what the registry writes.
@@ -128,6 +130,7 @@ impl Entry {
             fields: scanned.fields.iter().map(|value| interner.get(value)).collect(),
             deleting: scanned.metadata.deletion_timestamp.is_some(),
             finalizers: !scanned.metadata.finalizers.is_empty(),
+            generation: scanned.metadata.generation,
             key,
         };
         let body = Body::new(&bytes, &scanned.texts, interner);

@@ -87,6 +87,8 @@ pub(crate) struct Metadata<'a> {
     #[serde(default)]
     pub(crate) deletion_timestamp: Option<IgnoredAny>,
     #[serde(default)]
+    pub(crate) generation: i64,
+    #[serde(default)]
     pub(crate) finalizers: Vec<IgnoredAny>,
     #[serde(borrow, default)]
     managed_fields: Option<&'a RawValue>,

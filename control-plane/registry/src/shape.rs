@@ -114,7 +114,7 @@ pub fn admitted(kind: &Kind, sub: &str, object: Value) -> Result<Value, Status> 
     let mut value = decoded.value;
     value["apiVersion"] = Value::from(group_version(group, version));
     value["kind"] = Value::from(name);
-    if sub.is_empty() || sub == "status" {
+    if kind.subresource(sub).is_none_or(|sub| sub.body.is_none()) {
         defaults::apply(ty, &mut value);
     }
     Ok(value)

@@ -118,6 +118,13 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// For a subresource that writes a part of the object in the object's own form (pods/ephemeralcontainers): puts back
+    /// everything but that part. Called on what a client wants before it counts as the client's, and again after admission.
+    fn narrow(&self, _sub: &str, _new: &mut Value, _old: &Value) {}
+
+    /// The same for a configuration that is applied: leaves of it what the subresource writes.
+    fn narrow_config(&self, _sub: &str, _config: &mut Value) {}
+
     /// Warnings about an object that is accepted.
     fn warnings(&self, _call: &Call<'_>, _new: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

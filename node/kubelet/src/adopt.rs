@@ -9,10 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 use keelson_runtime::{Runtime, keys, v1};
 
 use crate::context::Context;
-use crate::machine::{Adopted, AdoptedContainer, Live, SandboxInfo};
+use crate::machine::{Adopted, AdoptedContainer, Exit, Live, SandboxInfo};
 use crate::pod;
 use crate::volumes;
-use crate::worker::exit_of;
+use crate::worker::{exit_of, gone};
 
 /// What the runtime holds at the start.
 #[derive(Debug, Default)]
@@ -72,8 +72,11 @@ impl Found {
                 self.container(runtime, uid, name, reported, adopted.sandbox.as_ref()).await?
             {
                 adopted.containers.push(found);
+            } else if let Some(once) = reported.filter(|_| is_ephemeral(pod, name)).and_then(ended) {
+                adopted.containers.push(AdoptedContainer { exit: Some(once), ..remembered(name, 0) });
             } else if let Some(reported) = reported.filter(|r| r.container_id.is_some()) {
-                adopted.containers.push(remembered(name, reported));
+                let restarts = u32::try_from(reported.restart_count).unwrap_or(0).saturating_add(1);
+                adopted.containers.push(remembered(name, restarts));
             }
         }
         Ok(adopted)
@@ -174,14 +177,40 @@ fn sandbox_attempt(sandbox: &v1::PodSandbox) -> u32 {
 
 /// Names of all containers in the spec.
 fn names(pod: &Pod) -> Vec<&str> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let lasting = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| &one.name);
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|one| &one.name);
+    lasting.chain(ephemeral).map(String::as_str).collect()
+}
+
+fn is_ephemeral(pod: &Pod, name: &str) -> bool {
     let spec = pod.spec.iter();
-    let all = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    all.map(|container| container.name.as_str()).collect()
+    spec.flat_map(|spec| spec.ephemeral_containers.iter().flatten()).any(|one| one.name == name)
+}
+
+/// How a container ended that has run, as the API has been told, and that the runtime has no more. None where it has not run.
+fn ended(reported: &ApiStatus) -> Option<Exit> {
+    let id = reported.container_id.as_deref()?;
+    let id = id.split_once("://").map_or(id, |(_, id)| id);
+    let unknown = gone(id.to_owned());
+    let Some(told) = reported.state.as_ref().and_then(|state| state.terminated.as_ref()) else {
+        return Some(Exit { image_id: reported.image_id.clone(), ..unknown });
+    };
+    Some(Exit {
+        image_id: reported.image_id.clone(),
+        code: told.exit_code,
+        reason: told.reason.clone().unwrap_or_default(),
+        message: told.message.clone().unwrap_or_default(),
+        started_at: told.started_at.as_ref().map(|at| at.0),
+        finished_at: told.finished_at.as_ref().map_or(unknown.finished_at, |at| at.0),
+        ..unknown
+    })
 }
 
 fn reported<'a>(pod: &'a Pod, name: &str) -> Option<&'a ApiStatus> {
     let status = pod.status.as_ref()?;
-    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let lasting = status.init_container_statuses.iter().chain(&status.container_statuses);
+    let all = lasting.chain(&status.ephemeral_container_statuses).flatten();
     all.into_iter().find(|status| status.name == name)
 }
 
@@ -192,10 +221,10 @@ fn told_start(reported: &ApiStatus) -> Option<Timestamp> {
 }
 
 /// A container that only the API remembers: the runtime lost it (a reboot). It starts as a restart.
-fn remembered(name: &str, reported: &ApiStatus) -> AdoptedContainer {
+fn remembered(name: &str, restarts: u32) -> AdoptedContainer {
     AdoptedContainer {
         name: name.to_owned(),
-        restarts: u32::try_from(reported.restart_count).unwrap_or(0).saturating_add(1),
+        restarts,
         hash: String::new(),
         live: None,
         exit: None,

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::container::ConfigError;
 use crate::context::{Context, PULLS_MAX};
+use crate::machine::Role;
 use crate::pod::Stored;
 use record::{Records, Standing};
 
@@ -99,8 +100,8 @@ pub(crate) struct Need<'a> {
     pub spec: &'a PodSpec,
     /// The container.
     pub container: &'a Container,
-    /// Whether it is one of `initContainers`.
-    pub init: bool,
+    /// What the container is in its pod.
+    pub role: Role,
     /// For runtimes that place images by sandbox.
     pub sandbox: v1::PodSandboxConfig,
 }
@@ -120,12 +121,12 @@ impl Need<'_> {
     }
 
     fn tell(&self, reason: &'static str, text: String) {
-        let subject = self.stored.reference(Some((&self.container.name, self.init)));
+        let subject = self.stored.reference(Some((&self.container.name, self.role)));
         self.ctx.recorder.normal(subject, reason, text);
     }
 
     fn warn(&self, reason: &'static str, text: String) {
-        let subject = self.stored.reference(Some((&self.container.name, self.init)));
+        let subject = self.stored.reference(Some((&self.container.name, self.role)));
         self.ctx.recorder.warning(subject, reason, text);
     }
 

@@ -1,8 +1,14 @@
 //! A pod as a worker keeps it: its identity, and its object as compact JSON that is read when needed.
 //! A typed Pod is tens of kilobytes of heap; its JSON is a tenth of that.
 
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodCondition, PodSpec, PodStatus};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{
+    Container, EphemeralContainer, ObjectReference, Pod, PodCondition, PodSpec, PodStatus,
+};
 use keelson_semantics::{PodResources, QosClass};
+
+use crate::machine::Role;
 
 /// One pod's object at one revision.
 #[derive(Debug)]
@@ -68,16 +74,14 @@ impl Stored {
     }
 
     /// What its events refer to; `container` puts the field path of that container in.
-    pub fn reference(&self, container: Option<(&str, bool)>) -> ObjectReference {
+    pub fn reference(&self, container: Option<(&str, Role)>) -> ObjectReference {
         ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
             namespace: Some(self.namespace.clone()),
             name: Some(self.name.clone()),
             uid: Some(self.uid.clone()),
-            field_path: container.map(|(name, init)| {
-                format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
-            }),
+            field_path: container.map(|(name, role)| format!("spec.{}{{{name}}}", role.list())),
             resource_version: None,
         }
     }
@@ -92,9 +96,38 @@ fn resources(json: &[u8]) -> Result<PodResources, serde_json::Error> {
     Ok(serde_json::from_slice::<WithSpec>(json)?.spec)
 }
 
-/// Container `index` in the shape's order: init containers first.
-pub(crate) fn container(spec: &PodSpec, index: usize) -> Option<&Container> {
-    spec.init_containers.iter().flatten().chain(&spec.containers).nth(index)
+/// The container of that name, whichever list it is in: names are unique over all of them.
+pub(crate) fn container<'a>(spec: &'a PodSpec, name: &str) -> Option<Cow<'a, Container>> {
+    let mut lasting = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut ephemeral = spec.ephemeral_containers.iter().flatten();
+    lasting
+        .find(|container| container.name == name)
+        .map(Cow::Borrowed)
+        .or_else(|| ephemeral.find(|one| one.name == name).map(as_container).map(Cow::Owned))
+}
+
+/// An ephemeral container as any other. Fields that one cannot have are left out; the API refuses them.
+pub(crate) fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let own = ephemeral.clone();
+    Container {
+        name: own.name,
+        image: own.image,
+        command: own.command,
+        args: own.args,
+        working_dir: own.working_dir,
+        env: own.env,
+        env_from: own.env_from,
+        volume_mounts: own.volume_mounts,
+        volume_devices: own.volume_devices,
+        termination_message_path: own.termination_message_path,
+        termination_message_policy: own.termination_message_policy,
+        image_pull_policy: own.image_pull_policy,
+        security_context: own.security_context,
+        stdin: own.stdin,
+        stdin_once: own.stdin_once,
+        tty: own.tty,
+        ..Container::default()
+    }
 }
 
 /// Whether a status says that the pod has ended.

@@ -76,8 +76,11 @@ pub(crate) fn sandbox_config(
 }
 
 fn any_privileged(spec: &PodSpec) -> bool {
-    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    containers.into_iter().any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true))
+    let lasting = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let lasting = lasting.map(|container| &container.security_context);
+    // The runtime looks here, too, when a privileged one comes to a pod that runs.
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.security_context);
+    lasting.chain(ephemeral).flatten().any(|context| context.privileged == Some(true))
 }
 
 /// The pod's host name by its spec, cut to what Linux takes.

@@ -12,8 +12,6 @@ pub(crate) fn find(pod: &Pod) -> Option<String> {
         "spec.resourceClaims"
     } else if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         "spec.os"
-    } else if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
-        "spec.ephemeralContainers"
     } else if spec.containers.iter().any(|container| container.restart_policy.is_some()) {
         "restartPolicy of a container that is no init container"
     } else if let Some(volume) = spec.volumes.iter().flatten().find(|v| !crate::volumes::is_supported(v)) {
@@ -26,7 +24,8 @@ pub(crate) fn find(pod: &Pod) -> Option<String> {
     Some(format!("{field} is not supported yet by this node"))
 }
 
-fn in_container(container: &Container) -> Option<String> {
+/// The same of one container.
+pub(crate) fn in_container(container: &Container) -> Option<String> {
     let resources = container.resources.as_ref();
     let huge = resources
         .iter()

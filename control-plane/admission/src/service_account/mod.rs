@@ -24,8 +24,11 @@ pub(crate) struct ServiceAccount;
 impl Plugin for ServiceAccount {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "pods")
-            && attributes.subresource.is_empty()
-            && attributes.operation == Operation::Create
+            && match attributes.operation {
+                Operation::Create => attributes.subresource.is_empty(),
+                Operation::Update => attributes.subresource == "ephemeralcontainers",
+                _ => false,
+            }
     }
 
     async fn mutate(
@@ -34,8 +37,11 @@ impl Plugin for ServiceAccount {
         pod: &mut Value,
         lookup: &dyn Lookup,
     ) -> Result<(), Status> {
-        // A mirror pod must stay what its node sent, or the node deletes it.
-        if is_mirror_pod(pod) || pod.get("spec").is_none_or(|spec| !spec.is_object()) {
+        // A mirror pod must stay what its node sent, or the node deletes it. Nothing is mounted into a pod that runs.
+        if attributes.operation != Operation::Create
+            || is_mirror_pod(pod)
+            || pod.get("spec").is_none_or(|spec| !spec.is_object())
+        {
             return Ok(());
         }
         set_name(pod);
@@ -63,7 +69,11 @@ impl Plugin for ServiceAccount {
             return check_mirror_pod(pod).map_err(|why| forbidden(attributes, Some(pod), why));
         }
         let account = account(attributes, pod, lookup).await?;
-        mountable::check(&account, pod).map_err(|why| forbidden(attributes, Some(pod), why))
+        let checked = match attributes.operation {
+            Operation::Create => mountable::check(&account, pod),
+            _ => mountable::check_ephemeral(&account, pod),
+        };
+        checked.map_err(|why| forbidden(attributes, Some(pod), why))
     }
 }
 
@@ -258,6 +268,20 @@ mod tests {
         assert_eq!(
             error.message,
             r#"pods "p" is forbidden: volume with secret.secretName="bad" is not allowed because service account default does not reference that secret"#
+        );
+        let debugging = |name: &str| {
+            let source = json!({ "secretKeyRef": { "name": name, "key": "k" } });
+            let container = json!({ "name": "d", "env": [{ "name": "E", "valueFrom": source }] });
+            let spec = json!({ "serviceAccountName": "default", "ephemeralContainers": [container] });
+            pod(spec).update(json!({})).at("ephemeralcontainers", "p")
+        };
+        assert!(debugging("good").validate(&ServiceAccount, &cluster).await.is_ok());
+        let error = debugging("bad").validate(&ServiceAccount, &cluster).await.unwrap_err();
+        assert!(
+            error.message.contains(
+                r#"ephemeral container d with envVar E referencing secret.secretName="bad" is not allowed"#
+            ),
+            "{error}"
         );
     }
 }

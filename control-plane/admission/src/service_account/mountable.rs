@@ -6,11 +6,30 @@ use crate::plugin::{annotation, list, text};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
-/// Why the pod's use of secrets is not allowed, if the account restricts it.
-pub(super) fn check(account: &Value, pod: &Value) -> Result<(), String> {
+fn is_enforced(account: &Value) -> bool {
     // Go's strconv.ParseBool, which reads the annotation upstream.
     const TRUE: [&str; 6] = ["1", "t", "T", "true", "TRUE", "True"];
-    if !annotation(account, ENFORCE).is_some_and(|value| TRUE.contains(&value)) {
+    annotation(account, ENFORCE).is_some_and(|value| TRUE.contains(&value))
+}
+
+/// Why what its ephemeral containers use of secrets is not allowed, if the account restricts it.
+pub(super) fn check_ephemeral(account: &Value, pod: &Value) -> Result<(), String> {
+    if !is_enforced(account) {
+        return Ok(());
+    }
+    let name = text(account, "/metadata/name");
+    let may_mount = |secret: &str| {
+        secret.is_empty() || list(account, "/secrets").any(|item| text(item, "/name") == secret)
+    };
+    for container in list(pod, "/spec/ephemeralContainers") {
+        check_environment("ephemeral container", container, name, may_mount)?;
+    }
+    Ok(())
+}
+
+/// Why the pod's use of secrets is not allowed, if the account restricts it.
+pub(super) fn check(account: &Value, pod: &Value) -> Result<(), String> {
+    if !is_enforced(account) {
         return Ok(());
     }
     let name = text(account, "/metadata/name");

@@ -143,8 +143,17 @@ fn policy_rows() -> [Row; 4] {
 }
 
 fn core_rows() -> Vec<Row> {
-    const POD_SUBS: &[&str] =
-        &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"];
+    const POD_SUBS: &[&str] = &[
+        "attach",
+        "binding",
+        "ephemeralcontainers",
+        "eviction",
+        "exec",
+        "log",
+        "portforward",
+        "proxy",
+        "status",
+    ];
     vec![
         request("", "bindings"),
         row("", "v1", "configmaps", &core::ConfigMap),

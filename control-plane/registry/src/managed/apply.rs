@@ -65,7 +65,8 @@ impl Config {
                 described(&object)
             ))
         })?;
-        let object = if sub == "scale" { of_scale(kind, &object) } else { object };
+        let mut object = if sub == "scale" { of_scale(kind, &object) } else { object };
+        kind.strategy.narrow_config(sub, &mut object);
         Ok(Self { object, force })
     }
 

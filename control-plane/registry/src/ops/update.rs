@@ -247,6 +247,9 @@ impl Registry {
             (_, Storage::View(conversion)) => conversion.to_stored(new),
             _ => new,
         };
+        if is_part(target.sub) {
+            strategy.narrow(target.sub, &mut object, old);
+        }
         carry_system_fields(&mut object, old);
         match target.sub {
             "status" | "approval" => {
@@ -307,7 +310,12 @@ fn served(target: &Target<'_>) -> Result<(), Status> {
     let known = match target.sub {
         "" => true,
         "status" | "scale" | "finalize" | "approval" => target.kind.subresource(target.sub).is_some(),
-        _ => false,
+        sub => is_part(sub) && target.kind.subresource(sub).is_some(),
     };
     if known { Ok(()) } else { Err(Status::method_not_allowed(&target.kind.group_resource(), "update")) }
+}
+
+/// Whether the subresource is a part of the object's spec, written in the object's own form.
+pub(super) fn is_part(sub: &str) -> bool {
+    matches!(sub, "ephemeralcontainers")
 }

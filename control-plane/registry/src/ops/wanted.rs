@@ -3,7 +3,12 @@
 //! What comes after (admission, what strategies and the server set) is nobody's. One exception is looked at here: what a
 //! write of the status says of metadata and the strategy does not let through is not the writer's.
 
-use super::{Target, carry::match_name, match_namespace, scale, update::Intent};
+use super::{
+    Target,
+    carry::match_name,
+    match_namespace, scale,
+    update::{Intent, is_part},
+};
 use crate::{
     Registry,
     context::Context,
@@ -59,6 +64,9 @@ impl Registry {
             return Ok(Wanted { new, ledger });
         }
         fit(target, &mut new)?;
+        if is_part(target.sub) {
+            target.kind.strategy.narrow(target.sub, &mut new, old);
+        }
         let kept = self.let_through(context, target, &new, old);
         let ledger = track.updated(&before, &given, shown, &kept);
         drop(kept);

@@ -53,7 +53,7 @@ pub fn containers<'a>(path: &Path, list: &'a [Value], init: bool, scope: &mut Sc
     errors
 }
 
-fn common<'a>(path: &Path, container: &'a Value, scope: &mut Scope<'a>) -> Errors {
+pub(super) fn common<'a>(path: &Path, container: &'a Value, scope: &mut Scope<'a>) -> Errors {
     let mut errors = Errors::new();
     let name = meta::text(container, &["name"]);
     if name.is_empty() {

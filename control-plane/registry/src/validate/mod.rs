@@ -12,6 +12,7 @@ pub mod claim;
 pub mod container;
 pub mod csi;
 pub mod devices;
+pub mod ephemeral;
 pub mod flow_control;
 pub mod ip;
 pub mod limit_range;

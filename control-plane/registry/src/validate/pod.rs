@@ -5,6 +5,7 @@
 use super::{
     Errors, at_least, container,
     container::Scope,
+    ephemeral,
     meta::{invalid, labels, name_errors},
     non_negative, one_of, volume,
 };
@@ -30,6 +31,7 @@ pub fn spec(path: &Path, spec: &Value) -> Errors {
     scope.host_ports.clear();
     let init = meta::items(spec, &["initContainers"]);
     errors.extend(container::containers(&path.child("initContainers"), init, true, &mut scope));
+    errors.extend(ephemeral::containers(&path.child("ephemeralContainers"), spec, &mut scope));
     errors.extend(one_of(path, spec, "restartPolicy", &["Always", "OnFailure", "Never"]));
     errors.extend(one_of(
         path,

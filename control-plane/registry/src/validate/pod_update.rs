@@ -113,7 +113,7 @@ fn changed(after: &Value, before: &Value) -> Vec<String> {
     found
 }
 
-fn differences(path: &str, after: &Value, before: &Value, found: &mut Vec<String>) {
+pub(super) fn differences(path: &str, after: &Value, before: &Value, found: &mut Vec<String>) {
     match (after, before) {
         _ if after == before => {}
         (Value::Object(a), Value::Object(b)) => {

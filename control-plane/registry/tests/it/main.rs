@@ -10,6 +10,7 @@ mod jobs;
 mod limits;
 mod managing;
 mod networking;
+mod pods;
 mod reading;
 mod repair;
 mod services;

@@ -108,12 +108,7 @@ pub(crate) fn resource_field(
     node: &Capacity,
 ) -> Result<String, ConfigError> {
     let name = selector.container_name.as_deref().filter(|n| !n.is_empty()).unwrap_or(own);
-    let container = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .chain(&spec.containers)
-        .find(|c| c.name == name)
+    let container = crate::pod::container(spec, name)
         .ok_or_else(|| ConfigError::config(format!("container \"{name}\" not found")))?;
     let (side, resource) = selector.resource.split_once('.').ok_or_else(|| {
         ConfigError::config(format!("unsupported container resource: {}", selector.resource))

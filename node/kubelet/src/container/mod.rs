@@ -55,6 +55,8 @@ pub(crate) struct Inputs<'a> {
     pub restarts: u32,
     /// The image, as the runtime found it.
     pub image: &'a v1::Image,
+    /// The container whose processes it sees, by its id in the runtime.
+    pub target: Option<&'a str>,
 }
 
 /// The whole configuration. Reads ConfigMaps, Secrets and Services as the environment refers to them.
@@ -98,7 +100,12 @@ pub(crate) async fn container_config(input: &Inputs<'_>) -> Result<v1::Container
         tty: container.tty == Some(true),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(resources::container_resources(input.ctx, input.stored, container)),
-            security_context: Some(security::security_context(&input.ctx.config, input.spec, container)),
+            security_context: Some(security::security_context(
+                &input.ctx.config,
+                input.spec,
+                container,
+                input.target,
+            )),
         }),
         devices: Vec::new(),
     })

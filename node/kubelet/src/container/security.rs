@@ -70,6 +70,7 @@ pub(super) fn security_context(
     config: &Config,
     spec: &PodSpec,
     container: &Container,
+    target: Option<&str>,
 ) -> v1::LinuxContainerSecurityContext {
     let (pod, own) = contexts(spec, container);
     let capabilities = own.capabilities.unwrap_or_default();
@@ -83,7 +84,7 @@ pub(super) fn security_context(
             add_ambient_capabilities: Vec::new(),
         }),
         privileged: own.privileged == Some(true),
-        namespace_options: Some(namespaces(spec)),
+        namespace_options: Some(within(namespaces(spec), target)),
         run_as_user: own.run_as_user.or(pod.run_as_user).map(|value| v1::Int64Value { value }),
         run_as_group: own.run_as_group.or(pod.run_as_group).map(|value| v1::Int64Value { value }),
         readonly_rootfs: own.read_only_root_filesystem == Some(true),
@@ -117,6 +118,16 @@ pub(crate) fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
         pid: pid.into(),
         ipc: node(spec.host_ipc).into(),
         target_id: String::new(),
+    }
+}
+
+/// Those of a container that looks into another one. Where processes are shared anyway it sees them all.
+fn within(own: v1::NamespaceOption, target: Option<&str>) -> v1::NamespaceOption {
+    match target {
+        Some(id) if own.pid() == v1::NamespaceMode::Container => {
+            v1::NamespaceOption { pid: v1::NamespaceMode::Target.into(), target_id: id.to_owned(), ..own }
+        }
+        _ => own,
     }
 }
 
@@ -198,5 +209,16 @@ mod tests {
         assert_eq!(modes(&spec), (Pod, Pod, Pod));
         (spec.host_pid, spec.host_network, spec.host_ipc) = (Some(true), Some(true), Some(true));
         assert_eq!(modes(&spec), (Node, Node, Node));
+    }
+
+    #[test]
+    fn a_container_with_a_target_joins_its_processes_unless_all_are_shared() {
+        use v1::NamespaceMode::{Pod, Target};
+        let mut spec = PodSpec::default();
+        let joined = within(namespaces(&spec), Some("id"));
+        assert_eq!((joined.pid(), joined.target_id.as_str()), (Target, "id"));
+        spec.share_process_namespace = Some(true);
+        let shared = within(namespaces(&spec), Some("id"));
+        assert_eq!((shared.pid(), shared.target_id.as_str()), (Pod, ""));
     }
 }

@@ -1,13 +1,14 @@
 //! Taking an event into the state. Each arm names the transition; what follows from it is asked for by
 //! `advance`. An event about a container that is no longer the present one changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Adopted, Effect, Event, Exit, Live, Machine, PodShape, Preparation, ProbeKind, Role, Run, Sandbox, Stage,
-    Why, backoff, stop,
+    Adopted, Effect, Event, Exit, Live, Machine, PodShape, Preparation, ProbeKind, Role, Run, Sandbox, Slot,
+    Stage, Why, backoff, stop,
 };
 
 /// Pause after the first failure of a sandbox or a volume, and its longest.
@@ -28,9 +29,10 @@ impl Machine {
             Event::Tick => {}
             Event::Adopt(found) => self.adopt(found, effects),
             Event::Changed { shape, deletion } => {
-                if shape.containers.len() == self.shape.containers.len() {
+                if let Some(shape) = shape.in_order_of(&self.shape) {
                     self.image_changed(now, &shape);
-                    self.shape = shape;
+                    self.slots.resize_with(shape.containers.len(), Slot::default);
+                    self.shape = Arc::new(shape);
                 }
                 if let Some(grace) = deletion {
                     self.begin_stop(now, Why::Deleted, grace, effects);

@@ -30,6 +30,7 @@ impl Machine {
         self.prepare(now, effects);
         if self.volumes == Preparation::Done && self.sandbox_info().is_some() {
             self.advance_containers(now, effects);
+            self.advance_ephemeral(now, effects);
             // Probes of what has just been found running, or has just passed its startup probe.
             self.ask_probes(effects);
         }
@@ -105,6 +106,16 @@ impl Machine {
                         return;
                     }
                 }
+                Role::Ephemeral => {}
+            }
+        }
+    }
+
+    /// They wait for no other container, and none for them: a pod that hangs in its initialisation is to be looked into.
+    fn advance_ephemeral(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for slot in 0..self.slots.len() {
+            if self.shape.containers[slot].role == Role::Ephemeral {
+                self.run(slot, now, effects);
             }
         }
     }

@@ -36,7 +36,7 @@ pub enum Event {
     Tick,
     /// The object changed: what it asks for now, and the grace if it is being deleted.
     Changed {
-        /// The new shape. Containers are the same in number and order: the API sees to it.
+        /// The new shape. It has all containers that there were, and perhaps more ephemeral ones: the API sees to it.
         shape: Arc<PodShape>,
         /// Set once the object has a deletionTimestamp.
         deletion: Option<Duration>,

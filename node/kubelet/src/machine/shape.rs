@@ -5,6 +5,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use sha2::{Digest, Sha256};
 
+use crate::pod;
+
 /// Upstream's default of `terminationGracePeriodSeconds`.
 const GRACE_SECONDS_DEFAULT: i64 = 30;
 
@@ -28,6 +30,19 @@ pub enum Role {
     Sidecar,
     /// One of `spec.containers`.
     Main,
+    /// One of `spec.ephemeralContainers`: comes to a pod that is there, runs once, and nothing waits for it.
+    Ephemeral,
+}
+
+impl Role {
+    /// The list of the spec that it is in.
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Init | Self::Sidecar => "initContainers",
+            Self::Main => "containers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
 }
 
 /// A container as the machine sees it.
@@ -41,6 +56,8 @@ pub struct ContainerShape {
     pub role: Role,
     /// Hash of what may change in a running pod (the image); see [`hash_of`].
     pub hash: String,
+    /// The container that an ephemeral one looks into.
+    pub target: Option<String>,
     /// Has a startup probe.
     pub startup: bool,
     /// Has a readiness probe.
@@ -54,7 +71,7 @@ pub struct ContainerShape {
 /// A pod as the machine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodShape {
-    /// Init containers first, then main ones, each in the spec's order.
+    /// Init containers first, then main ones, each in the spec's order, then ephemeral ones in the order in which they came.
     pub containers: Vec<ContainerShape>,
     /// The pod's restart policy.
     pub restart: RestartPolicy,
@@ -80,8 +97,13 @@ impl PodShape {
             container_shape(container, if sidecar { Role::Sidecar } else { Role::Init })
         });
         let main = spec.containers.iter().map(|container| container_shape(container, Role::Main));
+        let ephemeral = spec.ephemeral_containers.iter().flatten();
+        let ephemeral = ephemeral.map(|one| ContainerShape {
+            target: one.target_container_name.clone().filter(|name| !name.is_empty()),
+            ..container_shape(&pod::as_container(one), Role::Ephemeral)
+        });
         Self {
-            containers: init.chain(main).collect(),
+            containers: init.chain(main).chain(ephemeral).collect(),
             restart: match spec.restart_policy.as_deref() {
                 Some("Never") => RestartPolicy::Never,
                 Some("OnFailure") => RestartPolicy::OnFailure,
@@ -95,15 +117,28 @@ impl PodShape {
         }
     }
 
+    /// The same with its containers in the order that `before` has them in, those that have come since at the end. None where
+    /// one of `before` is not there: the API sees to it that they stay.
+    pub fn in_order_of(&self, before: &Self) -> Option<Self> {
+        let named = |name: &str| self.containers.iter().find(|container| container.name == name);
+        let kept = before.containers.iter().map(|container| named(&container.name).cloned());
+        let mut containers = kept.collect::<Option<Vec<_>>>()?;
+        let is_new = |one: &&ContainerShape| !before.containers.iter().any(|old| old.name == one.name);
+        let new = self.containers.iter().filter(is_new).cloned();
+        containers.extend(new);
+        Some(Self { containers, ..self.clone() })
+    }
+
     /// Whether the pod has containers that must succeed before the main ones start.
     pub fn has_init(&self) -> bool {
-        self.containers.iter().any(|c| c.role != Role::Main)
+        self.containers.iter().any(|c| matches!(c.role, Role::Init | Role::Sidecar))
     }
 
     /// When container `index` is started again after it ended.
     pub fn restart_policy(&self, index: usize) -> RestartPolicy {
         match (self.containers[index].role, self.restart) {
             (Role::Sidecar, _) => RestartPolicy::Always,
+            (Role::Ephemeral, _) => RestartPolicy::Never,
             // An init container that succeeded is done, whatever the pod's policy.
             (Role::Init, RestartPolicy::Never) => RestartPolicy::Never,
             (Role::Init, _) => RestartPolicy::OnFailure,
@@ -124,6 +159,7 @@ fn container_shape(container: &Container, role: Role) -> ContainerShape {
         name: container.name.clone(),
         image,
         role,
+        target: None,
         startup: container.startup_probe.is_some(),
         readiness: container.readiness_probe.is_some(),
         liveness: container.liveness_probe.is_some(),

@@ -61,10 +61,10 @@ pub fn pod_status(machine: &Machine, facts: &Facts<'_>) -> PodStatus {
             | Stage::Releasing { why: Why::Deadline }
             | Stage::Stopped { why: Why::Deadline }
     );
-    let statuses = |init: bool| {
+    let statuses = |roles: &[Role]| {
         let all = machine.shape.containers.iter().zip(&machine.slots);
         let statuses: Vec<_> = all
-            .filter(|(shape, _)| (shape.role != Role::Main) == init)
+            .filter(|(shape, _)| roles.contains(&shape.role))
             .map(|(shape, slot)| containers::status(machine, shape, slot))
             .collect();
         (!statuses.is_empty()).then_some(statuses)
@@ -79,8 +79,9 @@ pub fn pod_status(machine: &Machine, facts: &Facts<'_>) -> PodStatus {
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()),
         start_time: Some(Time(machine.started_at)),
-        init_container_statuses: statuses(true),
-        container_statuses: statuses(false),
+        init_container_statuses: statuses(&[Role::Init, Role::Sidecar]),
+        container_statuses: statuses(&[Role::Main]),
+        ephemeral_container_statuses: statuses(&[Role::Ephemeral]),
         qos_class: Some(facts.qos.to_owned()),
         observed_generation: facts.generation,
         ..PodStatus::default()

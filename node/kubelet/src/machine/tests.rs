@@ -14,6 +14,7 @@ fn container(name: &str, role: Role) -> ContainerShape {
         image: "busybox".to_owned(),
         role,
         hash: "h1".to_owned(),
+        target: None,
         startup: false,
         readiness: false,
         liveness: false,
@@ -435,4 +436,66 @@ fn a_late_start_of_a_container_that_crashed_is_not_taken_for_its_successors() {
     assert_eq!(life.machine.slots[0].last.as_ref().unwrap().image_id, "i");
     life.started(0, "c2");
     assert!(matches!(&life.machine.slots[0].run, Run::Running(live) if live.id == "c2"));
+}
+
+/// The pod's shape with one more ephemeral container, in whichever place the API shows it.
+fn with_ephemeral(life: &Life, name: &str, at: usize) -> Arc<PodShape> {
+    let mut shape = PodShape::clone(&life.machine.shape);
+    shape.containers.insert(at, container(name, Role::Ephemeral));
+    Arc::new(shape)
+}
+
+#[test]
+fn an_ephemeral_container_comes_to_a_pod_that_runs_and_nothing_waits_for_it() {
+    let mut life = Life::new(shape(RestartPolicy::Always, vec![container("app", Role::Main)]));
+    life.up();
+    life.started(0, "c1");
+    let shape = with_ephemeral(&life, "look", 1);
+    assert_eq!(life.on(Event::Changed { shape, deletion: None }), [start(1, 0)]);
+    assert_eq!(life.condition("Ready"), "True", "a debugger is no part of the pod's work");
+    life.started(1, "e1");
+    // Patches do not keep the order: a later one may be shown first.
+    let shape = with_ephemeral(&life, "more", 1);
+    assert_eq!(life.on(Event::Changed { shape, deletion: None }), [start(2, 0)]);
+    let names: Vec<_> = life.machine.shape.containers.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["app", "look", "more"]);
+    // It is never started again, whatever the pod's policy.
+    assert_eq!(life.exited("e1", 1), [Effect::StopProbes { slot: 1 }]);
+    assert_eq!(life.on(Event::Tick), []);
+    assert_eq!(phase(&life.machine), Phase::Running);
+    let facts = Facts { host_ips: &[], qos: "BestEffort", generation: None, conditions: &[], now: life.now };
+    let status = pod_status(&life.machine, &facts);
+    let shown = status.ephemeral_container_statuses.unwrap_or_default();
+    assert_eq!((shown[0].name.as_str(), shown[0].ready, shown[0].started), ("look", false, None));
+    let ended = shown[0].state.as_ref().and_then(|state| state.terminated.as_ref());
+    assert_eq!(ended.map(|ended| ended.exit_code), Some(1));
+    assert_eq!(status.container_statuses.unwrap_or_default().len(), 1);
+}
+
+#[test]
+fn a_pod_that_hangs_in_its_initialisation_can_be_looked_into() {
+    let containers = vec![container("first", Role::Init), container("app", Role::Main)];
+    let mut life = Life::new(shape(RestartPolicy::Always, containers));
+    assert_eq!(life.up(), [start(0, 0)]);
+    life.started(0, "i1");
+    let shape = with_ephemeral(&life, "look", 2);
+    assert_eq!(life.on(Event::Changed { shape, deletion: None }), [start(2, 0)]);
+    life.started(2, "e1");
+    assert_eq!(life.condition("Initialized"), "False");
+    assert_eq!(life.exited("i1", 0), [Effect::StopProbes { slot: 0 }, start(1, 0)]);
+}
+
+#[test]
+fn a_pod_that_is_done_takes_its_ephemeral_containers_along() {
+    let mut life = Life::new(shape(RestartPolicy::Never, vec![container("app", Role::Main)]));
+    life.up();
+    life.started(0, "c1");
+    let shape = with_ephemeral(&life, "look", 1);
+    life.on(Event::Changed { shape, deletion: None });
+    life.started(1, "e1");
+    let effects = life.exited("c1", 0);
+    assert!(effects.contains(&kill(1, "e1", 30, "look", false)), "{effects:?}");
+    assert_eq!(life.exited("e1", 137), [Effect::StopProbes { slot: 1 }, Effect::Release]);
+    life.on(Event::SandboxReleased);
+    assert_eq!(phase(&life.machine), Phase::Succeeded, "how the debugger ended is of no account");
 }

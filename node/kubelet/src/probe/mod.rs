@@ -5,15 +5,16 @@
 
 mod action;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::Probe;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::machine::{Event, ProbeKind};
+use crate::machine::{Event, ProbeKind, Role};
 use crate::pod::Stored;
 use crate::worker::Message;
 
@@ -79,8 +80,10 @@ impl Counter {
 pub(crate) struct Assignment {
     /// The pod.
     pub stored: Arc<Stored>,
-    /// The container's index in the shape.
-    pub slot: usize,
+    /// The container's name.
+    pub name: String,
+    /// What it is in its pod.
+    pub role: Role,
     /// The runtime's id.
     pub id: String,
     /// Which probe.
@@ -94,15 +97,13 @@ pub(crate) struct Assignment {
 /// Probes until the task is aborted.
 pub(crate) async fn run(ctx: Arc<Context>, job: Assignment, events: mpsc::Sender<Message>) {
     let spec = job.stored.spec();
-    let Some(container) = crate::pod::container(&spec, job.slot) else { return };
+    let Some(container) = crate::pod::container(&spec, &job.name).map(Cow::into_owned) else { return };
     let probe = match job.kind {
         ProbeKind::Startup => &container.startup_probe,
         ProbeKind::Readiness => &container.readiness_probe,
         ProbeKind::Liveness => &container.liveness_probe,
     };
     let Some(probe) = probe.clone() else { return };
-    let init = job.slot < spec.init_containers.as_ref().map_or(0, Vec::len);
-    let container = container.clone();
     drop(spec);
 
     let seconds = |value: Option<i32>, default: u64| {
@@ -132,7 +133,7 @@ pub(crate) async fn run(ctx: Arc<Context>, job: Assignment, events: mpsc::Sender
             answer = action::ask(&target, &probe, timeout).await;
         }
         eager = None;
-        let success = judge(&ctx, &job, &container, init, answer);
+        let success = judge(&ctx, &job, answer);
         let Some(healthy) = success.and_then(|success| counter.count(success)) else { continue };
         let grace = probe.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
         let event = Event::Probed {
@@ -152,9 +153,9 @@ pub(crate) async fn run(ctx: Arc<Context>, job: Assignment, events: mpsc::Sender
 }
 
 /// `None`: the answer counts as neither.
-fn judge(ctx: &Context, job: &Assignment, container: &Container, init: bool, answer: Answer) -> Option<bool> {
+fn judge(ctx: &Context, job: &Assignment, answer: Answer) -> Option<bool> {
     let warn = |text: String| {
-        ctx.recorder.warning(job.stored.reference(Some((&container.name, init))), "Unhealthy", text);
+        ctx.recorder.warning(job.stored.reference(Some((&job.name, job.role))), "Unhealthy", text);
     };
     match answer {
         Answer::Success => Some(true),

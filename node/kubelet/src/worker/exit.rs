@@ -71,7 +71,8 @@ impl Worker {
         };
         let restarts = self.machine.slots[slot].restarts;
         let spec = self.stored.spec();
-        let Some(container) = crate::pod::container(&spec, slot) else { return String::new() };
+        let name = &self.machine.shape.containers[slot].name;
+        let Some(container) = crate::pod::container(&spec, name) else { return String::new() };
         let config = &self.ctx.config;
         let file = config.termination_file(&self.stored.uid, &container.name, restarts);
         let text = match head(&file, MESSAGE_BYTES_MAX) {

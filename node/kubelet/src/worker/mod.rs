@@ -4,7 +4,7 @@
 //! never waits for the runtime or the API, so a readiness change is written while an image is pulled.
 
 mod exit;
-pub(crate) use exit::exit_of;
+pub(crate) use exit::{exit_of, gone};
 mod sandbox;
 mod start;
 mod status;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::container::PodFacts;
 use crate::context::Context;
-use crate::machine::{Effect, Event, Machine, PodShape, Preparation, ProbeKind, Run, Sandbox, Stage};
+use crate::machine::{Effect, Event, Machine, PodShape, Preparation, ProbeKind, Role, Run, Sandbox, Stage};
 use crate::pod::Stored;
 use crate::{probe, volumes};
 
@@ -182,8 +182,8 @@ impl Worker {
         PodFacts::of(&self.stored.pod(), &self.ctx.config.node_ips, &self.ips())
     }
 
-    fn is_init(&self, slot: usize) -> bool {
-        self.machine.shape.containers[slot].role != crate::machine::Role::Main
+    fn role(&self, slot: usize) -> Role {
+        self.machine.shape.containers[slot].role
     }
 
     fn mount_volumes(&mut self) {
@@ -219,7 +219,9 @@ impl Worker {
     fn start_probe(&mut self, slot: usize, id: String, kind: ProbeKind) {
         let host = self.ips().into_iter().next().unwrap_or_default();
         let ready = matches!(&self.machine.slots[slot].run, Run::Running(live) if live.ready);
-        let job = probe::Assignment { stored: Arc::clone(&self.stored), slot, id, kind, host, ready };
+        let shape = &self.machine.shape.containers[slot];
+        let (name, role) = (shape.name.clone(), shape.role);
+        let job = probe::Assignment { stored: Arc::clone(&self.stored), name, role, id, kind, host, ready };
         let task = self.tasks.spawn(probe::run(Arc::clone(&self.ctx), job, self.outbox.clone()));
         if let Some(old) = self.probes.insert((slot, kind), task) {
             old.abort();
@@ -238,7 +240,7 @@ impl Worker {
 
     fn report_back_off(&self, slot: usize, crashed: bool) {
         let shape = &self.machine.shape.containers[slot];
-        let subject = self.stored.reference(Some((&shape.name, self.is_init(slot))));
+        let subject = self.stored.reference(Some((&shape.name, self.role(slot))));
         let recorder = &self.ctx.recorder;
         if crashed {
             let text = format!(

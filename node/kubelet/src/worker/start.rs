@@ -1,5 +1,6 @@
 //! The effect that makes a container run: image, configuration, create, start, postStart.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
@@ -11,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Message, Worker};
 use crate::container::{ConfigError, Inputs, PodFacts, container_config};
 use crate::context::Context;
-use crate::machine::{Event, Exit};
+use crate::machine::{Event, Exit, Role};
 use crate::pod::Stored;
 use crate::probe::Target;
 use crate::sandbox::sandbox_config;
-use crate::{hooks, image};
+use crate::{hooks, image, unsupported};
 
 /// Exit code and reason of a container that the runtime could create but not start, as upstream shows it.
 const START_ERROR: (i32, &str) = (128, "StartError");
@@ -25,7 +26,10 @@ struct Job {
     stored: Arc<Stored>,
     facts: PodFacts,
     slot: usize,
-    init: bool,
+    name: String,
+    role: Role,
+    /// The container whose processes it sees, by its id in the runtime: only of an ephemeral one.
+    target: Option<Result<String, ConfigError>>,
     restarts: u32,
     sandbox: String,
     sandbox_attempt: u32,
@@ -41,7 +45,9 @@ impl Worker {
             stored: Arc::clone(&self.stored),
             facts: self.facts(),
             slot,
-            init: self.is_init(slot),
+            name: self.machine.shape.containers[slot].name.clone(),
+            role: self.role(slot),
+            target: self.target(slot),
             restarts,
             sandbox: info.id,
             sandbox_attempt: info.attempt,
@@ -49,6 +55,18 @@ impl Worker {
             outbox: self.outbox.clone(),
         };
         self.tasks.spawn(job.run());
+    }
+
+    /// The runtime's id of the container that an ephemeral one is to look into, where it names one. Rules: upstream's
+    /// `ephemeralContainerStartSpec`.
+    fn target(&self, slot: usize) -> Option<Result<String, ConfigError>> {
+        let name = self.machine.shape.containers[slot].target.as_deref()?;
+        let at = self.machine.shape.containers.iter().position(|container| container.name == name);
+        let id = at.and_then(|at| self.machine.slots[at].id());
+        Some(
+            id.map(str::to_owned)
+                .ok_or_else(|| ConfigError::config(format!("unable to find target container {name}"))),
+        )
     }
 
     pub(super) fn remove_container(&mut self, id: String) {
@@ -62,16 +80,21 @@ impl Worker {
 }
 
 impl Job {
-    async fn run(self) {
+    async fn run(mut self) {
         let spec = self.stored.spec();
-        let Some(container) = crate::pod::container(&spec, self.slot) else { return };
+        let Some(container) = crate::pod::container(&spec, &self.name).map(Cow::into_owned) else { return };
+        let container = &container;
+        let target = match self.target.take().transpose() {
+            Ok(target) => target,
+            Err(error) => return self.failed(container, error).await,
+        };
         // Once the pod is on its way down, what has not been created is not created any more.
         let prepared = tokio::select! {
             biased;
             () = self.stopping.cancelled() => {
                 Err(ConfigError { reason: "ContainerCreating", message: "the pod is being stopped".into() })
             }
-            prepared = self.prepare(&spec, container) => prepared,
+            prepared = self.prepare(&spec, container, target) => prepared,
         };
         let (config, image_id) = match prepared {
             Ok(prepared) => prepared,
@@ -98,7 +121,7 @@ impl Job {
     async fn failed(&self, container: &Container, error: ConfigError) {
         // Image errors have told the user already.
         if matches!(error.reason, "CreateContainerConfigError" | "CreateContainerError") {
-            let subject = self.stored.reference(Some((&container.name, self.init)));
+            let subject = self.stored.reference(Some((&container.name, self.role)));
             self.ctx.recorder.warning(subject, "Failed", format!("Error: {}", error.message));
         }
         let (reason, message) = (error.reason.to_owned(), error.message);
@@ -115,13 +138,20 @@ impl Job {
         &self,
         spec: &PodSpec,
         container: &Container,
+        target: Option<String>,
     ) -> Result<(v1::ContainerConfig, String), ConfigError> {
+        // Of the others it was found out before anything of the pod was started.
+        if self.role == Role::Ephemeral
+            && let Some(refused) = unsupported::in_container(container)
+        {
+            return Err(ConfigError::config(refused));
+        }
         let need = image::Need {
             ctx: &self.ctx,
             stored: &self.stored,
             spec,
             container,
-            init: self.init,
+            role: self.role,
             sandbox: self.sandbox_config(spec),
         };
         let image = need.ensure().await?;
@@ -133,6 +163,7 @@ impl Job {
             facts: &self.facts,
             restarts: self.restarts,
             image: &image,
+            target: target.as_deref(),
         };
         Ok((container_config(&input).await?, image::api_id(&image)))
     }
@@ -148,7 +179,7 @@ impl Job {
     }
 
     async fn start(&self, container: &Container, id: String, image_id: String) {
-        let subject = || self.stored.reference(Some((&container.name, self.init)));
+        let subject = || self.stored.reference(Some((&container.name, self.role)));
         self.ctx.recorder.normal(subject(), "Created", "Container created".to_owned());
         if let Err(error) = self.ctx.runtime.start_container(&id).await {
             self.ctx.recorder.warning(subject(), "Failed", format!("Error: {error}"));

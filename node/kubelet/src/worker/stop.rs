@@ -13,7 +13,7 @@ use super::sandbox::{sandboxes_of, until_done};
 use super::{Message, Worker, status};
 use crate::container::resources::pod_cgroup;
 use crate::context::Context;
-use crate::machine::Event;
+use crate::machine::{Event, Role};
 use crate::pod::Stored;
 use crate::probe::Target;
 use crate::{hooks, volumes};
@@ -37,15 +37,15 @@ impl Worker {
         let (ctx, stored, outbox) = (Arc::clone(&self.ctx), Arc::clone(&self.stored), self.outbox.clone());
         let name = self.machine.shape.containers[kill.slot].name.clone();
         if !kill.again {
-            let subject = self.stored.reference(Some((&name, self.is_init(kill.slot))));
+            let subject = self.stored.reference(Some((&name, self.role(kill.slot))));
             self.ctx.recorder.normal(subject, "Killing", kill.message.clone());
         }
         let host = self.ips().into_iter().next().unwrap_or_default();
-        let init = self.is_init(kill.slot);
+        let role = self.role(kill.slot);
         self.tasks.spawn(async move {
             let began = Instant::now();
             if !kill.again {
-                before_signal(&ctx, &stored, &kill, &host, init).await;
+                before_signal(&ctx, &stored, &kill, &host, (&name, role)).await;
             }
             let left = match kill.grace.saturating_sub(began.elapsed()) {
                 left if kill.grace >= GRACE_AFTER_HOOK_MIN => left.max(GRACE_AFTER_HOOK_MIN),
@@ -82,7 +82,7 @@ impl Worker {
 }
 
 /// Waits until new connections stay away, while the preStop hook runs; both within the grace.
-async fn before_signal(ctx: &Context, stored: &Stored, kill: &Kill, host: &str, init: bool) {
+async fn before_signal(ctx: &Context, stored: &Stored, kill: &Kill, host: &str, (name, role): (&str, Role)) {
     let drained = async {
         if kill.draining && !kill.grace.is_zero() {
             let _ = tokio::time::timeout(DRAIN_MAX, ctx.drain.endpoint_terminating(&stored.uid)).await;
@@ -90,13 +90,13 @@ async fn before_signal(ctx: &Context, stored: &Stored, kill: &Kill, host: &str, 
     };
     let hooked = async {
         let spec = stored.spec();
-        let Some(container) = crate::pod::container(&spec, kill.slot) else { return };
+        let Some(container) = crate::pod::container(&spec, name) else { return };
         let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return };
         if kill.grace.is_zero() {
             return;
         }
-        let target = Target { ctx, host, id: &kill.id, container };
-        let subject = || stored.reference(Some((&container.name, init)));
+        let target = Target { ctx, host, id: &kill.id, container: &container };
+        let subject = || stored.reference(Some((name, role)));
         match tokio::time::timeout(kill.grace, hooks::run(&target, hook)).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {

@@ -341,3 +341,61 @@ async fn a_new_daemon_adopts_what_runs_and_removes_what_belongs_to_nobody() {
     );
     assert_eq!(condition(&api.state.lock(), "web", "Ready").as_deref(), Some("True"));
 }
+
+#[tokio::test]
+async fn an_ephemeral_container_sees_the_processes_of_its_target_and_runs_once() {
+    use keelson_runtime::v1::NamespaceMode;
+    let node = node().await;
+    node.api.create("web", spec());
+    node.api.wait("running", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    let look = json!({ "name": "look", "image": "busybox", "targetContainerName": "app" });
+    node.api.change("web", |spec| spec["ephemeralContainers"] = json!([look]));
+    let shown =
+        |state: &crate::support::State| state.pods["web"]["status"]["ephemeralContainerStatuses"][0].clone();
+    node.api.wait("it runs", |state| shown(state)["state"]["running"].is_object()).await;
+    let target = node.runtime.running("app").unwrap();
+    let id = node.runtime.running("look").unwrap();
+    {
+        let world = node.runtime.world.lock();
+        let linux = world.configs[&id].linux.clone().unwrap();
+        let option = linux.security_context.unwrap().namespace_options.unwrap();
+        assert_eq!((option.pid(), option.target_id), (NamespaceMode::Target, target.clone()));
+    }
+    node.runtime.exit(&id, 3);
+    node.api.wait("it has ended", |state| shown(state)["state"]["terminated"]["exitCode"] == 3).await;
+    let state = node.api.state.lock();
+    assert_eq!(condition(&state, "web", "Ready").as_deref(), Some("True"));
+    assert_eq!((&shown(&state)["restartCount"], &shown(&state)["ready"]), (&json!(0), &json!(false)));
+    assert_eq!(node.runtime.running("app"), Some(target), "the pod's own container is as it was");
+    assert!(state.events.iter().any(|event| event.starts_with("Started")), "{:?}", state.events);
+}
+
+#[tokio::test]
+async fn an_ephemeral_container_that_cannot_be_had_is_named_and_the_pod_runs_on() {
+    let node = node().await;
+    node.api.create("web", spec());
+    node.api.wait("running", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    let rows = [
+        (
+            json!({ "name": "a", "image": "busybox", "volumeDevices": [{ "name": "v", "devicePath": "/d" }] }),
+            "volumeDevices",
+        ),
+        (
+            json!({ "name": "b", "image": "busybox", "targetContainerName": "gone" }),
+            "unable to find target container gone",
+        ),
+    ];
+    let all: Vec<_> = rows.iter().map(|(container, _)| container.clone()).collect();
+    node.api.change("web", |spec| spec["ephemeralContainers"] = json!(all));
+    for (index, (_, expected)) in rows.iter().enumerate() {
+        node.api
+            .wait(expected, |state| {
+                let status = &state.pods["web"]["status"]["ephemeralContainerStatuses"][index];
+                let waiting = &status["state"]["waiting"];
+                waiting["reason"] == "CreateContainerConfigError"
+                    && waiting["message"].as_str().is_some_and(|text| text.contains(expected))
+            })
+            .await;
+    }
+    assert_eq!(condition(&node.api.state.lock(), "web", "Ready").as_deref(), Some("True"));
+}

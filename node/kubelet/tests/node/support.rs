@@ -214,6 +214,14 @@ impl Api {
         Self::send(&mut state, "ADDED", pod);
     }
 
+    /// A user's change of the spec.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut state = self.state.lock();
+        let mut pod = state.pods[name].clone();
+        change(&mut pod["spec"]);
+        Self::send(&mut state, "MODIFIED", pod);
+    }
+
     /// A user's delete.
     pub(crate) fn delete(&self, name: &str, grace_seconds: u64) {
         let mut state = self.state.lock();

@@ -129,3 +129,36 @@ async fn a_node_without_the_data_plane_lists_the_pods_that_are_bound_to_it() {
         assert!(!got.text().contains("\"p2\""), "{selector}");
     }
 }
+
+#[tokio::test]
+async fn a_node_reads_the_secrets_of_ephemeral_containers_that_came_later() {
+    let bed = cluster().await;
+    pod_with_secret(&bed, "p1", "n1", "mine").await;
+    let object = json!({"metadata": {"name": "later"}, "stringData": {"k": "v"}});
+    assert_eq!(bed.send("POST", SECRETS, &[], &object.to_string()).await.code, 201);
+    let later = format!("{SECRETS}/later");
+    assert_eq!(ask(&bed, super::node("n1"), "GET", &later, &[]).await.code, 403);
+    let source = json!({"secretRef": {"name": "later"}});
+    let patch = json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "i", "envFrom": [source]}]}});
+    let patched = bed
+        .send(
+            "PATCH",
+            "/api/v1/namespaces/default/pods/p1/ephemeralcontainers",
+            &[("content-type", "application/strategic-merge-patch+json")],
+            &patch.to_string(),
+        )
+        .await;
+    assert_eq!(patched.code, 200, "{}", patched.text());
+    until(&bed, super::node("n1"), &later, 200).await;
+    // The node itself may not add any.
+    let got = bed
+        .send_as(
+            super::node("n1"),
+            "PATCH",
+            "/api/v1/namespaces/default/pods/p1/ephemeralcontainers",
+            &[("content-type", "application/strategic-merge-patch+json")],
+            &patch.to_string(),
+        )
+        .await;
+    assert_eq!(got.code, 403, "{}", got.text());
+}

@@ -9,6 +9,7 @@ mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
+mod pod_parts;
 mod pod_template;
 mod resource_quota;
 mod secret;

@@ -1,10 +1,11 @@
 //! Pod: what the server sets, what may change, how it goes.
 
+use super::pod_parts;
 use crate::{
     meta,
     options::DeleteOptions,
     strategy::{Call, Deletion, Strategy},
-    validate::{Errors, pod, pod_update},
+    validate::{Errors, ephemeral, pod, pod_update},
 };
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::PodResources;
@@ -38,8 +39,19 @@ impl Strategy for Pod {
         pod::create(object)
     }
 
-    fn validate_update(&self, _call: &Call<'_>, new: &Value, old: &Value) -> Errors {
-        pod_update::update(new, old)
+    fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {
+        match call.sub {
+            "ephemeralcontainers" => ephemeral::update(new, old),
+            _ => pod_update::update(new, old),
+        }
+    }
+
+    fn narrow(&self, sub: &str, new: &mut Value, old: &Value) {
+        pod_parts::narrow(sub, new, old);
+    }
+
+    fn narrow_config(&self, sub: &str, config: &mut Value) {
+        pod_parts::narrow_config(sub, config);
     }
 
     fn prepare_status(&self, _call: &Call<'_>, new: &mut Value, old: &Value) {

@@ -57,12 +57,14 @@ fn condition(kind: &str, verdict: Verdict, facts: &Facts<'_>) -> PodCondition {
     }
 }
 
+/// Of the plain init containers, or of those that run as long as the pod does, those that are `bad`.
 fn names(machine: &Machine, init: bool, bad: impl Fn(Role, &Slot) -> bool) -> Vec<&str> {
     machine
         .shape
         .containers
         .iter()
         .zip(&machine.slots)
+        .filter(|(shape, _)| shape.role != Role::Ephemeral)
         .filter(|(shape, slot)| (shape.role == Role::Init) == init && bad(shape.role, slot))
         .map(|(shape, _)| shape.name.as_str())
         .collect()

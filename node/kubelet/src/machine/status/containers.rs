@@ -29,8 +29,10 @@ pub(super) fn status(machine: &Machine, shape: &ContainerShape, slot: &Slot) -> 
         image: shape.image.clone(),
         image_id: image_id.unwrap_or_default().to_owned(),
         container_id: id.map(|id| format!("{SCHEME}{id}")),
-        ready: done || slot.is_ready(),
-        started: Some(live.is_some_and(|live| live.hooked && live.started)),
+        // Nothing asks an ephemeral container whether it is ready, as upstream.
+        ready: shape.role != Role::Ephemeral && (done || slot.is_ready()),
+        started: (shape.role != Role::Ephemeral)
+            .then(|| live.is_some_and(|live| live.hooked && live.started)),
         restart_count: i32::try_from(slot.restarts).unwrap_or(i32::MAX),
         last_state: last_state(slot),
         state: Some(state),
@@ -64,7 +66,9 @@ fn state(machine: &Machine, shape: &ContainerShape, slot: &Slot) -> ContainerSta
         }
         Run::Pending | Run::Starting { .. } => {
             let initializing = shape.role == Role::Main && machine.shape.has_init() && !machine.initialized
-                || shape.role != Role::Main && slot.run == Run::Pending && machine.sandbox_info().is_some();
+                || matches!(shape.role, Role::Init | Role::Sidecar)
+                    && slot.run == Run::Pending
+                    && machine.sandbox_info().is_some();
             waiting(if initializing { "PodInitializing" } else { "ContainerCreating" }, "")
         }
     }
