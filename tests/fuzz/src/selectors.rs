@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Display};
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     again(text, |text| LabelSelector::parse(text).ok());
-    again(text, |text| FieldSelector::parse(text).ok());
+    again(text, |text| FieldSelector::parse(text).ok().map(sorted));
     again(text, |text| text.parse::<Quantity>().ok());
     if let Ok(selector) = LabelSelector::parse(text) {
         selector.matches(&BTreeMap::from([("a".to_owned(), "1".to_owned())]));
@@ -25,6 +25,12 @@ pub fn run(data: &[u8]) {
     for check in [names::dns1123_label, names::dns1123_subdomain, names::qualified_name, names::label_value] {
         check(text);
     }
+}
+
+/// Terms stand in the order of how they were written, of which `=` and `==` are shown alike.
+fn sorted(mut selector: FieldSelector) -> FieldSelector {
+    selector.terms.sort_by(|a, b| (&a.field, a.equal, &a.value).cmp(&(&b.field, b.equal, &b.value)));
+    selector
 }
 
 /// What is shown of something reads as what is shown the same.
