@@ -118,6 +118,8 @@ async fn commit(store: &Embedded, disk: &SimDisk, mut batch: VecDeque<(Txn, TxnO
         disk.hold();
         let mut first = store.commit(txn).boxed();
         let answer = tokio::select! {
+            // Asked for before the others, whatever else the disk syncs.
+            biased;
             answer = &mut first => Some(answer),
             () = disk.held() => None,
         };
