@@ -22,12 +22,16 @@ const GROUP: &str = "certificates.k8s.io";
 const RESOURCE: &str = "certificatesigningrequests";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-fn may(authorizer: &Authorizer, user: &UserInfo, verb: &str, signer: &str) -> bool {
+async fn may(authorizer: &Authorizer, user: &UserInfo, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
-    [signer.to_owned(), format!("{domain}/*")].iter().any(|name| {
-        let resource = Resource { group: GROUP, resource: "signers", name, ..Resource::default() };
-        authorizer.authorize(&Asked::resource(user, verb, resource)).is_allowed()
-    })
+    for name in [signer, &format!("{domain}/*")] {
+        let resource =
+            Resource { group: GROUP, version: "*", resource: "signers", name, ..Resource::default() };
+        if authorizer.decide(&Asked::resource(user, verb, resource)).await.is_allowed() {
+            return true;
+        }
+    }
+    false
 }
 
 /// The signer of the stored request: a change cannot choose its judge.
@@ -55,7 +59,7 @@ impl Plugin for CertificateApproval {
     ) -> Result<(), Status> {
         let Some(object) = object else { return Ok(()) };
         let signer = signer(attributes, object);
-        if may(&self.authorizer, attributes.user, "approve", signer) {
+        if may(&self.authorizer, attributes.user, "approve", signer).await {
             return Ok(());
         }
         let why = format!("user not permitted to approve requests with signerName {signer:?}");
@@ -89,7 +93,7 @@ impl Plugin for CertificateSigning {
             return Ok(());
         }
         let signer = signer(attributes, object);
-        if may(&self.authorizer, attributes.user, "sign", signer) {
+        if may(&self.authorizer, attributes.user, "sign", signer).await {
             return Ok(());
         }
         let why = format!("user not permitted to sign requests with signerName {signer:?}");

@@ -39,7 +39,7 @@ impl Plugin for RbacEscalation {
             new: object,
             old: attributes.old.filter(|_| attributes.operation == Operation::Update),
         };
-        check(&self.authorizer, attributes.user, &write).map_err(|error| match error {
+        check(&self.authorizer, attributes.user, &write).await.map_err(|error| match error {
             Escalation::Forbidden(why) => forbidden(attributes, Some(object), why),
             Escalation::RoleNotFound { resource, name } => {
                 Status::not_found(&GroupResource::new(GROUP, resource), &name)

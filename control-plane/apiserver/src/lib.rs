@@ -1,9 +1,9 @@
 //! The wire of the API server: HTTP in, registry calls, HTTP out.
 //!
 //! ```text
-//! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorize ──> resources ──> keelson-registry
-//! in_process_client ─────────────────┘ ──> audit ──> keelson-audit       │     ├──> reviews, pods ──> nodes (kubelet API)
-//!                                                                      │     ├── conversion <── the registry, for custom kinds
+//! socket ──> wire (TLS, HTTP) ──> pipeline ──> identity ──> flow ──> authorization ──> resources ──> keelson-registry
+//! in_process_client ─────────────────┘ ──> audit ──> keelson-audit   │   │     ├──> reviews, pods ──> nodes (kubelet API)
+//!                           keelson-webhook (SubjectAccessReview) <──┘   │     ├── conversion <── the registry, for custom kinds
 //!                                                                      │     └──> proxy ──> keelson-webhook (pods, Services)
 //!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                                      └──> system: discovery, openapi, health, metrics
@@ -14,7 +14,7 @@
 
 mod aggregation;
 mod audit;
-mod authorize;
+mod authorization;
 mod connect;
 mod conversion;
 mod discovery;
@@ -46,6 +46,7 @@ mod tests;
 mod version;
 mod wire;
 
+pub use authorization::{AccessAuthorizer, AccessWebhook};
 pub use identity::{FRONT_PROXIES, TokenWebhook};
 pub use in_process::in_process_client;
 pub use reloads::ConfigFile;

@@ -132,7 +132,7 @@ impl ApiServer {
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
         let line = Line { audit_id: asked.audit_id, uri: request.uri(), headers: request.headers(), info };
         let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
-        let user = self.impersonated(&caller, user, request.headers()).map_err(failed)?;
+        let user = self.impersonated(&caller, user, request.headers()).await.map_err(failed)?;
         audit.acts_as(&user);
         let _seat = self.pass(&user, info, query, class).await.map_err(failed)?;
         let _raised = (!info.is_long_running()).then(|| {
@@ -142,7 +142,7 @@ impl ApiServer {
             )
         });
         let annotations = audit.annotations();
-        self.authorize(&user, info, query, &annotations).map_err(failed)?;
+        self.authorize(&user, info, query, &annotations).await.map_err(failed)?;
         if let Some(kept) = audit.lasting() {
             request.extensions_mut().insert(kept.clone());
             *lasting = Some(kept);

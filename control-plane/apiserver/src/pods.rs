@@ -30,7 +30,7 @@ pub(crate) async fn stream(
     if subresource != "log" {
         // A stream runs commands: reading permission is not enough, whichever method opens it. Asked before the pod is
         // looked for: whether it is there is not for everybody either.
-        call.server.authorize_create(&call.user, call.info)?;
+        call.server.authorize_create(&call.user, call.info).await?;
     }
     let registry = &call.inner().registry;
     let pod = registry.get(kind, call.namespace(kind), &call.info.name, None).await?.to_value();

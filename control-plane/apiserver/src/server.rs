@@ -2,7 +2,7 @@
 
 use crate::{
     aggregation::{self, Aggregation},
-    conversion, extensions, flow, follow,
+    authorization, conversion, extensions, flow, follow,
     health::Health,
     identity::{Caller, Identity, TokenWebhook},
     metrics::Metrics,
@@ -89,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) webhooks: authorization::Webhooks,
     pub(crate) identity: Identity,
     published: Published,
     pub(crate) health: Health,
@@ -159,6 +160,7 @@ impl ApiServer {
             registry,
             admission,
             authorizer,
+            webhooks: authorization::Webhooks::default(),
             identity,
             nodes,
             calls: config.calls.clone(),

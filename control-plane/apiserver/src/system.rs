@@ -44,6 +44,7 @@ pub(crate) async fn answer(
             let mut text = inner.metrics.render();
             inner.gate.render(&mut text);
             inner.reloads.render(&mut text);
+            inner.render_authorization(&mut text);
             if let Some(auditor) = &inner.auditor {
                 auditor.render(&mut text);
             }

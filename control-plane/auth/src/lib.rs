@@ -8,8 +8,10 @@
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod faults;
 pub mod pki;
 pub mod user;
 
 pub use authz::{Authorizer, Decision};
+pub use faults::InvalidConfiguration;
 pub use user::UserInfo;

@@ -67,7 +67,9 @@ fn write(
     let resource = format!("{}s", new["kind"].as_str().unwrap().to_lowercase());
     let namespace = new["metadata"]["namespace"].as_str().unwrap_or_default();
     let name = new["metadata"]["name"].as_str().unwrap();
-    check(authorizer, user, &RbacWrite { resource: &resource, namespace, name, new, old })
+    let write = RbacWrite { resource: &resource, namespace, name, new, old };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(check(authorizer, user, &write))
 }
 
 fn jane() -> UserInfo {

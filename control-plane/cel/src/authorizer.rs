@@ -24,6 +24,10 @@ pub struct Question {
     pub namespace: String,
     /// Name, or "".
     pub name: String,
+    /// Field selector as in a query, or "".
+    pub field_selector: String,
+    /// Label selector as in a query, or "".
+    pub label_selector: String,
 }
 
 /// The answer.
@@ -39,7 +43,7 @@ pub struct Decision {
 
 /// Decides. Given with the variable `authorizer`.
 pub trait Authorize: Send + Sync {
-    /// Must not block for long: the evaluation waits.
+    /// Must not block: who has to wait for an answer gives any, and evaluates once more when it has one.
     fn authorize(&self, question: &Question) -> Decision;
 }
 

@@ -25,10 +25,11 @@
 //! [`NESTING_MAX`]), every step is charged before it is done ([`Budget`]), patterns match in linear time.
 //!
 //! Not as upstream: time zones are UTC or an offset, not named; `cost_estimate` bounds by the same sizes, but its
-//! numbers are its own; authorizer checks know no field and label selectors.
+//! numbers are its own.
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod authorization;
 mod authorizer;
 mod budget;
 mod check;
@@ -54,7 +55,7 @@ pub use budget::{
 };
 pub use environment::Environment;
 pub use error::{CompileError, EvalError};
-pub use library::{format::Format, url::Url};
+pub use library::{format::Format, time::duration as duration_nanos, url::Url};
 pub use program::{Bindings, Program};
 pub use source::{EXPRESSION_CHARS_MAX, NESTING_MAX};
 pub use types::{Library, ListKind, ListType, MapType, ObjectType, Type, escape};

@@ -1,10 +1,11 @@
 //! What accompanies a call: who, when, how strictly, and where warnings go.
 
 use crate::{alloc::NodePortRange, status::Status};
+use async_trait::async_trait;
 use keelson_auth::UserInfo;
 use keelson_schema::FieldValidation;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 use time::OffsetDateTime;
 
 /// At most this many warnings are kept for one request; upstream cuts by bytes, which amounts to about as many.
@@ -85,6 +86,13 @@ impl Annotations {
     }
 }
 
+/// Who says whether a request may create.
+#[async_trait]
+pub trait MayCreate: fmt::Debug + Send + Sync {
+    /// Err is the answer to the request.
+    async fn may_create(&self) -> Result<(), Status>;
+}
+
 /// One request's circumstances.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -98,8 +106,9 @@ pub struct Context {
     pub field_validation: FieldValidation,
     /// Name of the writer in managedFields; "" is unknown.
     pub field_manager: String,
-    /// Why a write by name may not create what is absent, if it may not: who may change an object may not always make it.
-    pub creation_refused: Option<Box<Status>>,
+    /// Asked where a write by name is about to create what is absent: who may change an object may not always make it. None
+    /// where nobody is asked.
+    pub creation: Option<Arc<dyn MayCreate>>,
     /// Collects Warning headers.
     pub warnings: Warnings,
     /// Collects annotations for the audit log.
@@ -115,7 +124,7 @@ impl Context {
             dry_run: false,
             field_validation: FieldValidation::Warn,
             field_manager: String::new(),
-            creation_refused: None,
+            creation: None,
             warnings: Warnings::default(),
             annotations: Annotations::default(),
         }

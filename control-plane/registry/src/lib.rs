@@ -38,7 +38,7 @@ mod views;
 
 pub use admit::{Admission, Attributes, Operation, Options};
 pub use cache::watcher::WatchEvent;
-pub use context::{Annotations, Context, RegistryConfig, Warnings};
+pub use context::{Annotations, Context, MayCreate, RegistryConfig, Warnings};
 pub use convert::ConversionWebhooks;
 pub use entry::{Entry, Head};
 pub use keelson_schema::FieldValidation;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod authentication;
+mod authorization;
 mod backup;
 mod bootstrap;
 mod components;

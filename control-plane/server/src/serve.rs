@@ -3,6 +3,7 @@
 use crate::{
     audit::AuditArgs,
     authentication::AuthenticationArgs,
+    authorization::{Authorization, AuthorizationArgs},
     backup,
     bootstrap::{self, Authorities, Endpoint},
     components::{self, Component, Settings},
@@ -109,6 +110,8 @@ pub(crate) struct ServeArgs {
     request_timeout: Duration,
     #[command(flatten)]
     authentication: AuthenticationArgs,
+    #[command(flatten)]
+    authorization: AuthorizationArgs,
     #[command(flatten)]
     audit: AuditArgs,
     /// Seconds that pods tolerate a node that is not ready or not reachable, unless they say otherwise.
@@ -369,10 +372,14 @@ async fn api_server(
         auditor: args.audit.auditor()?,
     };
     let authenticators = args.authentication.load(DEFAULT_ISSUER)?;
+    let resolve = ServiceResolver::over(&registry);
+    let mut authorization = Authorization::load(&args.authorization, resolve)?;
     let server = ApiServer::new(registry.clone(), admission, authorizer, config, drain.clone())?;
     if let Some(authenticators) = authenticators {
         server.set_authenticators(authenticators);
     }
+    authorization.apply(&server);
+    tokio::spawn(authorization.keep(server.clone(), drain.clone()));
     tokio::spawn(args.authentication.clone().keep(server.clone(), DEFAULT_ISSUER.to_owned(), drain));
     Ok((server, registry))
 }

@@ -21,6 +21,12 @@ impl Watched {
         Self { paths, seen }
     }
 
+    /// Which they are.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Until one of them is another; false where `stop` came first. A file that is being replaced may be missing for a
     /// moment: that is no change.
     pub(crate) async fn changed(&mut self, stop: &CancellationToken) -> bool {

@@ -4,6 +4,8 @@
 mod aggregation;
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/authorization.rs"]
+mod authorization;
 #[path = "kubectl/bootstrap.rs"]
 mod bootstrap;
 #[path = "kubectl/certificates.rs"]

@@ -8,7 +8,10 @@ pub enum TransportError {
     /// The other end's certificates cannot be judged.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No connection, or it broke.
+    /// No connection, or none that is trusted.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The connection broke.
     #[error("{0}")]
     Broken(String),
 }

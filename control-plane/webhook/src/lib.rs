@@ -1,7 +1,7 @@
 //! What the API server calls: admission and conversion webhooks, aggregated API servers, proxied endpoints.
 //!
 //! ```text
-//! Client::post, Remote::post ─────┐
+//! Client::post, Remote::review ───┐
 //! aggregation, proxy ────────────┴─> Transport ──> pool (a peer) ──> dial ──> Resolve (Service -> ready endpoint)
 //!                                                                     └─────> TLS (caBundle, server name)
 //! ```
@@ -16,6 +16,7 @@ mod dial;
 mod error;
 mod kubeconfig;
 mod resolve;
+mod review;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;

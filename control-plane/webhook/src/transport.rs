@@ -175,7 +175,7 @@ fn broken(error: &legacy::Error) -> TransportError {
         Some(other) => format!("tls: {other}"),
         None => cause.to_string(),
     };
-    TransportError::Broken(text)
+    if error.is_connect() { TransportError::Unreachable(text) } else { TransportError::Broken(text) }
 }
 
 /// Go's words for the usual ones.

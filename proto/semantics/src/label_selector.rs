@@ -199,7 +199,9 @@ impl LabelSelector {
         Ok(LabelSelector::from_requirements(requirements))
     }
 
-    fn from_requirements(mut requirements: Vec<Requirement>) -> LabelSelector {
+    /// Of these requirements.
+    #[must_use]
+    pub fn from_requirements(mut requirements: Vec<Requirement>) -> LabelSelector {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         LabelSelector { requirements }
     }

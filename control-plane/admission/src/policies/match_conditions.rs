@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{
     FailurePolicy,
+    clerk::Clerk,
     compiled::{self, Expression},
     evaluation::conditions_hold,
-    request::{Clerk, Seen},
+    request::Seen,
     validation::Shown,
 };
 use crate::matching::Resource;
@@ -48,6 +49,6 @@ impl MatchConditions {
             params: &Value::Null,
             clerk: &clerk,
         };
-        Ok(conditions_hold(&self.0, failure, &seen.bindings()))
+        Ok(clerk.settle(|| conditions_hold(&self.0, failure, &seen.bindings())).await)
     }
 }

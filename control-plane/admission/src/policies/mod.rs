@@ -10,6 +10,7 @@
 //!
 //! Not as upstream: `status.typeChecking` is never filled in, and what mutations change is recorded for no manager.
 
+mod clerk;
 mod compiled;
 mod evaluation;
 mod match_conditions;

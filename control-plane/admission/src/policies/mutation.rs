@@ -1,5 +1,6 @@
 //! MutatingAdmissionPolicy: one policy after the other changes the object, each sees what the one before it left.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use keelson_cel::{Bindings, Budget, Value as Cel};
 use keelson_registry::{Attributes, Kind, KindTable, Registry, Status, admitted, merged, meta};
 use serde_json::Value;
 
+use super::clerk::Clerk;
 use super::compiled::{Binding, Bound, Expression, FailurePolicy, Mutation, Policy};
 use super::evaluation::{conditions_hold, run};
-use super::request::{Clerk, Seen};
+use super::request::Seen;
 use super::validation::{Shown, refused};
 use super::{Policies, Surroundings, params};
 use crate::matching::{Subject, equivalents};
@@ -153,7 +155,8 @@ impl Asked<'_, '_> {
         for params in &all {
             let seen = current.as_ref().or(Some(object));
             let shown = Shown::new(self.registry, self.table, self.attributes, seen, resource).await?;
-            match self.changed(kind, shown, &namespace, params) {
+            let clerk = Clerk::new(&self.policies.authorizer, self.attributes, &shown.name);
+            match clerk.settle(|| self.changed(kind, &shown, &namespace, params, &clerk)).await {
                 Err(error) => self.fail(object, error)?,
                 Ok(None) => {}
                 Ok(Some(next)) => {
@@ -170,33 +173,34 @@ impl Asked<'_, '_> {
     fn changed(
         &self,
         kind: &Kind,
-        mut shown: Shown,
+        shown: &Shown,
         namespace: &Value,
         params: &Value,
+        clerk: &Clerk<'_>,
     ) -> Result<Option<Value>, String> {
-        let clerk = Clerk::new(&self.policies.authorizer, self.attributes, &shown.name);
         let mut budget = Budget::default();
+        let mut object = Cow::Borrowed(&shown.object);
         for (index, mutation) in self.policy.mutations.iter().enumerate() {
             let next = {
                 let seen = Seen {
-                    object: &shown.object,
+                    object: &object,
                     old: &shown.old,
                     request: &shown.request,
                     namespace,
                     params,
-                    clerk: &clerk,
+                    clerk,
                 };
                 let bindings = seen.bindings();
                 if index == 0 && !conditions_hold(&self.policy.conditions, self.policy.failure, &bindings)? {
                     return Ok(None);
                 }
-                patched(mutation, kind, self.attributes.subresource, &shown.object, &bindings, &mut budget)?
+                patched(mutation, kind, self.attributes.subresource, &object, &bindings, &mut budget)?
             };
             let next = admitted(kind, self.attributes.subresource, next).map_err(|status| status.message)?;
-            same_object(&shown.object, &next)?;
-            shown.object = next;
+            same_object(&object, &next)?;
+            object = Cow::Owned(next);
         }
-        Ok(Some(shown.object))
+        Ok(Some(object.into_owned()))
     }
 
     async fn in_own_form(&self, kind: &Kind, object: Value) -> Result<Value, Status> {

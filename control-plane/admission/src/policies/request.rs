@@ -1,14 +1,14 @@
-//! What expressions see of a request: the variables, and the authorizer behind one of them.
+//! What expressions see of a request: the variables. The authorizer behind one of them is [`Clerk`].
 
 use std::sync::Arc;
 
-use keelson_auth::authz::{Attributes as Asked, Resource as AskedResource};
-use keelson_auth::user::{service_account_groups, service_account_user};
-use keelson_auth::{Authorizer, UserInfo};
+use keelson_auth::UserInfo;
 use keelson_cel::admission as variables;
-use keelson_cel::{Authorize, Bindings, Check, Decision, Question, Type, Value as Cel};
+use keelson_cel::{Bindings, Check, Type, Value as Cel};
 use keelson_registry::{Attributes, Kind};
 use serde_json::{Map, Value, json};
+
+use super::clerk::Clerk;
 
 /// The JSON of all variables for one policy, one binding and one parameter object.
 pub(super) struct Seen<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Seen<'a> {
 impl<'a> Seen<'a> {
     /// The variables, read by their declared types.
     pub(super) fn bindings(&self) -> Bindings<'a> {
-        let own = Check::of_resource(self.clerk, self.clerk.own.clone());
+        let own = Check::of_resource(self.clerk, self.clerk.own());
         Bindings::new()
             .with(variables::OBJECT, Cel::from_json(self.object, &Type::Dyn))
             .with(variables::OLD_OBJECT, Cel::from_json(self.old, &Type::Dyn))
@@ -76,53 +76,4 @@ fn user(user: &UserInfo) -> Value {
         object.insert("extra".to_owned(), json!(user.extra));
     }
     Value::Object(object)
-}
-
-/// Answers an expression's questions about what the request's user, or a ServiceAccount, may do.
-pub(super) struct Clerk<'a> {
-    pub(super) authorizer: &'a Authorizer,
-    pub(super) user: &'a UserInfo,
-    /// What the request itself is about.
-    own: Question,
-}
-
-impl<'a> Clerk<'a> {
-    pub(super) fn new(authorizer: &'a Authorizer, attributes: &Attributes<'a>, name: &str) -> Self {
-        let own = Question {
-            group: attributes.kind.group.to_string(),
-            resource: attributes.kind.plural.to_string(),
-            subresource: attributes.subresource.to_owned(),
-            namespace: attributes.namespace.to_owned(),
-            name: name.to_owned(),
-            ..Question::default()
-        };
-        Self { authorizer, user: attributes.user, own }
-    }
-}
-
-impl Authorize for Clerk<'_> {
-    fn authorize(&self, question: &Question) -> Decision {
-        let account = question.service_account.as_ref().map(|(namespace, name)| {
-            UserInfo::authenticated(service_account_user(namespace, name), service_account_groups(namespace))
-        });
-        let user = account.as_ref().unwrap_or(self.user);
-        let asked = match &question.path {
-            Some(path) => Asked::path(user, &question.verb, path),
-            None => Asked::resource(
-                user,
-                &question.verb,
-                AskedResource {
-                    group: &question.group,
-                    resource: &question.resource,
-                    subresource: &question.subresource,
-                    namespace: &question.namespace,
-                    name: &question.name,
-                    field_terms: &[],
-                },
-            ),
-        };
-        let verdict = self.authorizer.authorize(&asked);
-        let reason = verdict.reason.as_deref().unwrap_or_default().to_owned();
-        Decision { allowed: verdict.is_allowed(), reason, error: String::new() }
-    }
 }

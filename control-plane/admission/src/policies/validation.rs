@@ -3,9 +3,10 @@
 use keelson_registry::{Attributes, KindTable, Reason, Registry, Status, status::StatusCause};
 use serde_json::{Value, json};
 
+use super::clerk::Clerk;
 use super::compiled::{Binding, Bound, FailurePolicy, Policy};
 use super::evaluation::{Denial, annotations, conditions_hold, denials};
-use super::request::{Clerk, Seen, request};
+use super::request::{Seen, request};
 use super::{Policies, Surroundings, params};
 use crate::matching::{Resource, Subject, equivalents};
 use crate::plugin::forbidden;
@@ -69,7 +70,7 @@ impl Policies {
                         let namespace = around.namespace_object(&registry, attributes).await?;
                         let shown = Shown::new(&registry, &table, attributes, object, resource).await?;
                         for params in &all {
-                            let found = self.ask(policy, attributes, &shown, &namespace, params);
+                            let found = self.ask(policy, attributes, &shown, &namespace, params).await;
                             let found = heed(policy, binding, attributes, found, &mut noted);
                             told.extend(found.into_iter().map(|denial| Told {
                                 policy: &policy.name,
@@ -88,7 +89,7 @@ impl Policies {
     }
 
     /// What the policy objects to. What it annotates is noted here.
-    fn ask(
+    async fn ask(
         &self,
         policy: &Policy,
         attributes: &Attributes<'_>,
@@ -105,18 +106,25 @@ impl Policies {
             params,
             clerk: &clerk,
         };
-        let bindings = seen.bindings();
-        let mut found = match conditions_hold(&policy.conditions, policy.failure, &bindings) {
-            Ok(false) => return Vec::new(),
-            Ok(true) => denials(policy, &bindings),
-            Err(error) => vec![Denial::new(error)],
-        };
-        match annotations(policy, &bindings) {
-            Ok(all) => all.into_iter().for_each(|(key, value)| attributes.annotations.add(key, || value)),
-            Err(error) => found.push(Denial::new(error)),
-        }
+        let (found, annotated) = clerk.settle(|| judged(policy, &seen)).await;
+        annotated.into_iter().for_each(|(key, value)| attributes.annotations.add(key, || value));
         found
     }
+}
+
+/// What the policy objects to, and its annotations.
+fn judged(policy: &Policy, seen: &Seen<'_>) -> (Vec<Denial>, Vec<(String, String)>) {
+    let bindings = seen.bindings();
+    let mut found = match conditions_hold(&policy.conditions, policy.failure, &bindings) {
+        Ok(false) => return (Vec::new(), Vec::new()),
+        Ok(true) => denials(policy, &bindings),
+        Err(error) => vec![Denial::new(error)],
+    };
+    let annotated = annotations(policy, &bindings).unwrap_or_else(|error| {
+        found.push(Denial::new(error));
+        Vec::new()
+    });
+    (found, annotated)
 }
 
 /// What the binding denies of what was found; what it only warns of or records is done here.

@@ -15,7 +15,7 @@ mod source;
 pub(crate) use ending::Lasting;
 
 use crate::{
-    authorize::attributes,
+    authorization::{Selectors, attributes},
     identity::Caller,
     pipeline::text,
     request::{body, info::RequestInfo},
@@ -199,7 +199,7 @@ impl Audited {
     fn new(server: &ApiServer, caller: &Caller, user: &Arc<UserInfo>, line: Line<'_>) -> Option<Self> {
         let auditor = server.inner.auditor.as_ref()?;
         let info = line.info;
-        let decision = auditor.decide(&attributes(user, &info.verb, info, &[]));
+        let decision = auditor.decide(&attributes(user, &info.verb, info, &Selectors::default()));
         if decision.level == Level::None {
             return None;
         }

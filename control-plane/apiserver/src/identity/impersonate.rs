@@ -21,7 +21,7 @@ const EXTRA_PREFIX: &str = "impersonate-extra-";
 const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
 
 /// The user that the request acts as: the impersonated one, or `real` when there are no such headers.
-pub(super) fn apply(
+pub(super) async fn apply(
     server: &ApiServer,
     real: Arc<UserInfo>,
     headers: &HeaderMap,
@@ -30,7 +30,7 @@ pub(super) fn apply(
         return Ok(real);
     }
     let wanted = read(headers)?;
-    check(server, &real, &wanted)?;
+    check(server, &real, &wanted).await?;
     Ok(Arc::new(complete(wanted)))
 }
 
@@ -59,7 +59,7 @@ fn read(headers: &HeaderMap) -> Result<UserInfo, Status> {
     Ok(wanted)
 }
 
-fn check(server: &ApiServer, real: &UserInfo, wanted: &UserInfo) -> Result<(), Status> {
+async fn check(server: &ApiServer, real: &UserInfo, wanted: &UserInfo) -> Result<(), Status> {
     let mut asked: Vec<Resource<'_>> = Vec::new();
     match wanted.service_account() {
         Some((namespace, name)) => {
@@ -75,6 +75,7 @@ fn check(server: &ApiServer, real: &UserInfo, wanted: &UserInfo) -> Result<(), S
     if !wanted.uid.is_empty() {
         asked.push(Resource {
             group: AUTHENTICATION_GROUP,
+            version: "v1",
             resource: "uids",
             name: &wanted.uid,
             ..Resource::default()
@@ -83,6 +84,7 @@ fn check(server: &ApiServer, real: &UserInfo, wanted: &UserInfo) -> Result<(), S
     for (key, values) in &wanted.extra {
         asked.extend(values.iter().map(|name| Resource {
             group: AUTHENTICATION_GROUP,
+            version: "v1",
             resource: "userextras",
             subresource: key,
             name,
@@ -91,7 +93,7 @@ fn check(server: &ApiServer, real: &UserInfo, wanted: &UserInfo) -> Result<(), S
     }
     for resource in asked {
         let attributes = Attributes::resource(real, "impersonate", resource);
-        let verdict = server.inner.authorizer.authorize(&attributes);
+        let verdict = server.inner.authorizer.decide(&attributes).await;
         if !verdict.is_allowed() {
             let about = GroupResource::new(resource.group.to_owned(), resource.resource.to_owned());
             return Err(Status::forbidden(

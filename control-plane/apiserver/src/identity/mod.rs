@@ -110,7 +110,7 @@ impl ApiServer {
     }
 
     /// The user that the request of `user` acts as.
-    pub(crate) fn impersonated(
+    pub(crate) async fn impersonated(
         &self,
         caller: &Caller,
         user: Arc<UserInfo>,
@@ -118,7 +118,7 @@ impl ApiServer {
     ) -> Result<Arc<UserInfo>, Status> {
         match caller {
             Caller::InProcess(_) => Ok(user),
-            Caller::Peer(_) => impersonate::apply(self, user, headers),
+            Caller::Peer(_) => impersonate::apply(self, user, headers).await,
         }
     }
 

@@ -4,9 +4,8 @@
 //! asked is not remembered: the next request asks again.
 
 use super::bearer::Proven;
-use bytes::Bytes;
 use keelson_auth::UserInfo;
-use keelson_webhook::{CallError, Limits, Remote};
+use keelson_webhook::{CallError, Remote};
 use quick_cache::sync::Cache;
 use rand::Rng;
 use serde_json::{Value, json};
@@ -20,12 +19,6 @@ use std::{
 const ANSWERS_MAX: usize = 4096;
 /// Until an answer is there, with all attempts.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts at one question; upstream's number.
-const ATTEMPTS_MAX: u32 = 5;
-/// Before the second attempt; each following pause is half as long again.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Of an answer.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// How tokens are asked about.
 pub struct TokenWebhook {
@@ -110,7 +103,7 @@ impl TokenReviews {
             "metadata": {"creationTimestamp": null},
             "spec": {"token": token, "audiences": audiences},
         });
-        let body = post(&self.webhook.remote, &review, TIMEOUT).await?;
+        let body = self.webhook.remote.review(&review, TIMEOUT).await?;
         let broken = |why: String| CallError::Broken { url: self.webhook.remote.url().to_owned(), why };
         let answer: Value = serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))?;
         let status = &answer["status"];
@@ -124,32 +117,6 @@ impl TokenReviews {
         }
         let error = status["error"].as_str().unwrap_or_default().to_owned();
         Ok(Answer { at: Instant::now(), outcome, error })
-    }
-}
-
-/// Posts a review until it is answered, within `timeout` altogether. Attempts are repeated that another may mend.
-pub(crate) async fn post(remote: &Remote, review: &Value, timeout: Duration) -> Result<Bytes, CallError> {
-    let body = Bytes::from(review.to_string());
-    let (deadline, mut pause) = (Instant::now() + timeout, FIRST_PAUSE);
-    let mut attempt = 1;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limits = Limits { timeout: left, answer_bytes_max: ANSWER_BYTES_MAX };
-        let error = match remote.post(body.clone(), limits).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let is_passing = match &error {
-            CallError::Status { code, .. } => *code == 429 || *code >= 500,
-            CallError::Transport { .. } | CallError::Broken { .. } => true,
-            _ => false,
-        };
-        if !is_passing || attempt == ATTEMPTS_MAX || Instant::now() + pause >= deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        pause = pause * 3 / 2;
-        attempt += 1;
     }
 }
 

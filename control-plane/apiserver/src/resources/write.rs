@@ -8,6 +8,7 @@ use super::{
     table::{self, IncludeObject},
 };
 use crate::{
+    authorization::Creation,
     pipeline::text,
     request::{
         accept::{Accepted, Form},
@@ -31,12 +32,12 @@ pub(super) fn context(call: &Call<'_>, headers: &HeaderMap, verb: WriteVerb) -> 
     let options = WriteOptions::parse(call.query, verb, agent)?;
     // Both may make what is absent, which is another right.
     let may_create = matches!(verb, WriteVerb::Update | WriteVerb::Apply) && call.info.subresource.is_empty();
-    let creation = if may_create { call.server.authorize_create(&call.user, call.info) } else { Ok(()) };
+    let creation = || Creation::asked(call.server, &call.user, call.info);
     Ok(Context {
         dry_run: options.dry_run,
         field_manager: options.field_manager,
         field_validation: options.field_validation,
-        creation_refused: creation.err().map(Box::new),
+        creation: may_create.then(creation),
         ..call.context()
     })
 }

@@ -1,10 +1,11 @@
 //! `authorization.k8s.io`: may somebody do something, and what may I do.
 
+use super::selectors::{self, Selectors};
 use super::{extra, texts};
 use crate::resources::Call;
 use keelson_auth::{
     UserInfo,
-    authz::{Attributes, Decision, FieldTerm, Resource},
+    authz::{Attributes, Decision, Resource},
 };
 use keelson_registry::{kind::Kind, status::Status};
 use keelson_schema::{FieldError, Path};
@@ -15,18 +16,18 @@ fn field<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 /// SubjectAccessReview.
-pub(super) fn subject(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
+pub(super) async fn subject(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
     let spec = &object["spec"];
     let mut errors = Vec::new();
     if field(spec, "user").is_empty() && texts(&spec["groups"]).is_empty() {
         let path = Path::new("spec").child("user");
         errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
     }
-    decide(call, kind, object, &user_of(spec), errors)
+    decide(call, kind, object, &user_of(spec), errors).await
 }
 
 /// LocalSubjectAccessReview: the same within one namespace.
-pub(super) fn local(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
+pub(super) async fn local(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
     let spec = &object["spec"];
     let mut errors = Vec::new();
     if field(spec, "user").is_empty() && texts(&spec["groups"]).is_empty() {
@@ -42,13 +43,13 @@ pub(super) fn local(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Valu
         let path = Path::new("spec").child("nonResourceAttributes");
         errors.push(FieldError::invalid(&path, "", "disallowed on this kind of request"));
     }
-    decide(call, kind, object, &user_of(spec), errors)
+    decide(call, kind, object, &user_of(spec), errors).await
 }
 
 /// SelfSubjectAccessReview.
-pub(super) fn own(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
+pub(super) async fn own(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
     let user = call.user.clone();
-    decide(call, kind, object, &user, Vec::new())
+    decide(call, kind, object, &user, Vec::new()).await
 }
 
 /// SelfSubjectRulesReview.
@@ -69,7 +70,7 @@ fn user_of(spec: &Value) -> UserInfo {
     }
 }
 
-fn decide(
+async fn decide(
     call: &Call<'_>,
     kind: &Kind,
     object: &Value,
@@ -90,16 +91,17 @@ fn decide(
         )),
         _ => {}
     }
+    selectors::validate(resource, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group_kind(), "", errors));
     }
-    let terms = field_terms(resource);
+    let selectors = Selectors::of(resource);
     let attributes = if path.is_null() {
-        Attributes::resource(user, field(resource, "verb"), resource_of(resource, &terms))
+        Attributes::resource(user, field(resource, "verb"), resource_of(resource, &selectors))
     } else {
         Attributes::path(user, field(path, "verb"), field(path, "path"))
     };
-    let verdict = call.inner().authorizer.authorize(&attributes);
+    let verdict = call.inner().authorizer.decide(&attributes).await;
     let mut status = json!({ "allowed": verdict.is_allowed() });
     if verdict.decision == Decision::Deny {
         status["denied"] = json!(true);
@@ -107,30 +109,21 @@ fn decide(
     if let Some(reason) = verdict.reason.as_deref().filter(|reason| !reason.is_empty()) {
         status["reason"] = json!(reason);
     }
+    if let Some(error) = selectors.with_errors(verdict.error.as_deref()) {
+        status["evaluationError"] = json!(error);
+    }
     Ok(status)
 }
 
-fn resource_of<'a>(value: &'a Value, field_terms: &'a [FieldTerm<'a>]) -> Resource<'a> {
+fn resource_of<'a>(value: &'a Value, selectors: &'a Selectors) -> Resource<'a> {
     Resource {
         group: field(value, "group"),
+        version: field(value, "version"),
         resource: field(value, "resource"),
         subresource: field(value, "subresource"),
         namespace: field(value, "namespace"),
         name: field(value, "name"),
-        field_terms,
+        fields: selectors.fields.as_ref(),
+        labels: selectors.labels.as_ref(),
     }
-}
-
-/// Those requirements of `fieldSelector` that are equalities; the others narrow nothing that an authorizer looks at.
-fn field_terms(resource: &Value) -> Vec<FieldTerm<'_>> {
-    let requirements = resource["fieldSelector"]["requirements"].as_array();
-    requirements
-        .into_iter()
-        .flatten()
-        .filter(|requirement| requirement["operator"] == "In")
-        .filter_map(|requirement| match requirement["values"].as_array().map(Vec::as_slice) {
-            Some([value]) => Some(FieldTerm { field: field(requirement, "key"), value: value.as_str()? }),
-            _ => None,
-        })
-        .collect()
 }

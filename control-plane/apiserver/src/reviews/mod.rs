@@ -2,6 +2,7 @@
 
 mod access;
 mod identity;
+mod selectors;
 mod token_request;
 
 pub(crate) use token_request::token_request;
@@ -59,9 +60,9 @@ pub(crate) async fn create(
 ) -> Result<Answer, Status> {
     let Question { mut object, head, .. } = read(call, kind, request).await?;
     let status = match (&*kind.group, &*kind.kind) {
-        ("authorization.k8s.io", "SubjectAccessReview") => access::subject(call, kind, &object)?,
-        ("authorization.k8s.io", "LocalSubjectAccessReview") => access::local(call, kind, &object)?,
-        ("authorization.k8s.io", "SelfSubjectAccessReview") => access::own(call, kind, &object)?,
+        ("authorization.k8s.io", "SubjectAccessReview") => access::subject(call, kind, &object).await?,
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => access::local(call, kind, &object).await?,
+        ("authorization.k8s.io", "SelfSubjectAccessReview") => access::own(call, kind, &object).await?,
         ("authorization.k8s.io", "SelfSubjectRulesReview") => access::rules(call, &object)?,
         ("authentication.k8s.io", "SelfSubjectReview") => json!({ "userInfo": user_json(&call.user) }),
         ("authentication.k8s.io", "TokenReview") => identity::token(call, &object).await,

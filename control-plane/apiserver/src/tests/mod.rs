@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod audit;
+mod authorization;
 mod custom;
 mod flow;
 mod forms;

@@ -207,10 +207,10 @@ async fn tokens_of_an_issuer_are_judged_by_the_keys_that_it_publishes() {
 }
 
 /// A kubeconfig of the webhook, in the folder.
-fn kubeconfig(folder: &std::path::Path, server: &TestServer) -> std::path::PathBuf {
+pub(crate) fn kubeconfig(folder: &std::path::Path, server: &TestServer) -> std::path::PathBuf {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "w", "cluster": {"server": format!("https://{}/authenticate", server.address),
+        "clusters": [{"name": "w", "cluster": {"server": format!("https://{}/webhook", server.address),
                       "certificate-authority-data": STANDARD.encode(&server.ca_pem)}}],
         "users": [{"name": "u", "user": {"token": "ours"}}],
         "contexts": [{"name": "c", "context": {"cluster": "w", "user": "u"}}],
@@ -220,7 +220,7 @@ fn kubeconfig(folder: &std::path::Path, server: &TestServer) -> std::path::PathB
     path
 }
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl keelson_webhook::Resolve for Nowhere {
     fn resolve(&self, _: &str, name: &str, _: u16) -> Result<SocketAddr, keelson_webhook::ResolveError> {
@@ -235,7 +235,7 @@ async fn a_webhook_is_asked_about_tokens_that_are_nobody_elses() {
     let server = TestServer::start("127.0.0.1", None, move |request| {
         let count = count.clone();
         async move {
-            assert_eq!(request.uri().path(), "/authenticate");
+            assert_eq!(request.uri().path(), "/webhook");
             assert_eq!(request.headers()["authorization"], "Bearer ours");
             let got: Value = serde_json::from_slice(&body(request).await).unwrap();
             assert_eq!(got["apiVersion"], "authentication.k8s.io/v1");

@@ -200,7 +200,7 @@ mod tests {
                     subresource: part[2],
                     namespace: part[3],
                     name: part[4],
-                    field_terms: &[],
+                    ..Resource::default()
                 };
                 Attributes::resource(user, verb, resource)
             }

@@ -1,5 +1,7 @@
 //! What is asked of an authorizer.
 
+use keelson_semantics::{FieldSelector, LabelSelector};
+
 use crate::UserInfo;
 
 /// One question: may this user do this?
@@ -28,6 +30,8 @@ pub enum Request<'a> {
 pub struct Resource<'a> {
     /// API group, empty for core.
     pub group: &'a str,
+    /// API version; no built-in authorizer looks at it, webhooks are told.
+    pub version: &'a str,
     /// Plural name.
     pub resource: &'a str,
     /// status, scale, log, ..
@@ -36,18 +40,19 @@ pub struct Resource<'a> {
     pub namespace: &'a str,
     /// The object; for list and watch the name in a `metadata.name=` field selector.
     pub name: &'a str,
-    /// The `field=value` terms of the field selector of list, watch and deletecollection. The node authorizer lets a node
-    /// list only its own pods, and sees by this that it asks for no others.
-    pub field_terms: &'a [FieldTerm<'a>],
+    /// The field selector of list, watch and deletecollection, where one can be read. The node authorizer lets a node list
+    /// only its own pods, and sees by this that it asks for no others.
+    pub fields: Option<&'a FieldSelector>,
+    /// Their label selector.
+    pub labels: Option<&'a LabelSelector>,
 }
 
-/// One `field=value` term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldTerm<'a> {
-    /// As in `spec.nodeName`.
-    pub field: &'a str,
-    /// What it must equal.
-    pub value: &'a str,
+impl Resource<'_> {
+    /// Does the field selector ask for `field=value` alone?
+    pub(crate) fn requires(&self, field: &str, value: &str) -> bool {
+        let terms = self.fields.iter().flat_map(|selector| &selector.terms);
+        terms.into_iter().any(|term| term.equal && term.field == field && term.value == value)
+    }
 }
 
 /// A path that names no resource, such as `/metrics`.

@@ -1,20 +1,31 @@
-//! May they: the node authorizer and RBAC, asked in that order, over snapshots that the caller keeps current.
+//! May they: a chain of authorizers, the node authorizer and RBAC over snapshots that the caller keeps current, and webhooks.
 //!
 //! ```text
 //! RBAC objects --apply--> RbacIndex --snapshot--> [Authorizer] <--apply-- Pods
 //!                                                   | system:masters: allow
-//!                                                   | node authorizer: allow or no opinion
-//!                                                   ' RBAC: allow or no opinion, which together is a 403
+//!                                                   | each of the Chain in turn, until one allows or denies:
+//!                                                   |   node authorizer, RBAC: allow or no opinion, at once
+//!                                                   |   webhook: allow, deny or no opinion; waited for
+//!                                                   ' nobody decided: together that is a 403
 //! ```
-//! Nothing here ever denies outright: like upstream's chain, whoever no authorizer allows is forbidden.
+//! Where no webhook is asked deciding waits for nothing and allocates nothing but reasons.
 
 mod attributes;
+mod chain;
+mod compile;
+mod conditions;
+pub mod config;
 pub mod node;
 pub mod rbac;
+mod review;
 
-pub use attributes::{Attributes, FieldTerm, NonResource, Request, Resource};
+pub use attributes::{Attributes, NonResource, Request, Resource};
+pub use chain::{Chain, FailurePolicy, ReviewError, Reviewer, Step, StepCounts};
+pub use compile::{AUTHORIZERS_MAX, Authorizers, Configured, WebhookRules, compile};
+pub use conditions::MatchConditions;
 pub use node::NodeGraph;
 pub use rbac::{PolicyRule, RbacIndex, RbacSnapshot};
+pub use review::{ReviewStatus, review, status as review_status};
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,6 +33,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use crate::UserInfo;
+use chain::{By, Undecided};
 
 /// What an authorizer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +53,8 @@ pub struct Verdict {
     pub decision: Decision,
     /// The rule that allowed, or what was missing; for the audit log, access reviews and the text of a 403.
     pub reason: Option<Arc<str>>,
+    /// What went wrong with those that should have been asked. Does not matter where others allow.
+    pub error: Option<Arc<str>>,
 }
 
 impl Verdict {
@@ -50,11 +64,11 @@ impl Verdict {
     }
 
     pub(crate) fn allow(reason: Option<Arc<str>>) -> Self {
-        Self { decision: Decision::Allow, reason }
+        Self { decision: Decision::Allow, reason, error: None }
     }
 
     pub(crate) fn no_opinion(reason: Option<Arc<str>>) -> Self {
-        Self { decision: Decision::NoOpinion, reason }
+        Self { decision: Decision::NoOpinion, reason, error: None }
     }
 }
 
@@ -64,10 +78,11 @@ pub struct Authorizer {
     rbac: ArcSwap<RbacSnapshot>,
     /// Written per pod event, read per request of a node for an object of a pod: a lock held for one map operation.
     nodes: RwLock<NodeGraph>,
+    chain: ArcSwap<Chain>,
 }
 
 impl Authorizer {
-    /// An authorizer that knows no roles yet: only `system:masters` may do anything.
+    /// Node and RBAC, knowing no roles yet: only `system:masters` may do anything.
     pub fn new() -> Self {
         Self::default()
     }
@@ -99,49 +114,90 @@ impl Authorizer {
         *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = graph;
     }
 
-    /// May this be done? A verdict other than [`Decision::Allow`] is a 403 with
-    /// [`Attributes::forbidden_message`].
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Verdict {
+    /// Replaces the chain, from the next question on.
+    pub fn set_chain(&self, chain: Chain) {
+        let before = self.chain.load_full();
+        self.chain.store(Arc::new(chain.continuing(&before)));
+    }
+
+    /// The chain that is asked now.
+    pub fn chain(&self) -> Arc<Chain> {
+        self.chain.load_full()
+    }
+
+    /// May this be done? A verdict other than [`Decision::Allow`] is a 403 with [`Attributes::forbidden_message`], or a 500
+    /// where something went wrong.
+    pub async fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
         if attributes.user.is_master() {
             return Verdict::allow(None);
         }
-        let node = match attributes.user.node_name() {
+        let chain = self.chain.load_full();
+        let mut undecided = Undecided::default();
+        for step in chain.steps() {
+            let verdict = match &step.by {
+                By::Node => self.by_node(attributes),
+                By::Rbac => self.rbac.load().authorize(attributes),
+                By::Webhook(webhook) => step.ask(webhook, attributes).await,
+            };
+            if let Some(decided) = undecided.or(step, verdict) {
+                return decided;
+            }
+        }
+        undecided.verdict()
+    }
+
+    /// The same for whoever cannot wait: None where it is a webhook's turn.
+    pub fn settled(&self, attributes: &Attributes<'_>) -> Option<Verdict> {
+        if attributes.user.is_master() {
+            return Some(Verdict::allow(None));
+        }
+        let chain = self.chain.load_full();
+        let mut undecided = Undecided::default();
+        for step in chain.steps() {
+            let verdict = match &step.by {
+                By::Node => self.by_node(attributes),
+                By::Rbac => self.rbac.load().authorize(attributes),
+                By::Webhook(_) => return None,
+            };
+            if let Some(decided) = undecided.or(step, verdict) {
+                return Some(decided);
+            }
+        }
+        Some(undecided.verdict())
+    }
+
+    fn by_node(&self, attributes: &Attributes<'_>) -> Verdict {
+        match attributes.user.node_name() {
             None => Verdict::no_opinion(None),
             Some(name) => {
                 node::authorize(name, attributes, &self.nodes.read().unwrap_or_else(PoisonError::into_inner))
             }
-        };
-        if node.decision != Decision::NoOpinion {
-            return node;
-        }
-        let rbac = self.rbac.load().authorize(attributes);
-        match (rbac.decision, &node.reason, &rbac.reason) {
-            (Decision::NoOpinion, Some(first), Some(second)) => {
-                Verdict::no_opinion(Some(format!("{first}\n{second}").into()))
-            }
-            (Decision::NoOpinion, Some(_), None) => node,
-            _ => rbac,
         }
     }
 
-    /// The status of a SelfSubjectRulesReview: what the user may do in a namespace.
+    /// The status of a SelfSubjectRulesReview: what the user may do in a namespace, as far as it can be listed.
     pub fn review_rules(&self, user: &UserInfo, namespace: &str) -> Value {
-        let unlisted = user.node_name().map(|_| "node authorizer does not support user rule resolution");
-        self.rbac.load().review_rules(user, namespace, unlisted)
+        let chain = self.chain.load_full();
+        let unlisted = chain.steps().iter().filter_map(|step| match step.by {
+            By::Node => user.node_name().map(|_| "node authorizer does not support user rule resolution"),
+            By::Rbac => None,
+            By::Webhook(_) => Some("webhook authorizer does not support user rule resolution"),
+        });
+        let unlisted: Vec<&str> = unlisted.collect();
+        match chain.steps().iter().any(|step| matches!(step.by, By::Rbac)) {
+            true => self.rbac.load().review_rules(user, namespace, &unlisted),
+            false => RbacSnapshot::default().review_rules(user, namespace, &unlisted),
+        }
+    }
+}
+
+/// Several errors as one text, in upstream's form.
+fn aggregated(errors: &[String]) -> String {
+    match errors {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masters_may_do_everything_before_any_role_is_known() {
-        let authorizer = Authorizer::new();
-        let root = UserInfo::authenticated("root", ["system:masters"]);
-        let other = UserInfo::authenticated("other", ["x"]);
-        let ask = |user| authorizer.authorize(&Attributes::path(user, "get", "/metrics")).decision;
-        assert_eq!(ask(&root), Decision::Allow);
-        assert_eq!(ask(&other), Decision::NoOpinion);
-    }
-}
+mod tests;

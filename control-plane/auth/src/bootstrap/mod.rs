@@ -43,7 +43,8 @@ pub fn node_rules() -> Vec<PolicyRule> {
 mod tests {
     use super::*;
     use crate::UserInfo;
-    use crate::authz::{Attributes, Authorizer, FieldTerm, RbacIndex, Resource};
+    use crate::authz::{Attributes, Authorizer, RbacIndex, Resource};
+    use keelson_semantics::FieldSelector;
 
     fn authorizer(more: &[Value]) -> Authorizer {
         let mut index = RbacIndex::default();
@@ -64,8 +65,8 @@ mod tests {
     ) -> bool {
         let (group, resource) = path.split_once(':').unwrap();
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let resource = Resource { group, resource, subresource, namespace, name, field_terms: &[] };
-        authorizer.authorize(&Attributes::resource(user, verb, resource)).is_allowed()
+        let resource = Resource { group, resource, subresource, namespace, name, ..Resource::default() };
+        authorizer.settled(&Attributes::resource(user, verb, resource)).unwrap().is_allowed()
     }
 
     #[test]
@@ -175,10 +176,10 @@ mod tests {
         let others = others.iter().filter(|object| object["metadata"]["name"] != "keelson:node-data-plane");
         assert!(index.reset(others).is_empty());
         authorizer.set_rbac(index.snapshot());
-        let terms = [FieldTerm { field: "spec.nodeName", value: "a" }];
-        let pods = Resource { resource: "pods", field_terms: &terms, ..Resource::default() };
-        assert!(authorizer.authorize(&Attributes::resource(&node, "watch", pods)).is_allowed());
-        let refused = authorizer.authorize(&Attributes::resource(&other, "watch", pods));
+        let own = FieldSelector::parse("spec.nodeName=a").unwrap();
+        let pods = Resource { resource: "pods", fields: Some(&own), ..Resource::default() };
+        assert!(authorizer.settled(&Attributes::resource(&node, "watch", pods)).unwrap().is_allowed());
+        let refused = authorizer.settled(&Attributes::resource(&other, "watch", pods)).unwrap();
         assert_eq!(
             refused.reason.as_deref(),
             Some("can only list/watch pods with spec.nodeName field selector")
@@ -198,7 +199,7 @@ mod tests {
             ("/metrics", false, false),
         ];
         for (path, anonymous, proven) in rows {
-            let ask = |user| authorizer.authorize(&Attributes::path(user, "get", path)).is_allowed();
+            let ask = |user| authorizer.settled(&Attributes::path(user, "get", path)).unwrap().is_allowed();
             assert_eq!((ask(&UserInfo::anonymous()), ask(&user)), (anonymous, proven), "{path}");
         }
     }
@@ -220,7 +221,7 @@ mod tests {
         }
         let jane = UserInfo::authenticated("jane", [] as [&str; 0]);
         let pods = Resource { resource: "pods", namespace: "ns", ..Resource::default() };
-        let verdict = authorizer.authorize(&Attributes::resource(&jane, "list", pods));
+        let verdict = authorizer.settled(&Attributes::resource(&jane, "list", pods)).unwrap();
         assert_eq!(
             verdict.reason.as_deref(),
             Some(

@@ -38,6 +38,12 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     ("namespace", RESOURCE, |args| step(args, State::Resource, |question, text| question.namespace = text)),
     ("name", RESOURCE, |args| step(args, State::Resource, |question, text| question.name = text)),
+    ("fieldSelector", RESOURCE, |args| {
+        step(args, State::Resource, |question, text| question.field_selector = text)
+    }),
+    ("labelSelector", RESOURCE, |args| {
+        step(args, State::Resource, |question, text| question.label_selector = text)
+    }),
     ("check", &["PathCheck.(string) -> Decision", "ResourceCheck.(string) -> Decision"], |args| {
         let [Value::Authorizer(check), Value::String(verb)] = args.values else {
             return Err(EvalError::NoOverload);

@@ -132,7 +132,7 @@ pub(crate) fn duration_text(nanos: i64) -> String {
 }
 
 /// Go's form: `1h30m`, `-1.5s`, `300ms`. In nanoseconds.
-pub(crate) fn duration(text: &str) -> Option<i64> {
+pub fn duration(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),

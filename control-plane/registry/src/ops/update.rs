@@ -127,8 +127,8 @@ impl Registry {
             }
             _ => return Err(target.not_found()),
         };
-        if let Some(refused) = &context.creation_refused {
-            return Err(Status::clone(refused));
+        if let Some(creation) = &context.creation {
+            creation.may_create().await?;
         }
         match_name(&target, &body)?;
         meta::set(&mut body, "name", Some(json!(target.name)));

@@ -3,6 +3,7 @@
 use crate::fixture::{config_map, deployment, fixture, owners, version};
 use keelson_registry::{Context, FieldValidation, PatchType};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
@@ -224,11 +225,21 @@ async fn what_cannot_be_applied_is_refused() {
     assert!(send(strict, twice).await.expect_err("k twice").starts_with("error strict decoding YAML: "));
     send(f.context.clone(), twice).await.expect("it is warned of");
     assert_eq!(f.context.warnings.take().len(), 1);
-    let may_not = keelson_registry::Status::bad_request("may not create");
-    let context = Context { creation_refused: Some(Box::new(may_not)), ..f.by("me", 0) };
+    let context = Context { creation: Some(Arc::new(Never)), ..f.by("me", 0) };
     let config = with("/metadata/name", json!("new"));
     let refused = f.apply(&context, "configmaps", None, &config, false).await;
     assert_eq!(refused.map_err(|status| status.message), Err("may not create".to_owned()));
+}
+
+/// Nobody may create.
+#[derive(Debug)]
+struct Never;
+
+#[async_trait::async_trait]
+impl keelson_registry::MayCreate for Never {
+    async fn may_create(&self) -> Result<(), keelson_registry::Status> {
+        Err(keelson_registry::Status::bad_request("may not create"))
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 //! Rules and texts: `ValidateAuthenticationConfiguration` of `k8s.io/apiserver/pkg/apis/apiserver/validation`.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use keelson_cel::{Environment, ObjectType, Program, Type};
 use rustls_pki_types::CertificateDer;
@@ -15,6 +14,7 @@ use super::config::{
 };
 use super::keys::Algorithm;
 use super::mapping::{Condition, Extra, JwtIssuer, Mapping, Requirement, Source};
+use crate::faults::{Faults, InvalidConfiguration};
 
 /// Issuers of one configuration; upstream's bound.
 pub const ISSUERS_MAX: usize = 64;
@@ -39,41 +39,6 @@ pub struct Authenticators {
     pub anonymous: Option<AnonymousPaths>,
 }
 
-/// All that is wrong with a configuration, each with its field.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct InvalidConfiguration(pub Vec<String>);
-
-impl fmt::Display for InvalidConfiguration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(", "))
-    }
-}
-
-/// Where we are in the file, and what is wrong so far.
-struct Faults<'a> {
-    path: String,
-    all: &'a mut Vec<String>,
-}
-
-impl Faults<'_> {
-    fn at(&mut self, child: impl fmt::Display) -> Faults<'_> {
-        let path = if self.path.is_empty() { child.to_string() } else { format!("{}.{child}", self.path) };
-        Faults { path, all: self.all }
-    }
-
-    fn required(&mut self, why: &str) {
-        self.all.push(format!("{}: Required value: {why}", self.path));
-    }
-
-    fn invalid(&mut self, value: impl fmt::Debug, why: impl fmt::Display) {
-        self.all.push(format!("{}: Invalid value: {value:?}: {why}", self.path));
-    }
-
-    fn duplicate(&mut self, value: &str) {
-        self.all.push(format!("{}: Duplicate value: {value:?}", self.path));
-    }
-}
-
 /// Checks and compiles. `own`: issuers that are ours, whose tokens nobody else may vouch for.
 ///
 /// # Errors
@@ -83,7 +48,7 @@ pub fn compile(
     own: &[&str],
 ) -> Result<Authenticators, InvalidConfiguration> {
     let mut all = Vec::new();
-    let mut faults = Faults { path: String::new(), all: &mut all };
+    let mut faults = Faults::new(&mut all);
     if !API_VERSIONS.contains(&&*config.api_version) || config.kind != "AuthenticationConfiguration" {
         let is = format!("{} {}", config.api_version, config.kind);
         faults
@@ -132,7 +97,7 @@ fn anonymous(config: &AuthenticationConfiguration, faults: &mut Faults<'_>) -> O
 
 /// None where something was wrong, which is among the faults then.
 fn issuer(jwt: &JwtAuthenticator, own: &[&str], faults: &mut Faults<'_>) -> Option<JwtIssuer> {
-    let before = faults.all.len();
+    let before = faults.count();
     check_issuer(&jwt.issuer, own, &mut faults.at("issuer"));
     let signing = algorithms(jwt.signing_algs.as_deref(), faults);
     let compiler = Compiler::new();
@@ -149,7 +114,7 @@ fn issuer(jwt: &JwtAuthenticator, own: &[&str], faults: &mut Faults<'_>) -> Opti
         }
     }
     check_email(jwt, faults);
-    (faults.all.len() == before).then_some(())?;
+    (faults.count() == before).then_some(())?;
     Some(JwtIssuer {
         url: jwt.issuer.url.clone(),
         discovery_url: jwt.issuer.discovery_url.clone(),

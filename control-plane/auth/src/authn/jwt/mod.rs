@@ -14,6 +14,6 @@ mod mapping;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{AnonymousPaths, Authenticators, ISSUERS_MAX, InvalidConfiguration, compile};
+pub use compile::{AnonymousPaths, Authenticators, ISSUERS_MAX, compile};
 pub use keys::{Algorithm, KEYS_MAX, KeySet, Parts, SignatureError};
 pub use mapping::{JwtError, JwtIssuer};

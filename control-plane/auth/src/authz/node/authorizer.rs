@@ -98,18 +98,11 @@ impl Asked<'_> {
                 Verdict::allow(None)
             }
             ("", "get") => self.related(Referent::Pod),
-            ("", "list" | "watch") => {
-                let own = self
-                    .request
-                    .field_terms
-                    .iter()
-                    .any(|term| term.field == "spec.nodeName" && term.value == self.node);
-                match own {
-                    true => Verdict::allow(None),
-                    false if !self.request.name.is_empty() => self.related(Referent::Pod),
-                    false => no("can only list/watch pods with spec.nodeName field selector"),
-                }
-            }
+            ("", "list" | "watch") => match self.request.requires("spec.nodeName", self.node) {
+                true => Verdict::allow(None),
+                false if !self.request.name.is_empty() => self.related(Referent::Pod),
+                false => no("can only list/watch pods with spec.nodeName field selector"),
+            },
             _ => Verdict::no_opinion(None),
         }
     }

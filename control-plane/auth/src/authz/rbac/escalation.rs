@@ -57,22 +57,30 @@ impl RbacWrite<'_> {
 
 /// May the user make this write? Resources that are no RBAC kind pass.
 /// So does an object without the shape of its kind: validation names its fault better.
-pub fn check(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+pub async fn check(
+    authorizer: &Authorizer,
+    user: &UserInfo,
+    write: &RbacWrite<'_>,
+) -> Result<(), Escalation> {
     match write.resource {
-        "roles" | "clusterroles" => check_role(authorizer, user, write),
-        "rolebindings" | "clusterrolebindings" => check_binding(authorizer, user, write),
+        "roles" | "clusterroles" => check_role(authorizer, user, write).await,
+        "rolebindings" | "clusterrolebindings" => check_binding(authorizer, user, write).await,
         _ => Ok(()),
     }
 }
 
-fn check_role(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+async fn check_role(
+    authorizer: &Authorizer,
+    user: &UserInfo,
+    write: &RbacWrite<'_>,
+) -> Result<(), Escalation> {
     let RbacWrite { resource, namespace, name, new, .. } = *write;
     let Ok(role) = Role::deserialize(new) else { return Ok(()) };
     if write.keeps("rules") && write.keeps("aggregationRule") {
         return Ok(());
     }
-    let escalate = Resource { group: GROUP, resource, namespace, name, ..Resource::default() };
-    if authorizer.authorize(&Attributes::resource(user, "escalate", escalate)).is_allowed() {
+    let escalate = Resource { group: GROUP, version: "*", resource, namespace, name, ..Resource::default() };
+    if authorizer.decide(&Attributes::resource(user, "escalate", escalate)).await.is_allowed() {
         return Ok(());
     }
     let rbac = authorizer.rbac();
@@ -97,7 +105,11 @@ struct RoleRef {
     name: String,
 }
 
-fn check_binding(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>) -> Result<(), Escalation> {
+async fn check_binding(
+    authorizer: &Authorizer,
+    user: &UserInfo,
+    write: &RbacWrite<'_>,
+) -> Result<(), Escalation> {
     let RbacWrite { namespace, new, .. } = *write;
     let Ok(Binding { role_ref }) = Binding::deserialize(new) else { return Ok(()) };
     if write.keeps("roleRef") && write.keeps("subjects") {
@@ -108,8 +120,15 @@ fn check_binding(authorizer: &Authorizer, user: &UserInfo, write: &RbacWrite<'_>
         _ => ("roles", namespace),
     };
     // Asked in the binding's namespace: who may bind a ClusterRole there need not be able to bind it everywhere.
-    let bind = Resource { group: GROUP, resource, namespace, name: &role_ref.name, ..Resource::default() };
-    if authorizer.authorize(&Attributes::resource(user, "bind", bind)).is_allowed() {
+    let bind = Resource {
+        group: GROUP,
+        version: "*",
+        resource,
+        namespace,
+        name: &role_ref.name,
+        ..Resource::default()
+    };
+    if authorizer.decide(&Attributes::resource(user, "bind", bind)).await.is_allowed() {
         return Ok(());
     }
     let rbac = authorizer.rbac();

@@ -142,7 +142,7 @@ impl RbacSnapshot {
         &self,
         user: &UserInfo,
         namespace: &str,
-        unlisted: Option<&str>,
+        unlisted: &[&str],
     ) -> Value {
         let found = self.rules_for(user, namespace);
         let (mut resources, mut paths) = (Vec::new(), Vec::new());
@@ -161,7 +161,7 @@ impl RbacSnapshot {
             }
         }
         let problems: Vec<&str> =
-            unlisted.into_iter().chain(found.missing.iter().map(AsRef::as_ref)).collect();
+            unlisted.iter().copied().chain(found.missing.iter().map(AsRef::as_ref)).collect();
         let mut status = json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": !problems.is_empty() });
         if !problems.is_empty() {
             status["evaluationError"] = problems.join(", ").into();
