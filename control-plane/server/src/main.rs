@@ -14,6 +14,7 @@ mod kubeconfig;
 mod lock;
 mod repair;
 mod serve;
+mod serving;
 mod store;
 mod wait;
 mod watched;
