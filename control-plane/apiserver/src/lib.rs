@@ -47,10 +47,11 @@ mod version;
 mod wire;
 
 pub use authorization::{AccessAuthorizer, AccessWebhook};
+pub use health::StartStep;
 pub use identity::{FRONT_PROXIES, TokenWebhook};
 pub use in_process::in_process_client;
 pub use reloads::ConfigFile;
 pub use request::body::BODY_BYTES_MAX;
 pub use resolve::ServiceResolver;
 pub use server::{ApiServer, Config, SetupError};
-pub use wire::tls::TlsError;
+pub use wire::{HttpOptions, tls::TlsError};

@@ -13,6 +13,7 @@ use crate::{
         accept::{self, Accepted},
         info::RequestInfo,
         query::Query,
+        timeout,
     },
     resources::{self, Call},
     response::{Answer, Finish, finish},
@@ -49,7 +50,8 @@ impl ApiServer {
         let head = request.method() == Method::HEAD;
         let gzip = accept::accepts_gzip(text(request.headers(), &header::ACCEPT_ENCODING));
         let audit_id = match text(request.headers(), &AUDIT_ID) {
-            Some(given) if (1..=64).contains(&given.len()) => given.to_owned(),
+            // Whoever names his request is answered by that name, as upstream.
+            Some(given) if !given.is_empty() => given.to_owned(),
             _ => uuid::Uuid::new_v4().to_string(),
         };
         let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -108,8 +110,17 @@ impl ApiServer {
             }
             return self.work(caller, asked, request, lasting).await;
         }
+        let limit = match timeout::of(asked.query, self.inner.request_timeout) {
+            Ok(limit) => limit,
+            Err(status) => {
+                let accepted = error_form(text(request.headers(), &header::ACCEPT));
+                let line = asked.line(&request);
+                asked.audit.turned_away(self, &caller, line, status.to_json()).await;
+                return Err(Failure { status, accepted });
+            }
+        };
         let work = self.work(caller, asked, request, lasting);
-        match tokio::time::timeout(self.inner.request_timeout, work).await {
+        match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(
                 504,
@@ -130,7 +141,7 @@ impl ApiServer {
         let Asked { info, query, warnings, gzip, class, audit, .. } = *asked;
         let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
-        let line = Line { audit_id: asked.audit_id, uri: request.uri(), headers: request.headers(), info };
+        let line = asked.line(&request);
         let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
         let user = self.impersonated(&caller, user, request.headers()).await.map_err(failed)?;
         audit.acts_as(&user);
@@ -213,6 +224,12 @@ struct Asked<'a> {
     /// Names it in logs.
     audit_id: &'a str,
     audit: &'a Audit,
+}
+
+impl Asked<'_> {
+    fn line<'r>(&'r self, request: &'r Request<Body>) -> Line<'r> {
+        Line { audit_id: self.audit_id, uri: request.uri(), headers: request.headers(), info: self.info }
+    }
 }
 
 /// A failure with the form that the client wants errors in.

@@ -3,14 +3,14 @@
 use crate::{
     aggregation::{self, Aggregation},
     authorization, conversion, extensions, flow, follow,
-    health::Health,
+    health::{self, Health, StartStep, Steps},
     identity::{Caller, Identity, TokenWebhook},
     metrics::Metrics,
     nodes::NodeClient,
     published::{Documents, Published},
     reloads::Reloads,
     wire::{
-        Body,
+        Body, HttpOptions,
         peer::Peer,
         serve::{self, Handler},
         tls::{self, TlsError},
@@ -60,6 +60,8 @@ pub struct Config {
     pub seats: u32,
     /// Requests that are neither watches nor streams end after this.
     pub request_timeout: Duration,
+    /// What of HTTP is to be chosen.
+    pub http: HttpOptions,
     /// Records requests.
     pub auditor: Option<Arc<Auditor>>,
 }
@@ -100,12 +102,13 @@ pub(crate) struct Inner {
     pub(crate) aggregation: Aggregation,
     front_proxy_ca_pem: String,
     pub(crate) gate: Arc<Gate>,
-    /// The built-in objects of flow control are there.
-    pub(crate) flow_kept: Arc<AtomicBool>,
+    /// How far the start has come.
+    pub(crate) steps: Steps,
     pub(crate) request_timeout: Duration,
+    http: HttpOptions,
     pub(crate) auditor: Option<Arc<Auditor>>,
     pub(crate) shutdown: CancellationToken,
-    started: Arc<AtomicBool>,
+    started: AtomicBool,
 }
 
 impl Inner {
@@ -146,16 +149,16 @@ impl ApiServer {
         follow::authorizer(&registry, &authorizer, &shutdown);
         registry.set_conversion(conversion::Webhooks::over(&config.calls));
         extensions::follow(&registry, &shutdown);
-        let started = Arc::new(AtomicBool::new(false));
-        let flow_kept = Arc::new(AtomicBool::new(false));
+        let steps = Steps::default();
         let inner = Inner {
             published: Published::new(registry.table(), &config.advertise),
-            health: health(&registry, &shutdown, &started, &flow_kept),
+            health: health::of(&registry, &steps),
             metrics: Arc::new(Metrics::default()),
             reloads: Reloads::default(),
             gate: flow::gate(config.seats, config.request_timeout),
-            flow_kept,
+            steps,
             request_timeout: config.request_timeout,
+            http: config.http,
             auditor: config.auditor.clone(),
             registry,
             admission,
@@ -167,12 +170,22 @@ impl ApiServer {
             aggregation: Aggregation::default(),
             front_proxy_ca_pem: config.front_proxy_ca_pem.clone(),
             shutdown,
-            started,
+            started: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Makes `/readyz` say so: the objects that a cluster starts with are there. From here until `shutdown` the server
+    /// A step of the start is done: its check passes from here on.
+    pub fn finished(&self, step: StartStep) {
+        self.inner.steps.outside(step).finish();
+    }
+
+    /// Makes `/readyz` fail, so that whoever balances load leads requests elsewhere; they are answered as before.
+    pub fn leave(&self) {
+        self.inner.steps.leaving.finish();
+    }
+
+    /// The objects that a cluster starts with are there. From here until `shutdown` the server
     /// keeps its APIServices and the objects of flow control, which it is not ready without.
     pub fn mark_started(&self) {
         if !self.inner.started.swap(true, Ordering::AcqRel) {
@@ -190,7 +203,7 @@ impl ApiServer {
         client_ca_pem: &str,
     ) -> Result<(), SetupError> {
         let tls = tls::server(cert_pem, key_pem, client_ca_pem, &self.inner.front_proxy_ca_pem)?;
-        serve::serve(listeners, tls, self.clone(), self.inner.shutdown.clone()).await;
+        serve::serve(listeners, tls, self.inner.http, self.clone(), self.inner.shutdown.clone()).await;
         Ok(())
     }
 }
@@ -199,46 +212,4 @@ impl Handler for ApiServer {
     async fn handle(&self, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
         self.answer(Caller::Peer(peer), request).await
     }
-}
-
-fn health(
-    registry: &Arc<Registry>,
-    shutdown: &CancellationToken,
-    started: &Arc<AtomicBool>,
-    flow_kept: &Arc<AtomicBool>,
-) -> Health {
-    let mut health = Health::default();
-    health.live("ping", Box::new(|| Ok(())));
-    let caches = Arc::downgrade(registry);
-    health.live(
-        "watch-cache",
-        Box::new(move || match caches.upgrade() {
-            Some(registry) => registry.check().map_err(|status| status.message),
-            None => Err("the registry is closed".to_owned()),
-        }),
-    );
-    let started = started.clone();
-    health.ready(
-        "poststarthook/bootstrap",
-        Box::new(move || match started.load(Ordering::Acquire) {
-            true => Ok(()),
-            false => Err("the objects that a cluster starts with are being made".to_owned()),
-        }),
-    );
-    let flow_kept = flow_kept.clone();
-    health.ready(
-        "poststarthook/priority-and-fairness-config-producer",
-        Box::new(move || match flow_kept.load(Ordering::Acquire) {
-            true => Ok(()),
-            false => Err("the objects of flow control are being made".to_owned()),
-        }),
-    );
-    let shutdown = shutdown.clone();
-    health.ready(
-        "shutdown",
-        Box::new(
-            move || if shutdown.is_cancelled() { Err("the server is draining".to_owned()) } else { Ok(()) },
-        ),
-    );
-    health
 }

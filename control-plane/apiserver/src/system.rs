@@ -32,7 +32,7 @@ pub(crate) async fn answer(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed(&GroupResource::new("", ""), request.method().as_str()));
     }
-    if let Some(answer) = inner.health.answer(path, query) {
+    if let Some(answer) = inner.health.answer(path, query).await {
         return Ok(answer);
     }
     let headers = request.headers();
@@ -45,9 +45,15 @@ pub(crate) async fn answer(
             inner.gate.render(&mut text);
             inner.reloads.render(&mut text);
             inner.render_authorization(&mut text);
+            inner.health.render(&mut text);
             if let Some(auditor) = &inner.auditor {
                 auditor.render(&mut text);
             }
+            return Ok(Answer::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
+        }
+        "/metrics/slis" => {
+            let mut text = String::new();
+            inner.health.render(&mut text);
             return Ok(Answer::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
         }
         "/" => return Answer::object(StatusCode::OK, &index(server), accepted(&[])?),
@@ -136,6 +142,7 @@ fn index(server: &ApiServer) -> serde_json::Value {
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v3",
         "/openid/v1/jwks",
         "/readyz",

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use time::OffsetDateTime;
 
-/// At most this many warnings are kept for one request; upstream cuts by bytes, which amounts to about as many.
-pub const WARNINGS_MAX: usize = 64;
+/// At most this many warnings are kept for one request: of usual length more do not fit into its headers, which cut by characters.
+pub const WARNINGS_MAX: usize = 256;
 
 /// Warning headers of one request, collected from wherever they arise. Clones share.
 #[derive(Clone, Debug, Default)]

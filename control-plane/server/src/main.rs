@@ -15,6 +15,7 @@ mod kubeconfig;
 mod lock;
 mod repair;
 mod serve;
+mod serving;
 mod store;
 mod wait;
 mod watched;

@@ -10,13 +10,14 @@ use crate::{
     encryption,
     init::first_address,
     lock, repair,
+    serving::{ServingArgs, Signals},
     store::{self, EtcdArgs, StoreKind},
 };
 use anyhow::{Context, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use keelson_admission::Chain;
-use keelson_apiserver::{ApiServer, ServiceResolver, in_process_client};
+use keelson_apiserver::{ApiServer, ServiceResolver, StartStep, in_process_client};
 use keelson_auth::{
     UserInfo,
     authn::token::DEFAULT_ISSUER,
@@ -34,11 +35,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Worker threads: the control plane waits more than it computes, and each thread costs an arena.
@@ -105,9 +102,8 @@ pub(crate) struct ServeArgs {
     /// See --max-requests-inflight: priority levels share the sum of both.
     #[arg(long, default_value_t = 200)]
     max_mutating_requests_inflight: u32,
-    /// Requests that are neither watches nor streams end after this (e.g. 60s).
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    request_timeout: Duration,
+    #[command(flatten)]
+    serving: ServingArgs,
     #[command(flatten)]
     authentication: AuthenticationArgs,
     #[command(flatten)]
@@ -165,7 +161,7 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight) > 0,
         "--max-requests-inflight and --max-mutating-requests-inflight must not both be 0"
     );
-    ensure!(!args.request_timeout.is_zero(), "--request-timeout must be more than 0");
+    args.serving.check()?;
     ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
     ensure!(one_a_family(&args.service_cidr), "--service-cidr may name one range of each IP family");
     ensure!(one_a_family(&args.cluster_cidr), "--cluster-cidr may name one range of each IP family");
@@ -190,7 +186,7 @@ fn node_ipam(args: &ServeArgs) -> anyhow::Result<Option<NodeIpam>> {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    on_signal(stop.clone())?;
+    let signals = Signals::listen().context("cannot listen for SIGTERM and SIGINT")?;
     let lock = args.components.contains(&Component::Apiserver).then(|| lock::take(&args.data)).transpose()?;
     let settings = Settings {
         node_monitor_grace: args.node_monitor_grace,
@@ -205,6 +201,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             .transpose()?,
     };
     if !args.components.contains(&Component::Apiserver) {
+        tokio::spawn(signals.stop_on(None, Duration::ZERO, stop.clone()));
         let path = args.kubeconfig.as_deref().context("--kubeconfig is needed")?;
         let config = components::remote_config(path).await?;
         let controllers = components::remote_client(&config, Component::Controllers)?;
@@ -218,6 +215,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     let drain = CancellationToken::new();
     let (server, registry) = api_server(&args, drain.clone()).await?;
+    tokio::spawn(signals.stop_on(Some(server.clone()), args.serving.shutdown_delay_duration(), stop.clone()));
     let listeners = bind(&args.bind).await?;
     let serving = spawn_serving(&args, &server, listeners)?;
 
@@ -227,13 +225,16 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let masters = UserInfo::authenticated(Component::Apiserver.user(), [MASTERS_GROUP]);
     let own = in_process_client(&server, masters, Component::Apiserver.agent());
-    bootstrap::run(own.clone(), &args.service_cidr, &authorities)
+    bootstrap::run(own.clone(), &args.service_cidr, &authorities, |step| server.finished(step))
         .await
         .context("making the objects that a cluster starts with")?;
     server.mark_started();
     let endpoint = endpoint(&args)?;
     let repairing = tokio::spawn(repair::keep(registry, own.clone(), stop.clone()));
-    let keeping = tokio::spawn(bootstrap::keep(own, endpoint, stop.clone()));
+    let kept = server.clone();
+    let keeping = tokio::spawn(bootstrap::keep(own, endpoint, stop.clone(), move || {
+        kept.finished(StartStep::Services);
+    }));
     tracing::info!(bind = ?args.bind, "the API server is ready");
 
     let client = |component: Component| {
@@ -244,6 +245,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let result = until_stopped(tasks, &stop).await;
     keeping.await.context("keeping the API server's Service")?;
     repairing.await.context("repairing the records of Services")?;
+    server.leave();
     drain.cancel();
     serving.await.context("serving")??;
     tracing::info!("drained");
@@ -268,21 +270,6 @@ fn identity(args: &ServeArgs) -> anyhow::Result<String> {
             Ok(made)
         }
     }
-}
-
-/// Cancels on SIGTERM and SIGINT.
-fn on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
-        stop.cancel();
-    });
-    Ok(())
 }
 
 /// Waits for the signal. A component that ends before it takes the process down: half a control plane is a trap.
@@ -368,7 +355,8 @@ async fn api_server(
         calls,
         token_webhook: args.authentication.webhook(ServiceResolver::over(&registry))?,
         seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
-        request_timeout: args.request_timeout,
+        request_timeout: args.serving.request_timeout,
+        http: args.serving.http(),
         auditor: args.audit.auditor()?,
     };
     let authenticators = args.authentication.load(DEFAULT_ISSUER)?;

@@ -14,6 +14,8 @@ mod certificates;
 mod conversion;
 #[path = "kubectl/custom.rs"]
 mod custom;
+#[path = "kubectl/health.rs"]
+mod health;
 #[path = "kubectl/kinds.rs"]
 mod kinds;
 #[path = "kubectl/pod_security.rs"]

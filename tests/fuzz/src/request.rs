@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use keelson_admission::Chain;
-use keelson_apiserver::{ApiServer, Config, ServiceResolver, in_process_client};
+use keelson_apiserver::{ApiServer, Config, HttpOptions, ServiceResolver, in_process_client};
 use keelson_auth::{
     UserInfo,
     authn::token::DEFAULT_ISSUER,
@@ -149,6 +149,7 @@ async fn client(stop: CancellationToken) -> kube::Client {
         calls,
         seats: 600,
         request_timeout: Duration::from_secs(1),
+        http: HttpOptions::default(),
     };
     let server = ApiServer::new(registry, admission, authorizer, config, stop).expect("a server");
     server.mark_started();

@@ -81,9 +81,14 @@ async fn follow(server: &ApiServer) -> Result<(), Status> {
         if matches!(dirty, Dirty::All) || registered.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &table))
         {
             register(registry, &table).await;
+            server.inner.steps.api_services.finish();
             registered = Some(table);
         }
+        let all = matches!(dirty, Dirty::All);
         look(server, &dirty).await;
+        if all {
+            server.inner.steps.api_services_checked.finish();
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //!      │                                       answer at hand: ResponseComplete, before it goes out
 //!      │                                       a long list: ResponseComplete when it has gone out or was cut off
 //!      │                                       a watch or stream: ResponseStarted, and ResponseComplete with its end
-//!      └─ nobody believed: ResponseStarted alone
+//!      └─ nobody believed, or the line malformed: ResponseStarted alone
 //! ```
 //! A request whose client leaves before it is answered ends with ResponseComplete, too. Without a policy nothing is made at all.
 
@@ -99,11 +99,22 @@ impl Audit {
 
     /// Records that nobody was believed.
     pub(crate) async fn refused(&self, server: &ApiServer, caller: &Caller, line: Line<'_>) {
-        let nobody = Arc::new(UserInfo::default());
-        let Some(mut audited) = Audited::new(server, caller, &nobody, line) else { return };
         let status = json!({
             "status": "Failure", "reason": "Unauthorized", "code": 401, "message": attempted(caller, line),
         });
+        self.turned_away(server, caller, line, status).await;
+    }
+
+    /// Records that a request was refused with this status before it was looked at who asks.
+    pub(crate) async fn turned_away(
+        &self,
+        server: &ApiServer,
+        caller: &Caller,
+        line: Line<'_>,
+        status: Value,
+    ) {
+        let nobody = Arc::new(UserInfo::default());
+        let Some(mut audited) = Audited::new(server, caller, &nobody, line) else { return };
         audited.closed = true;
         if let Some(event) = audited.event(Stage::ResponseStarted, status, None, false) {
             // Refused it is already.

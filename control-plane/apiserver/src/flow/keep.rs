@@ -10,10 +10,7 @@ use keelson_registry::{
     Context, DeleteOptions, Kind, PatchType, Preconditions, Registry, Status, WatchEvent, WatchOptions, meta,
 };
 use serde_json::{Value, json};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// How often everything is looked at though nothing has changed: what could not be written is tried again. As upstream's.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -112,10 +109,11 @@ async fn settle(inner: &Inner, kinds: &Kinds, told: &mut Option<Told>) {
             );
             *told = Some(seen);
         }
+        inner.steps.flow_followed.finish();
     }
     tell(registry, kinds, &objects).await;
     if is_kept {
-        inner.flow_kept.store(true, Ordering::Release);
+        inner.steps.flow_objects.finish();
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::wire::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use keelson_registry::status::Status;
 use keelson_schema::ContentType;
 
@@ -11,6 +12,10 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Reads all of a body.
 pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
+    // One that says how long it is need not be read to be refused.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(Status::too_large(format!("limit is {BODY_BYTES_MAX}")));
+    }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -5,3 +5,4 @@ pub(crate) mod body;
 pub(crate) mod info;
 pub(crate) mod options;
 pub(crate) mod query;
+pub(crate) mod timeout;

@@ -1,6 +1,6 @@
 //! What every answer gets at the end: compression, audit id, warnings, cache control.
 
-use super::Answer;
+use super::{Answer, warning};
 use crate::wire::Body;
 use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
@@ -11,8 +11,6 @@ use std::io::{Read, Write};
 pub(crate) const GZIP_FROM_BYTES: usize = 128 * 1024;
 /// Upstream's level: low, as the network is rarely the bottleneck.
 const GZIP_LEVEL: u32 = 1;
-/// Bytes of all warnings of an answer (upstream's `truncateAtTotalRunes`).
-const WARNINGS_BYTES_MAX: usize = 4 * 1024;
 
 /// What the request says about how its answer ends.
 pub(crate) struct Finish<'a> {
@@ -49,11 +47,7 @@ pub(crate) fn finish(mut answer: Answer, how: &Finish<'_>) -> Response<Body> {
         headers.insert(HeaderName::from_static("audit-id"), id);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    let mut budget = WARNINGS_BYTES_MAX;
-    for warning in how.warnings {
-        let Some(value) = warning_value(warning) else { continue };
-        let Some(left) = budget.checked_sub(value.len()) else { break };
-        budget = left;
+    for value in warning::values(how.warnings) {
         headers.append(header::WARNING, value);
     }
     response
@@ -73,21 +67,6 @@ pub(crate) fn gunzip(packed: &[u8]) -> std::io::Result<Bytes> {
     Ok(Bytes::from(bytes))
 }
 
-/// RFC 7234 warn-code 299, no agent, quoted text.
-fn warning_value(text: &str) -> Option<HeaderValue> {
-    let mut quoted = String::with_capacity(text.len() + 10);
-    quoted.push_str("299 - \"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push(' '),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    HeaderValue::from_bytes(quoted.as_bytes()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,13 +83,5 @@ mod tests {
         let large = || Answer::bytes(StatusCode::OK, "application/json", vec![b'a'; GZIP_FROM_BYTES]);
         assert_eq!(finish(large(), &how(true, &[])).headers()["content-encoding"], "gzip");
         assert!(!finish(large(), &how(false, &[])).headers().contains_key("content-encoding"));
-    }
-
-    #[test]
-    fn warnings_are_quoted_and_bounded() {
-        let warnings = vec!["unknown field \"spec.x\"".to_owned(), "y".repeat(WARNINGS_BYTES_MAX)];
-        let response = finish(Answer::text(StatusCode::OK, "ok"), &how(false, &warnings));
-        let got: Vec<_> = response.headers().get_all("warning").iter().collect();
-        assert_eq!(got, [r#"299 - "unknown field \"spec.x\"""#]);
     }
 }

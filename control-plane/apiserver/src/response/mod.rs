@@ -2,6 +2,7 @@
 
 mod answer;
 mod finish;
+mod warning;
 pub(crate) mod yaml;
 
 pub(crate) use answer::{Answer, unencodable};

@@ -3,6 +3,7 @@
 mod aggregated;
 mod audit;
 mod authorization;
+mod bounds;
 mod custom;
 mod flow;
 mod forms;
@@ -22,7 +23,7 @@ use crate::{
     identity::Caller,
     server::{ApiServer, Config},
     wire::{
-        Body, body,
+        Body, HttpOptions, body,
         peer::{Peer, PeerCertificate},
     },
 };
@@ -151,6 +152,7 @@ impl Bed {
             token_webhook: None,
             seats: 600,
             request_timeout: Duration::from_secs(60),
+            http: HttpOptions::default(),
             auditor: None,
         };
         change(&mut config);

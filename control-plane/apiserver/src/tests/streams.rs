@@ -77,7 +77,13 @@ impl Cluster {
             tls::server(&text(files.cert), &text(files.key), &ca, &read(names::FRONT_PROXY_CA_CERT)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node_port = listener.local_addr().unwrap().port();
-        tokio::spawn(serve::serve(vec![listener], tls, EchoNode, CancellationToken::new()));
+        tokio::spawn(serve::serve(
+            vec![listener],
+            tls,
+            crate::HttpOptions::default(),
+            EchoNode,
+            CancellationToken::new(),
+        ));
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = NodeAddress {

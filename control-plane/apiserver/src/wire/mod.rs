@@ -6,3 +6,4 @@ pub(crate) mod serve;
 pub(crate) mod tls;
 
 pub(crate) use body::{Body, BoxError};
+pub use serve::HttpOptions;

@@ -198,6 +198,16 @@ impl Registry {
         self.progress.check()
     }
 
+    /// The store's newest revision: asked of the store itself, so that it fails where that does not answer.
+    pub async fn store_revision(&self) -> Result<Revision, Status> {
+        self.store.revision().await.map_err(store_error)
+    }
+
+    /// Waits until the caches show all that the store had committed when this was called; fails where they do not get there.
+    pub async fn caught_up(&self) -> Result<Revision, Status> {
+        self.fresh().await
+    }
+
     fn admission(&self) -> Arc<dyn Admission> {
         Arc::clone(&self.admission.load())
     }

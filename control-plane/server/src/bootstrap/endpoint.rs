@@ -23,8 +23,13 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
-/// Keeps Service and slice right until `shutdown`.
-pub(crate) async fn keep(client: kube::Client, endpoint: Endpoint, shutdown: CancellationToken) {
+/// Keeps Service and slice right until `shutdown`; `kept` is told each time that they are.
+pub(crate) async fn keep(
+    client: kube::Client,
+    endpoint: Endpoint,
+    shutdown: CancellationToken,
+    kept: impl Fn(),
+) {
     let api = Api::new(client);
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,8 +38,14 @@ pub(crate) async fn keep(client: kube::Client, endpoint: Endpoint, shutdown: Can
             () = shutdown.cancelled() => return,
             _ = interval.tick() => {}
         }
-        if let Err(error) = look(&api, endpoint).await {
-            tracing::warn!(error = format!("{error:#}"), "the Service of the API server could not be kept");
+        match look(&api, endpoint).await {
+            Ok(()) => kept(),
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the Service of the API server could not be kept"
+                );
+            }
         }
     }
 }

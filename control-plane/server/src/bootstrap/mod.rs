@@ -14,24 +14,29 @@ pub(crate) use endpoint::{Endpoint, keep};
 use anyhow::Context;
 use api::Api;
 use ipnet::IpNet;
+use keelson_apiserver::StartStep;
 use keelson_auth::bootstrap::{Reconcile, rbac_objects, reconcile};
 
-/// Makes and mends everything; to be done before the components start.
+/// Makes and mends everything; to be done before the components start. `done` is told of each step.
 pub(crate) async fn run(
     client: kube::Client,
     service_cidrs: &[IpNet],
     authorities: &Authorities,
+    done: impl Fn(StartStep),
 ) -> anyhow::Result<()> {
     let api = Api::new(client);
     for namespace in objects::namespaces() {
         api.ensure(&namespace).await?;
     }
+    done(StartStep::SystemNamespaces);
     for wanted in rbac_objects() {
         mend_role(&api, &wanted).await?;
     }
+    done(StartStep::BootstrapRoles);
     for class in objects::priority_classes() {
         api.ensure(&class).await?;
     }
+    done(StartStep::PriorityClasses);
     let wanted = authentication::config_map(authorities);
     match api.get(&wanted).await? {
         None => api.create(&wanted).await?,
@@ -41,6 +46,7 @@ pub(crate) async fn run(
             }
         }
     }
+    done(StartStep::AuthenticationInfo);
     api.ensure(&objects::service_cidr(service_cidrs)).await
 }
 

@@ -122,10 +122,24 @@ impl Server {
         second
     }
 
-    /// SIGTERM, until it has ended.
-    pub(crate) fn stop(&mut self) {
+    /// SIGTERM.
+    pub(crate) fn signal(&self) {
         let kill = Command::new("kill").arg(self.process.id().to_string()).status();
         assert!(kill.is_ok_and(|status| status.success()), "the server was running");
+    }
+
+    /// Waits until something holds.
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "{what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGTERM, until it has ended.
+    pub(crate) fn stop(&mut self) {
+        self.signal();
         assert!(self.process.wait().is_ok_and(|status| status.success()), "{}", self.log());
     }
 
