@@ -3,7 +3,6 @@
 
 use super::{ResourceCache, Root, State};
 use crate::{
-    convert::Hook,
     custom::{self, DEFINITIONS_MAX, Definition},
     entry::{Entry, Unreadable},
     intern::Interner,
@@ -36,6 +35,8 @@ pub(crate) struct World {
 struct Served {
     /// Of all that they are made from.
     digest: u64,
+    /// Of it what its objects are shown by.
+    shape: u64,
     stored: Arc<Kind>,
     kinds: Vec<Arc<Kind>>,
 }
@@ -106,15 +107,14 @@ impl World {
             None => drop(world.custom.remove(name)),
             Some(served) => {
                 let cache = match &old {
-                    // Watches go on: what they select by is where it was.
+                    // It is established or about to go.
+                    Some(old) if before.is_some_and(|before| before.shape == served.shape) => {
+                        gone = None;
+                        old.clone()
+                    }
+                    // Watches are closed, and resume without a gap: they would go on to show what was declared before.
                     Some(old) if old.kind.selectable_fields == served.stored.selectable_fields => {
-                        if hook(&old.kind) == hook(&served.stored) {
-                            gone = None;
-                            old.clone()
-                        } else {
-                            // They would go on to ask the webhook that was, if not for being closed and resumed.
-                            Arc::new(renewed(old, &served.stored))
-                        }
+                        Arc::new(renewed(old, &served.stored))
                     }
                     Some(old) => Arc::new(read_anew(old, &served.stored)?),
                     None => {
@@ -145,18 +145,15 @@ impl World {
         let mut hasher = DefaultHasher::new();
         object["spec"].to_string().hash(&mut hasher);
         object["status"]["acceptedNames"].to_string().hash(&mut hasher);
+        let shape = hasher.finish();
         (definition.is_deleting(), definition.is("Established")).hash(&mut hasher);
         let digest = hasher.finish();
         if let Some(before) = self.custom.get(name).filter(|before| before.digest == digest) {
             return Some(before.clone());
         }
         let (stored, kinds) = custom::kinds_of(&definition, revision)?;
-        Some(Served { digest, stored, kinds })
+        Some(Served { digest, shape, stored, kinds })
     }
-}
-
-fn hook(kind: &Kind) -> Option<&Hook> {
-    kind.family().map(|family| &family.hook)
 }
 
 /// The same objects and history, for others to watch.
