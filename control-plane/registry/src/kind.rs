@@ -125,6 +125,8 @@ impl fmt::Debug for Storage {
 pub trait Conversion: Send + Sync {
     /// Group and plural of the stored kind.
     fn stored(&self) -> (&'static str, &'static str);
+    /// Version of the stored kind.
+    fn stored_version(&self) -> &'static str;
     /// From the view's shape to the stored one.
     fn to_stored(&self, object: serde_json::Value) -> serde_json::Value;
     /// From the stored shape to the view's.
@@ -187,6 +189,17 @@ impl Kind {
     /// `group/version` of stored bodies where that is not the kind's own.
     pub(crate) fn stored_version(&self) -> Option<&str> {
         self.custom.as_ref().map(|custom| custom.storage_version())
+    }
+
+    /// Group, version and kind that objects are stored in; none where nothing is.
+    pub fn storage_version(&self) -> Option<(&str, &str, &str)> {
+        let (group, version) = match (self.storage, self.stored_version()) {
+            (Storage::Virtual, _) => return None,
+            (Storage::View(conversion), _) => (conversion.stored().0, conversion.stored_version()),
+            (Storage::Own, Some(stored)) => stored.split_once('/').unwrap_or(("", stored)),
+            (Storage::Own, None) => (&*self.group, &*self.version),
+        };
+        Some((group, version, &self.kind))
     }
 
     /// The versions between which a webhook converts, where one does.

@@ -245,8 +245,24 @@ fn parse_yaml(body: &[u8], lenient: bool) -> Result<Value, String> {
     use serde_saphyr::options::DuplicateKeyPolicy;
     let policy = if lenient { DuplicateKeyPolicy::LastWins } else { DuplicateKeyPolicy::Error };
     let options = serde_saphyr::options! { duplicate_keys: policy, with_snippet: false };
-    let value = serde_saphyr::from_slice_with_options(body, options).map_err(|e| e.to_string())?;
+    let value = serde_saphyr::from_slice_with_options(body, options).map_err(|error| yaml_error(&error))?;
     if is_shallow(&value, DEPTH_MAX) { Ok(value) } else { Err("exceeded max depth".to_owned()) }
+}
+
+/// What is wrong with a text of YAML. Of a key that is there twice upstream's words are kept, for which clients search.
+fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let duplicate = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => Some((key, location.line())),
+        _ => None,
+    };
+    duplicate.map_or_else(
+        || error.to_string(),
+        |(key, line)| {
+            format!(
+                "error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
+            )
+        },
+    )
 }
 
 fn syntax(body: &[u8], format: &'static str, kind: &str, message: String) -> DecodeError {

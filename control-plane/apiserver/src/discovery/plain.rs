@@ -1,9 +1,15 @@
 //! The discovery documents of each path: APIVersions, APIGroupList, APIGroup, APIResourceList.
 
 use super::{Group, group_version};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use keelson_registry::kind::{Kind, Subresource};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
+
+/// So much of the hash is shown, as upstream does (`endpoints/discovery/storageversionhash.go`): clients compare it with
+/// what they have seen before, and some with what they work out themselves.
+const STORAGE_VERSION_HASH_BYTES: usize = 8;
 
 pub(super) fn api_versions(core: &[&Group<'_>], address: &str) -> Value {
     let versions: Vec<&str> = core.iter().flat_map(|g| g.versions.iter().map(|(v, _)| *v)).collect();
@@ -62,7 +68,15 @@ fn resource(kind: &Kind) -> Value {
             out.insert(key.into(), json!(list));
         }
     }
+    if let Some((group, version, kind)) = kind.storage_version() {
+        out.insert("storageVersionHash".into(), json!(storage_version_hash(group, version, kind)));
+    }
     Value::Object(out)
+}
+
+fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
+    let hash = Sha256::digest(format!("{group}/{version}/{kind}"));
+    STANDARD.encode(&hash[..STORAGE_VERSION_HASH_BYTES])
 }
 
 /// Group and version are named only where they differ from the parent's.

@@ -41,3 +41,23 @@ fn aggregated_discovery_honours_its_etag() {
     let again = discovery.answer("/apis", accepted, Some(&tag)).unwrap().unwrap();
     assert_eq!(again.code(), StatusCode::NOT_MODIFIED);
 }
+
+#[test]
+fn each_stored_kind_has_the_hash_of_its_storage_version() {
+    // What an upstream server shows.
+    let rows = [
+        ("/api/v1", "pods", Some("xPOwRZ+Yhw8=")),
+        ("/api/v1", "namespaces", Some("Q3oi5N2YM8M=")),
+        ("/apis/apps/v1", "deployments", Some("8aSe+NMegvE=")),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", Some("qwQve8ut294=")),
+        ("/apis/autoscaling/v2", "horizontalpodautoscalers", Some("qwQve8ut294=")),
+        ("/apis/events.k8s.io/v1", "events", Some("r2yiGXH7wu8=")),
+        ("/api/v1", "pods/status", None),
+        ("/apis/authorization.k8s.io/v1", "subjectaccessreviews", None),
+    ];
+    for (path, name, hash) in rows {
+        let document = plain(path);
+        let resource = document["resources"].as_array().unwrap().iter().find(|r| r["name"] == name);
+        assert_eq!(resource.unwrap()["storageVersionHash"].as_str(), hash, "{path} {name}");
+    }
+}

@@ -30,14 +30,33 @@ impl Encoding {
 pub(crate) enum Form {
     /// The object as it is.
     Object,
-    /// `meta.k8s.io/v1` Table.
+    /// `meta.k8s.io` Table.
     Table,
-    /// `meta.k8s.io/v1` PartialObjectMetadata.
+    /// `meta.k8s.io` PartialObjectMetadata.
     Metadata,
-    /// `meta.k8s.io/v1` PartialObjectMetadataList.
+    /// `meta.k8s.io` PartialObjectMetadataList.
     MetadataList,
     /// `apidiscovery.k8s.io/v2` APIGroupDiscoveryList.
     Discovery,
+}
+
+/// The version of `meta.k8s.io` that a Table or metadata alone is written in. All that tells them apart is its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaVersion {
+    /// `v1`.
+    V1,
+    /// `v1beta1`, for clients from before 1.15; not in protobuf.
+    V1Beta1,
+}
+
+impl MetaVersion {
+    /// The `apiVersion` of what is written.
+    pub(crate) const fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
 }
 
 /// The outcome of negotiation.
@@ -47,13 +66,16 @@ pub(crate) struct Accepted {
     pub(crate) encoding: Encoding,
     /// What.
     pub(crate) form: Form,
+    /// Which version of it, where it is of `meta.k8s.io`.
+    pub(crate) meta: MetaVersion,
     /// `pretty=1` or a browser; set by the caller.
     pub(crate) pretty: bool,
 }
 
 impl Accepted {
     /// Plain JSON.
-    pub(crate) const JSON: Self = Self { encoding: Encoding::Json, form: Form::Object, pretty: false };
+    pub(crate) const JSON: Self =
+        Self { encoding: Encoding::Json, form: Form::Object, meta: MetaVersion::V1, pretty: false };
 }
 
 /// Picks the first clause that can be served as text and whose form is among `forms`; None is 406.
@@ -70,12 +92,14 @@ pub(crate) fn negotiate_object(header: Option<&str>, forms: &[Form], protobuf: b
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     clauses.iter().find_map(|clause| {
         let encoding = clause.encoding()?;
-        let form = clause.form()?;
+        let (form, meta) = clause.form()?;
         // Upstream's Table has no message either.
-        if encoding == Encoding::Protobuf && (!protobuf || form == Form::Table) {
+        let no_message = form == Form::Table || meta == MetaVersion::V1Beta1;
+        if encoding == Encoding::Protobuf && (!protobuf || no_message) {
             return None;
         }
-        (form == Form::Object || forms.contains(&form)).then_some(Accepted { encoding, form, pretty: false })
+        let served = form == Form::Object || forms.contains(&form);
+        served.then_some(Accepted { encoding, form, meta, pretty: false })
     })
 }
 
@@ -116,15 +140,26 @@ impl<'a> Clause<'a> {
         }
     }
 
-    fn form(&self) -> Option<Form> {
+    fn form(&self) -> Option<(Form, MetaVersion)> {
         match (self.kind, self.group, self.version) {
-            ("", _, _) => Some(Form::Object),
-            ("Table", "meta.k8s.io", "v1") => Some(Form::Table),
-            ("PartialObjectMetadata", "meta.k8s.io", "v1") => Some(Form::Metadata),
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Some(Form::MetadataList),
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Some(Form::Discovery),
-            _ => None,
+            ("", _, _) => return Some((Form::Object, MetaVersion::V1)),
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => {
+                return Some((Form::Discovery, MetaVersion::V1));
+            }
+            _ => {}
         }
+        let meta = match (self.group, self.version) {
+            ("meta.k8s.io", "v1") => MetaVersion::V1,
+            ("meta.k8s.io", "v1beta1") => MetaVersion::V1Beta1,
+            _ => return None,
+        };
+        let form = match self.kind {
+            "Table" => Form::Table,
+            "PartialObjectMetadata" => Form::Metadata,
+            "PartialObjectMetadataList" => Form::MetadataList,
+            _ => return None,
+        };
+        Some((form, meta))
     }
 }
 
@@ -162,7 +197,7 @@ mod tests {
             ),
             (
                 Some("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
-                Some((Json, Form::Object)),
+                Some((Json, Form::Table)),
             ),
             (Some("application/vnd.kubernetes.protobuf,application/json"), Some((Json, Form::Object))),
             (Some("application/vnd.kubernetes.protobuf"), None),
@@ -202,6 +237,7 @@ mod tests {
                 Some((Protobuf, Form::Metadata)),
                 None,
             ),
+            (format!("{proto};as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1"), None, None),
         ];
         for (header, with, without) in rows {
             let got = |protobuf| {

@@ -171,6 +171,8 @@ pub(crate) fn list(query: &Query) -> Result<ListOptions, Status> {
         meta_invalid("ListOptions", vec![error])?;
     }
     let limit = integer::<i64>(query, "limit")?.unwrap_or(0);
+    // It bounds watches alone, and has to be a number all the same.
+    integer::<i64>(query, "timeoutSeconds")?;
     Ok(ListOptions {
         label_selector: selector(query, "labelSelector"),
         field_selector: selector(query, "fieldSelector"),
@@ -368,6 +370,7 @@ mod tests {
 
     #[test]
     fn a_watch_has_an_end() {
+        assert_eq!(list(&Query::parse("timeoutSeconds=x")).unwrap_err().code, 400);
         assert_eq!(watch(&Query::parse("timeoutSeconds=7")).unwrap().1, Duration::from_secs(7));
         let (options, timeout) =
             watch(&Query::parse("sendInitialEvents=true&allowWatchBookmarks=true")).unwrap();

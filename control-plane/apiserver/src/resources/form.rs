@@ -2,7 +2,7 @@
 
 use super::protobuf;
 use crate::{
-    request::accept::{Accepted, Encoding},
+    request::accept::{Accepted, Encoding, MetaVersion},
     response::{Answer, yaml},
 };
 use bytes::{BufMut, BytesMut};
@@ -55,16 +55,27 @@ struct OnlyMetadata<'a> {
 }
 
 /// Writes the PartialObjectMetadata of an object, its metadata copied unparsed.
-pub(crate) fn write_metadata(entry: &Entry, revision: Revision, out: &mut BytesMut) -> Result<(), Status> {
+pub(crate) fn write_metadata(
+    entry: &Entry,
+    revision: Revision,
+    version: MetaVersion,
+    out: &mut BytesMut,
+) -> Result<(), Status> {
     let mut whole = BytesMut::with_capacity(entry.json_len_max());
     entry.write_json(revision, &mut whole);
-    write_metadata_of(&whole, out)
+    write_metadata_of(&whole, version, out)
 }
 
 /// The same of an object that is at hand as JSON.
-pub(crate) fn write_metadata_of(object: &[u8], out: &mut BytesMut) -> Result<(), Status> {
+pub(crate) fn write_metadata_of(
+    object: &[u8],
+    version: MetaVersion,
+    out: &mut BytesMut,
+) -> Result<(), Status> {
     let only: OnlyMetadata<'_> = serde_json::from_slice(object).map_err(Status::internal)?;
-    out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
+    out.put_slice(version.api_version().as_bytes());
+    out.put_slice(br#"","metadata":"#);
     out.put_slice(only.metadata.get().as_bytes());
     out.put_u8(b'}');
     Ok(())

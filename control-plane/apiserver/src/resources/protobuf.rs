@@ -7,7 +7,7 @@ use super::{
     stream::{self, Fill, ListHead, PIECE_BYTES},
 };
 use crate::{
-    request::accept::Encoding,
+    request::accept::{Encoding, MetaVersion},
     response::{Answer, unencodable},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -38,7 +38,7 @@ fn message(kind: &Kind, entry: &Entry, revision: Revision) -> Result<Bytes, Stat
 /// The message of an object's metadata alone.
 fn partial(entry: &Entry, revision: Revision) -> Result<Vec<u8>, Status> {
     let mut json = BytesMut::new();
-    form::write_metadata(entry, revision, &mut json)?;
+    form::write_metadata(entry, revision, MetaVersion::V1, &mut json)?;
     let value: serde_json::Value = serde_json::from_slice(&json).map_err(Status::internal)?;
     encode::partial_metadata(&value["metadata"]).map_err(|error| unencodable(&error))
 }

@@ -3,11 +3,11 @@
 use super::{
     Call, form, protobuf,
     stream::{self, ListHead, ListMeta},
-    table::{self, IncludeObject},
+    table::{self, Frame, IncludeObject},
 };
 use crate::{
     request::{
-        accept::{Accepted, Encoding, Form},
+        accept::{Accepted, Encoding, Form, MetaVersion},
         options,
     },
     response::Answer,
@@ -30,13 +30,14 @@ pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) 
     match accepted.form {
         Form::Metadata => {
             let mut out = BytesMut::new();
-            form::write_metadata(&entry, entry.mod_revision(), &mut out)?;
+            form::write_metadata(&entry, entry.mod_revision(), accepted.meta, &mut out)?;
             form::rendered(StatusCode::OK, out, accepted)
         }
         Form::Table => {
             let include = IncludeObject::parse(call.query)?;
             let meta = ListMeta { resource_version: entry.mod_revision().to_string(), ..ListMeta::default() };
-            let bytes = table::render(kind, &meta, &[entry], include, true, call.now)?;
+            let frame = Frame { include, version: accepted.meta, with_columns: true };
+            let bytes = table::render(kind, &meta, &[entry], frame, call.now)?;
             form::rendered(StatusCode::OK, bytes, accepted)
         }
         _ => form::object(StatusCode::OK, kind, &entry, accepted),
@@ -55,13 +56,19 @@ pub(crate) async fn list(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap)
     };
     if accepted.form == Form::Table {
         let include = IncludeObject::parse(call.query)?;
-        let bytes = table::render(kind, &meta, &found.items, include, true, call.now)?;
+        let frame = Frame { include, version: accepted.meta, with_columns: true };
+        let bytes = table::render(kind, &meta, &found.items, frame, call.now)?;
         return form::rendered(StatusCode::OK, bytes, accepted);
     }
     let api_version = kind.api_version();
     let (head, write): (_, stream::WriteItem) = if accepted.form == Form::MetadataList {
-        let head = ListHead { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadataList", meta: &meta };
-        (head, stream::write_partial)
+        let api_version = accepted.meta.api_version();
+        let head = ListHead { api_version, kind: "PartialObjectMetadataList", meta: &meta };
+        let write: stream::WriteItem = match accepted.meta {
+            MetaVersion::V1 => stream::write_partial,
+            MetaVersion::V1Beta1 => stream::write_partial_beta,
+        };
+        (head, write)
     } else {
         (ListHead { api_version: &api_version, kind: &kind.list_kind, meta: &meta }, stream::write_object)
     };

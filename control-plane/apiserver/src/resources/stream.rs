@@ -2,6 +2,7 @@
 
 use super::form;
 use crate::{
+    request::accept::MetaVersion,
     response::Answer,
     wire::{BoxError, body},
 };
@@ -61,7 +62,12 @@ pub(crate) fn write_object(entry: &Entry, out: &mut BytesMut) -> Result<(), Stat
 
 /// The item's metadata alone.
 pub(crate) fn write_partial(entry: &Entry, out: &mut BytesMut) -> Result<(), Status> {
-    form::write_metadata(entry, entry.mod_revision(), out)
+    form::write_metadata(entry, entry.mod_revision(), MetaVersion::V1, out)
+}
+
+/// The same in `meta.k8s.io/v1beta1`.
+pub(crate) fn write_partial_beta(entry: &Entry, out: &mut BytesMut) -> Result<(), Status> {
+    form::write_metadata(entry, entry.mod_revision(), MetaVersion::V1Beta1, out)
 }
 
 /// Writes the rest of a list, piece by piece.

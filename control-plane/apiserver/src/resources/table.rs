@@ -1,7 +1,7 @@
-//! `meta.k8s.io/v1` Table: the server-side printed form. Cells come from the kind's printer; this is the frame around.
+//! `meta.k8s.io` Table: the server-side printed form. Cells come from the kind's printer; this is the frame around.
 
 use super::{form, stream::ListMeta};
-use crate::request::query::Query;
+use crate::request::{accept::MetaVersion, query::Query};
 use bytes::{BufMut, BytesMut};
 use keelson_registry::{entry::Entry, kind::Kind, printers, status::Status};
 use serde_json::{Value, json};
@@ -31,27 +31,37 @@ impl IncludeObject {
     }
 }
 
-/// Writes a Table. `with_columns` is false from the second event of a watch on.
+/// How a Table is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    pub(crate) include: IncludeObject,
+    pub(crate) version: MetaVersion,
+    /// False from the second event of a watch on.
+    pub(crate) with_columns: bool,
+}
+
+/// Writes a Table.
 pub(crate) fn render(
     kind: &Kind,
     meta: &ListMeta,
     entries: &[Arc<Entry>],
-    include: IncludeObject,
-    with_columns: bool,
+    frame: Frame,
     now: OffsetDateTime,
 ) -> Result<BytesMut, Status> {
     let mut out = BytesMut::with_capacity(1024 + entries.len() * 1024);
-    out.put_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    out.put_slice(br#"{"kind":"Table","apiVersion":""#);
+    out.put_slice(frame.version.api_version().as_bytes());
+    out.put_slice(br#"","metadata":"#);
     out.put_slice(meta.to_json().to_string().as_bytes());
     out.put_slice(br#","columnDefinitions":"#);
-    let columns = if with_columns { columns(kind) } else { json!([]) };
+    let columns = if frame.with_columns { columns(kind) } else { json!([]) };
     out.put_slice(columns.to_string().as_bytes());
     out.put_slice(br#","rows":["#);
     for (index, entry) in printers::in_order(kind, entries).iter().enumerate() {
         if index > 0 {
             out.put_u8(b',');
         }
-        row(kind, entry, include, now, &mut out)?;
+        row(kind, entry, frame, now, &mut out)?;
     }
     out.put_slice(b"]}\n");
     Ok(out)
@@ -60,7 +70,7 @@ pub(crate) fn render(
 fn row(
     kind: &Kind,
     entry: &Entry,
-    include: IncludeObject,
+    frame: Frame,
     now: OffsetDateTime,
     out: &mut BytesMut,
 ) -> Result<(), Status> {
@@ -71,11 +81,11 @@ fn row(
         out.put_slice(br#","conditions":"#);
         out.put_slice(Value::Array(printed.conditions).to_string().as_bytes());
     }
-    match include {
+    match frame.include {
         IncludeObject::None => {}
         IncludeObject::Metadata => {
             out.put_slice(br#","object":"#);
-            form::write_metadata(entry, entry.mod_revision(), out)?;
+            form::write_metadata(entry, entry.mod_revision(), frame.version, out)?;
         }
         IncludeObject::Object => {
             out.put_slice(br#","object":"#);

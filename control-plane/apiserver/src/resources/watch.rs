@@ -3,12 +3,12 @@
 use super::{
     Call, form, protobuf,
     stream::ListMeta,
-    table::{self, IncludeObject},
+    table::{self, Frame, IncludeObject},
 };
 use crate::{
     metrics::Raised,
     request::{
-        accept::{Encoding, Form},
+        accept::{Encoding, Form, MetaVersion},
         options,
     },
     response::{Answer, unencodable},
@@ -57,6 +57,7 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
     let mut frames = Frames {
         kind: kind.clone(),
         form: accepted.form,
+        meta: accepted.meta,
         encoding: accepted.encoding,
         include: IncludeObject::parse(call.query)?,
         columns_sent: false,
@@ -101,6 +102,7 @@ fn add_name(options: &mut WatchOptions, name: &str) {
 struct Frames {
     kind: Arc<Kind>,
     form: Form,
+    meta: MetaVersion,
     /// JSON or protobuf.
     encoding: Encoding,
     include: IncludeObject,
@@ -159,13 +161,14 @@ impl Frames {
         out.put_slice(kind.as_bytes());
         out.put_slice(b"\",\"object\":");
         match self.form {
-            Form::Metadata => form::write_metadata(entry, revision, out)?,
+            Form::Metadata => form::write_metadata(entry, revision, self.meta, out)?,
             Form::Table => {
                 let meta = ListMeta { resource_version: revision.to_string(), ..ListMeta::default() };
                 let entries = std::slice::from_ref(entry);
                 let with_columns = !std::mem::replace(&mut self.columns_sent, true);
                 let now = OffsetDateTime::now_utc();
-                let table = table::render(&self.kind, &meta, entries, self.include, with_columns, now)?;
+                let frame = Frame { include: self.include, version: self.meta, with_columns };
+                let table = table::render(&self.kind, &meta, entries, frame, now)?;
                 out.put_slice(table.trim_ascii_end());
             }
             _ => entry.write_json(revision, out),
@@ -180,7 +183,7 @@ impl Frames {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let (kind, api_version) = match self.form {
-            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            Form::Metadata => ("PartialObjectMetadata", self.meta.api_version().to_owned()),
             _ => (&*self.kind.kind, self.kind.api_version()),
         };
         json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata })

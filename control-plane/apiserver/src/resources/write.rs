@@ -5,7 +5,7 @@ use super::{
     decode::{self, BodyKind},
     form,
     stream::ListMeta,
-    table::{self, IncludeObject},
+    table::{self, Frame, IncludeObject},
 };
 use crate::{
     authorization::Creation,
@@ -133,14 +133,15 @@ pub(super) fn answer(
     match accepted.form {
         Form::Metadata => {
             let mut out = BytesMut::new();
-            form::write_metadata(entry, entry.mod_revision(), &mut out)?;
+            form::write_metadata(entry, entry.mod_revision(), accepted.meta, &mut out)?;
             form::rendered(code, out, accepted)
         }
         Form::Table => {
             let include = IncludeObject::parse(call.query)?;
             let meta = ListMeta { resource_version: entry.mod_revision().to_string(), ..ListMeta::default() };
             let entries = std::slice::from_ref(entry);
-            form::rendered(code, table::render(kind, &meta, entries, include, true, call.now)?, accepted)
+            let frame = Frame { include, version: accepted.meta, with_columns: true };
+            form::rendered(code, table::render(kind, &meta, entries, frame, call.now)?, accepted)
         }
         _ => form::object(code, kind, entry, accepted),
     }
@@ -150,7 +151,7 @@ pub(super) fn answer(
 fn value_answer(code: StatusCode, value: &serde_json::Value, accepted: Accepted) -> Result<Answer, Status> {
     if accepted.form == Form::Metadata {
         let mut out = BytesMut::new();
-        form::write_metadata_of(value.to_string().as_bytes(), &mut out)?;
+        form::write_metadata_of(value.to_string().as_bytes(), accepted.meta, &mut out)?;
         return form::rendered(code, out, accepted);
     }
     Answer::object(code, value, accepted)

@@ -25,6 +25,12 @@ async fn one_object_comes_in_every_form() {
     let table = bed.send("GET", &uri, &[("accept", TABLE)], "").await.json();
     assert_eq!((table["kind"].as_str(), &table["rows"][0]["cells"][0]), (Some("Table"), &Value::from("a")));
     assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "a");
+    let old = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+    let table = bed.send("GET", &uri, &[("accept", old)], "").await.json();
+    assert_eq!(
+        (table["apiVersion"].as_str(), table["rows"][0]["object"]["apiVersion"].as_str()),
+        (Some("meta.k8s.io/v1beta1"), Some("meta.k8s.io/v1beta1"))
+    );
     let head = bed.send("HEAD", &uri, &[], "").await;
     assert!(head.code == 200 && head.bytes.is_empty());
 }

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod peer;
 pub(crate) mod serve;
 pub(crate) mod tls;
+mod unread;
 
 pub(crate) use body::{Body, BoxError};
 pub use serve::HttpOptions;

@@ -4,9 +4,9 @@ use super::{
     body::Body,
     peer::{Peer, PeerCertificate},
     tls::ServerTls,
+    unread,
 };
 use http::{Request, Response, Version};
-use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -161,8 +161,8 @@ impl Shared {
                 leave.notify_one();
             }
             async move {
-                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-                Ok::<_, Infallible>(handler.handle(peer, request).await)
+                let handle = |request| async move { handler.handle(peer, request).await };
+                Ok::<_, Infallible>(unread::answered(request, handle).await)
             }
         });
         let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -3,7 +3,7 @@
 use super::{
     Collector,
     graph::{FOREGROUND, Node, ORPHAN, Uid},
-    plan::{Owner, Verdict, verdict},
+    plan::{Dependents, Owner, Verdict, verdict},
 };
 use keelson_harness::{
     ApiError, Meta, ObjectKey, OwnerReference, Resource,
@@ -48,13 +48,20 @@ impl Collector {
                 None => return Ok(()),
             }
         }
-        let has_dependents = !self.graph.lock().dependents(uid).is_empty();
-        match verdict(&live, &owners, has_dependents) {
+        let dependents = self.graph.lock().dependents(uid);
+        let dependents = match dependents.as_slice() {
+            [] => Dependents::None,
+            some if some.iter().any(|(_, dependent)| dependent.foreground) => Dependents::Waiting,
+            _ => Dependents::Some,
+        };
+        match verdict(&live, &owners, dependents) {
             Verdict::Keep => Ok(()),
             Verdict::DropReferences(gone) => {
                 let left = live.owner_references.iter().filter(|r| !gone.contains(r)).cloned().collect();
                 Ok(self.write_owners(node, &live, left).await?)
             }
+            // The watch then brings both back, the object and the owner that has waited for it.
+            Verdict::StopBlocking(references) => Ok(self.write_owners(node, &live, references).await?),
             Verdict::Delete(propagation) => {
                 let options = DeleteOptions {
                     uid: Some(live.uid.to_string()),

@@ -17,6 +17,17 @@ pub(super) enum Owner {
     Absent,
 }
 
+/// What the graph says of those that depend on the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dependents {
+    /// There are none.
+    None,
+    /// There are some.
+    Some,
+    /// One of them waits for its own dependents to go, among which this object may be.
+    Waiting,
+}
+
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -26,10 +37,13 @@ pub(super) enum Verdict {
     DropReferences(Vec<OwnerReference>),
     /// No owner is left.
     Delete(Propagation),
+    /// Everybody waits for somebody else, it seems: the owners wait no more for this object, which then goes as ever.
+    /// What looks like a circle need not be one, as upstream's collector accepts too; an owner then goes a bit early.
+    StopBlocking(Vec<OwnerReference>),
 }
 
-/// `live` is the object as just read; `owners` are in the order of its references. `has_dependents`: by the graph.
-pub(super) fn verdict(live: &Meta, owners: &[Owner], has_dependents: bool) -> Verdict {
+/// `live` is the object as just read; `owners` are in the order of its references. `dependents`: by the graph.
+pub(super) fn verdict(live: &Meta, owners: &[Owner], dependents: Dependents) -> Verdict {
     let references = live.owner_references.iter().zip(owners);
     let not_solid: Vec<OwnerReference> =
         references.filter(|(_, o)| **o != Owner::Solid).map(|(r, _)| r.clone()).collect();
@@ -40,7 +54,11 @@ pub(super) fn verdict(live: &Meta, owners: &[Owner], has_dependents: bool) -> Ve
         return Verdict::DropReferences(not_solid);
     }
     // The owner waits for this object, so this object waits for its own dependents.
-    if owners.contains(&Owner::Waiting) && has_dependents {
+    if owners.contains(&Owner::Waiting) && dependents != Dependents::None {
+        if dependents == Dependents::Waiting && live.owner_references.iter().any(|o| o.block_owner_deletion) {
+            let unblocked = |o: &OwnerReference| OwnerReference { block_owner_deletion: false, ..o.clone() };
+            return Verdict::StopBlocking(live.owner_references.iter().map(unblocked).collect());
+        }
         return Verdict::Delete(Propagation::Foreground);
     }
     Verdict::Delete(match () {

@@ -2,10 +2,10 @@
 
 use super::{
     graph::{Graph, Uid},
-    plan::{Owner, Verdict, verdict},
+    plan::{Dependents, Owner, Verdict, verdict},
 };
 use keelson_harness::{
-    Meta, Resource,
+    Meta, OwnerReference, Resource,
     api::{PODS, Propagation, REPLICA_SETS},
 };
 use serde_json::{Value, json};
@@ -87,20 +87,35 @@ fn an_object_goes_only_when_every_owner_is_known_to_be_gone() {
     let references = |uids: &[usize]| {
         Verdict::DropReferences(uids.iter().map(|i| two.owner_references[*i].clone()).collect())
     };
-    let rows: [(&[Owner], bool, Verdict); 8] = [
-        (&[Solid, Solid], false, Verdict::Keep),
-        (&[Solid, Absent], false, references(&[1])),
-        (&[Waiting, Solid], false, references(&[0])),
-        (&[Absent, Absent], false, Verdict::Delete(Propagation::Background)),
-        (&[Absent, Waiting], false, Verdict::Delete(Propagation::Background)),
-        (&[Absent, Waiting], true, Verdict::Delete(Propagation::Foreground)),
-        (&[Absent, Absent], true, Verdict::Delete(Propagation::Background)),
-        (&[], false, Verdict::Keep),
+    let unblocked: Vec<_> = two
+        .owner_references
+        .iter()
+        .map(|o| OwnerReference { block_owner_deletion: false, ..o.clone() })
+        .collect();
+    let rows: [(&[Owner], Dependents, Verdict); 10] = [
+        (&[Solid, Solid], Dependents::None, Verdict::Keep),
+        (&[Solid, Absent], Dependents::None, references(&[1])),
+        (&[Waiting, Solid], Dependents::None, references(&[0])),
+        (&[Absent, Absent], Dependents::None, Verdict::Delete(Propagation::Background)),
+        (&[Absent, Waiting], Dependents::None, Verdict::Delete(Propagation::Background)),
+        (&[Absent, Waiting], Dependents::Some, Verdict::Delete(Propagation::Foreground)),
+        (&[Absent, Absent], Dependents::Some, Verdict::Delete(Propagation::Background)),
+        (&[Absent, Waiting], Dependents::Waiting, Verdict::StopBlocking(unblocked)),
+        (&[Absent, Absent], Dependents::Waiting, Verdict::Delete(Propagation::Background)),
+        (&[], Dependents::None, Verdict::Keep),
     ];
     for (owners, dependents, expected) in rows {
         let live = if owners.is_empty() { meta("p", &[], json!({})) } else { two.clone() };
-        assert_eq!(verdict(&live, owners, dependents), expected, "{owners:?} {dependents}");
+        assert_eq!(verdict(&live, owners, dependents), expected, "{owners:?} {dependents:?}");
     }
     let orphaning = meta("p", &["a"], json!({"finalizers": ["orphan"]}));
-    assert_eq!(verdict(&orphaning, &[Absent], false), Verdict::Delete(Propagation::Orphan));
+    assert_eq!(verdict(&orphaning, &[Absent], Dependents::None), Verdict::Delete(Propagation::Orphan));
+}
+
+#[test]
+fn a_circle_is_broken_once() {
+    let mut live = meta("p", &["a"], json!({}));
+    live.owner_references[0].block_owner_deletion = false;
+    let verdict = verdict(&live, &[Owner::Waiting], Dependents::Waiting);
+    assert_eq!(verdict, Verdict::Delete(Propagation::Foreground));
 }

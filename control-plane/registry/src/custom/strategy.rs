@@ -5,7 +5,7 @@
 use crate::{
     meta,
     strategy::{Call, Strategy},
-    validate::Errors,
+    validate::{self, Errors},
 };
 use serde_json::Value;
 
@@ -27,6 +27,10 @@ impl Strategy for CustomResource {
 
     fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {
         errors(call, new, Some(old))
+    }
+
+    fn warnings(&self, _call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        validate::meta::finalizer_warnings(new, old)
     }
 
     /// A write of the status changes nothing else, its metadata neither.

@@ -32,6 +32,10 @@ impl Conversion for AsCore {
         ("", "events")
     }
 
+    fn stored_version(&self) -> &'static str {
+        "v1"
+    }
+
     fn to_stored(&self, object: Value) -> Value {
         renamed(object, "v1", |(view, stored)| (view, stored))
     }

@@ -13,6 +13,18 @@ const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// Finalizers without a domain that are known.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 
+/// The garbage collector's own, of which nobody is warned.
+const COLLECTORS: &[&str] = &["orphan", "foregroundDeletion"];
+
+/// Groups whose objects may have finalizers without a domain that nobody knows, as custom kinds may: upstream validates
+/// them with the rules of its machinery (`apimachinery/pkg/api/validation`), not with those of its core kinds.
+const ANY_FINALIZER: &[&str] = &[
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "coordination.k8s.io",
+];
+
 /// All that is wrong with the metadata of an object.
 pub fn object_meta(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let path = Path::new("metadata");
@@ -47,7 +59,7 @@ pub fn object_meta(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors.extend(labels(&path.child("labels"), object.pointer("/metadata/labels")));
     errors.extend(annotations(&path.child("annotations"), object));
     errors.extend(owners(&path.child("ownerReferences"), object));
-    errors.extend(finalizers(&path.child("finalizers"), object));
+    errors.extend(finalizers(kind, &path.child("finalizers"), object));
     errors
 }
 
@@ -174,11 +186,15 @@ fn owners(path: &Path, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn finalizers(path: &Path, object: &Value) -> Vec<FieldError> {
+fn finalizers(kind: &Kind, path: &Path, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let all = meta::finalizers(object);
+    let any = kind.custom.is_some() || ANY_FINALIZER.contains(&&*kind.group);
     for (index, name) in all.iter().enumerate() {
-        errors.extend(finalizer_name(&path.index(index), name));
+        errors.extend(match any {
+            true => invalid(&path.index(index), name, names::qualified_name(name)),
+            false => finalizer_name(&path.index(index), name),
+        });
     }
     if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
@@ -195,4 +211,19 @@ pub fn finalizer_name(path: &Path, name: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, name, detail));
     }
     errors
+}
+
+/// Warnings of finalizers without a domain that `old` had not, for kinds that may have them.
+pub fn finalizer_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let before = old.map(meta::finalizers).unwrap_or_default();
+    let mut added: Vec<&str> = meta::finalizers(new);
+    added.retain(|name| !before.contains(name) && !name.contains('/') && !COLLECTORS.contains(name));
+    added.sort_unstable();
+    let of = |name: &str| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name including a path (/) to avoid \
+             accidental conflicts with other finalizer writers"
+        )
+    };
+    added.into_iter().map(of).collect()
 }

@@ -222,7 +222,9 @@ async fn what_cannot_be_applied_is_refused() {
     assert!(send(f.context.clone(), "a: [").await.expect_err("no YAML").starts_with("error decoding YAML: "));
     let twice = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v, k: v}}";
     let strict = Context { field_validation: FieldValidation::Strict, ..f.context.clone() };
-    assert!(send(strict, twice).await.expect_err("k twice").starts_with("error strict decoding YAML: "));
+    let told = send(strict, twice).await.expect_err("k twice");
+    assert!(told.starts_with("error strict decoding YAML: "), "{told}");
+    assert!(told.ends_with("line 1: key \"k\" already set in map"), "{told}");
     send(f.context.clone(), twice).await.expect("it is warned of");
     assert_eq!(f.context.warnings.take().len(), 1);
     let context = Context { creation: Some(Arc::new(Never)), ..f.by("me", 0) };

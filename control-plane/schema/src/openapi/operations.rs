@@ -100,9 +100,15 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Stri
         }
         insert(&mut paths, item.clone(), kind.namespaced, true, item_operations(about, kind.verbs, ""));
         for sub in kind.subresources {
-            let about =
-                sub.kind.map_or(about, |(group, version, kind)| About { group, version, kind, ..about });
-            let operations = item_operations(about, sub.verbs, sub.name);
+            let operations = match sub.kind {
+                Some((group, version, kind)) if Schemas::builtin().kind(group, version, kind).is_none() => {
+                    connections(about, sub.verbs, sub.name)
+                }
+                Some((group, version, kind)) => {
+                    item_operations(About { group, version, kind, ..about }, sub.verbs, sub.name)
+                }
+                None => item_operations(about, sub.verbs, sub.name),
+            };
             insert(&mut paths, format!("{item}/{}", sub.name), kind.namespaced, true, operations);
         }
     }
@@ -123,6 +129,34 @@ fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static
     .filter(|(verb, ..)| verbs.contains(verb) && (!sub.is_empty() || *verb != "create"))
     .map(|(_, method, verb)| (method, operation(about, verb, sub)))
     .collect()
+}
+
+/// Streams and proxies (`exec`, `proxy` ..): their options come as parameters of the query and have no definition, and
+/// what is answered is somebody else's.
+fn connections(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str, Value)> {
+    let tag = tag(about.group, about.version);
+    let scope = if about.namespaced { "Namespaced" } else { "" };
+    let methods =
+        [("get", "get"), ("create", "post"), ("update", "put"), ("patch", "patch"), ("delete", "delete")];
+    let served = methods.into_iter().filter(|(verb, _)| verbs.contains(verb));
+    served
+        .map(|(_, method)| {
+            let word = format!("connect{}{}", pascal(&tag), pascal(method));
+            let operation = json!({
+                "operationId": format!("{word}{scope}{}{}", about.kind, pascal(sub)),
+                "tags": [tag],
+                "description": format!("connect {} requests to {sub} of {}", method.to_uppercase(), about.kind),
+                "responses": {
+                    "200": {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}},
+                    "401": {"description": "Unauthorized"},
+                },
+                "x-kubernetes-action": "connect",
+                "x-kubernetes-group-version-kind":
+                    {"group": about.group, "version": about.version, "kind": about.kind},
+            });
+            (method, operation)
+        })
+        .collect()
 }
 
 fn insert(

@@ -115,3 +115,33 @@ fn the_index_says_where_the_documents_are() {
         br#"{"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=ABC"}}}"#
     );
 }
+
+#[test]
+fn streams_and_proxies_refer_to_no_definition() {
+    let exec = SubresourceFacts {
+        name: "exec",
+        verbs: &["create", "get"],
+        kind: Some(("", "v1", "PodExecOptions")),
+    };
+    let pod = KindFacts {
+        group: "",
+        version: "v1",
+        kind: "Pod",
+        plural: "pods",
+        namespaced: true,
+        verbs: ALL,
+        subresources: &[exec, STATUS],
+        definition: None,
+    };
+    let document: Value = serde_json::from_slice(&v3_document("", "v1", &[pod])).expect("a JSON document");
+    let path = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
+    for (method, id) in
+        [("get", "connectCoreV1GetNamespacedPodExec"), ("post", "connectCoreV1PostNamespacedPodExec")]
+    {
+        let operation = &path[method];
+        assert_eq!(operation["operationId"], id);
+        assert_eq!(operation["x-kubernetes-action"], "connect");
+        assert_eq!(operation["responses"]["200"]["content"], json!({"*/*": {"schema": {"type": "string"}}}));
+        assert!(operation.get("requestBody").is_none());
+    }
+}

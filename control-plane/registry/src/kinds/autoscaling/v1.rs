@@ -54,6 +54,10 @@ impl Conversion for AsV2 {
         ("autoscaling", "horizontalpodautoscalers")
     }
 
+    fn stored_version(&self) -> &'static str {
+        "v2"
+    }
+
     fn to_stored(&self, object: Value) -> Value {
         to_v2(object)
     }
