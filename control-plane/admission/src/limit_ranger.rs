@@ -19,8 +19,11 @@ pub(crate) struct LimitRanger;
 
 #[async_trait]
 impl Plugin for LimitRanger {
-    /// What a pod asks for does not change; a claim that is going is left alone by its old state.
+    /// What a pod asks for changes by its resize alone; a claim that is going is left alone by its old state.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        if attributes.subresource == "resize" {
+            return is(attributes, "", "pods") && attributes.operation == Operation::Update;
+        }
         attributes.subresource.is_empty()
             && match attributes.operation {
                 Operation::Create => {
@@ -308,6 +311,12 @@ mod tests {
             ),
             (json!({"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}), both("9"), None),
         ];
+        let max = || cluster(json!({"type": "Container", "max": {"cpu": "1"}}));
+        let changed = |sub: &'static str| pod_with(both("2")).update(json!({})).at(sub, "p");
+        assert!(changed("resize").validate(&LimitRanger, &max()).await.is_err());
+        for other in ["", "status"] {
+            assert!(changed(other).validate(&LimitRanger, &max()).await.is_ok());
+        }
         for (limit, resources, expected) in rows {
             let outcome = pod_with(resources).validate(&LimitRanger, &cluster(limit.clone())).await;
             let message = outcome.err().map(|status| status.message);

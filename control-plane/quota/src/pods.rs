@@ -1,7 +1,7 @@
 //! Pods: themselves, and what they ask for.
 
 use crate::one;
-use keelson_semantics::{PodResources, ResourceList, timestamp};
+use keelson_semantics::{PodResources, ResourceList, resized::PodGiven, timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ pub(crate) fn add(used: &mut ResourceList, pod: &Value, now: OffsetDateTime) {
         return;
     }
     used.insert("pods".to_owned(), one());
-    if let Some(resources) = resources(pod) {
+    if let Some(resources) = counted(pod) {
         add_computed(used, &resources.requests(), &resources.limits());
     }
 }
@@ -36,6 +36,15 @@ fn is_counted(pod: &Value, now: OffsetDateTime) -> bool {
 
 fn resources(pod: &Value) -> Option<PodResources> {
     PodResources::deserialize(pod.get("spec")?).ok()
+}
+
+/// What it asks for, or what its node has given it where that is more.
+fn counted(pod: &Value) -> Option<PodResources> {
+    let mut asked = resources(pod)?;
+    if let Some(given) = pod.get("status").and_then(|status| PodGiven::deserialize(status).ok()) {
+        given.count_in(&mut asked);
+    }
+    Some(asked)
 }
 
 /// The names that requests and limits are counted under.

@@ -26,6 +26,16 @@ fn each_object_counts_under_every_name_it_has() {
              requests.example.com/gpu=2,requests.hugepages-2Mi=4Mi,requests.memory=1Gi",
         ),
         ("", "pods", json!({"spec": {}, "status": {"phase": "Succeeded"}}), "count/pods=1"),
+        // Its node has not taken back yet what the spec gives up.
+        (
+            "",
+            "pods",
+            json!({
+                "spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}}}]},
+                "status": {"containerStatuses": [{"name": "a", "resources": {"requests": {"cpu": "3"}}}]},
+            }),
+            "count/pods=1,cpu=3,pods=1,requests.cpu=3",
+        ),
         (
             "",
             "pods",

@@ -11,6 +11,7 @@ pub mod int_or_string;
 pub mod label_selector;
 pub mod names;
 pub mod quantity;
+pub mod resized;
 pub mod resources;
 pub mod taints;
 pub mod timestamp;

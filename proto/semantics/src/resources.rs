@@ -33,6 +33,9 @@ pub struct PodResources {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerResources {
+    /// Name in the pod.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// `Always` makes an init container a sidecar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<String>,
@@ -169,7 +172,7 @@ fn qos_of<'a>(all: impl Iterator<Item = &'a ResourceRequirements>) -> QosClass {
 }
 
 impl ContainerResources {
-    fn is_sidecar(&self) -> bool {
+    pub(crate) fn is_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
     }
 

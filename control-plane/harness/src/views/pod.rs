@@ -2,6 +2,11 @@
 
 use super::{PodSpec, View, null_default, owner_index, pod_spec::RawSpec};
 use crate::{IndexKey, Meta, Resource, Timestamp, api};
+use keelson_semantics::{
+    ResourceList,
+    resized::{Condition, ContainerGiven, PodGiven},
+    resources::ResourceRequirements,
+};
 use serde::{Deserialize, Deserializer};
 use std::{sync::Arc, time::Duration};
 
@@ -134,6 +139,8 @@ struct RawStatus {
     pod_ips: Vec<PodIp>,
     #[serde(deserialize_with = "null_default")]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_default")]
+    init_container_statuses: Vec<ContainerStatus>,
     nominated_node_name: Option<Box<str>>,
 }
 
@@ -158,14 +165,37 @@ struct PodIp {
 struct ContainerStatus {
     #[serde(default)]
     restart_count: i32,
+    #[serde(default)]
+    name: String,
+    allocated_resources: Option<ResourceList>,
+    resources: Option<ResourceRequirements>,
+}
+
+impl RawStatus {
+    /// What the node has given to the pod, as far as it says.
+    fn given(&mut self) -> PodGiven {
+        let given = |one: &mut ContainerStatus| ContainerGiven {
+            name: std::mem::take(&mut one.name),
+            allocated_resources: one.allocated_resources.take(),
+            resources: one.resources.take(),
+        };
+        let conditions = self.conditions.iter();
+        PodGiven {
+            container_statuses: self.container_statuses.iter_mut().map(given).collect(),
+            init_container_statuses: self.init_container_statuses.iter_mut().map(given).collect(),
+            conditions: conditions
+                .map(|one| Condition { r#type: one.r#type.clone(), reason: one.reason.to_string() })
+                .collect(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let RawPod { metadata, mut spec, status } = RawPod::deserialize(d)?;
+        let RawPod { metadata, mut spec, mut status } = RawPod::deserialize(d)?;
         let node_name = spec.node_name.take().unwrap_or_default().as_ref().into();
         let (hostname, subdomain) = (spec.hostname.take(), spec.subdomain.take());
-        let spec = Arc::new(PodSpec::from(spec));
+        let spec = Arc::new(spec.resolve(&status.given()));
         Ok(Pod { metadata, node_name, hostname, subdomain, spec, status: status.into() })
     }
 }
@@ -250,6 +280,25 @@ mod tests {
         assert_eq!(pod.spec.requests["cpu"].milli_value(), 1000);
         assert_eq!(pod.spec.non_zero.milli_cpu, 1000);
         assert_eq!(pod.spec.non_zero.memory_bytes, 200 << 20);
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_counts_with_the_most_that_it_has_or_asks_for() {
+        let resized = |asked: &str, has: &str, reason: &str| {
+            let amounts = |cpu: &str| serde_json::json!({"requests": {"cpu": cpu}});
+            let pod = pod(serde_json::json!({
+                "metadata": {"name": "a"},
+                "spec": {"containers": [{"name": "c", "resources": amounts(asked)}]},
+                "status": {
+                    "containerStatuses": [{"name": "c", "resources": amounts(has), "allocatedResources": {"cpu": has}}],
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                },
+            }));
+            (pod.spec.requests["cpu"].milli_value(), pod.spec.non_zero.milli_cpu)
+        };
+        assert_eq!(resized("2", "1", "Deferred"), (2000, 2000));
+        assert_eq!(resized("1", "2", ""), (2000, 2000));
+        assert_eq!(resized("9", "2", "Infeasible"), (2000, 2000));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::null_default;
 use keelson_semantics::{
     LabelSelector, Quantity, ResourceList, Toleration,
     label_selector::{LabelSelectorRequirement, LabelSelectorSpec},
+    resized::PodGiven,
     resources::{ContainerResources, PodResources, ResourceRequirements},
 };
 use serde::{Deserialize, Deserializer};
@@ -275,6 +276,7 @@ pub(super) struct RawSpec {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RawContainer {
+    name: String,
     restart_policy: Option<String>,
     #[serde(deserialize_with = "null_default")]
     resources: ResourceRequirements,
@@ -299,8 +301,10 @@ struct ClaimSource {
 const DEFAULT_MILLI_CPU: i64 = 100;
 const DEFAULT_MEMORY_BYTES: i64 = 200 << 20;
 
-impl From<RawSpec> for PodSpec {
-    fn from(raw: RawSpec) -> Self {
+impl RawSpec {
+    /// The spec; `given` says what the node has given to the pod, which counts while it is more.
+    pub(super) fn resolve(self, given: &PodGiven) -> PodSpec {
+        let raw = self;
         let is_sidecar = |c: &RawContainer| c.restart_policy.as_deref() == Some("Always");
         let ports = raw.containers.iter().chain(raw.init_containers.iter().filter(|c| is_sidecar(c)));
         let ports = ports.flat_map(|c| c.ports.iter().cloned()).collect();
@@ -310,14 +314,18 @@ impl From<RawSpec> for PodSpec {
             (None, None) => None,
         });
         let claims = claims.collect();
-        let part =
-            |c: RawContainer| ContainerResources { restart_policy: c.restart_policy, resources: c.resources };
-        let resources = PodResources {
+        let part = |c: RawContainer| ContainerResources {
+            name: c.name,
+            restart_policy: c.restart_policy,
+            resources: c.resources,
+        };
+        let mut resources = PodResources {
             containers: raw.containers.into_iter().map(part).collect(),
             init_containers: raw.init_containers.into_iter().map(part).collect(),
             overhead: raw.overhead,
             resources: raw.resources,
         };
+        given.count_in(&mut resources);
         PodSpec {
             scheduler_name: raw.scheduler_name,
             priority: raw.priority,

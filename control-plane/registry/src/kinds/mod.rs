@@ -152,6 +152,7 @@ fn core_rows() -> Vec<Row> {
         "log",
         "portforward",
         "proxy",
+        "resize",
         "status",
     ];
     vec![

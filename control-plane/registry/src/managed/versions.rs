@@ -66,7 +66,7 @@ pub(crate) fn written_by(kind: &Kind, sub: &str) -> impl Fn(&str) -> bool + Copy
         "status" | "approval" => Some(["metadata", "status"]),
         "scale" => Some(["spec", "spec"]),
         "finalize" => Some(["metadata", "spec"]),
-        "ephemeralcontainers" => Some(["spec", "spec"]),
+        "ephemeralcontainers" | "resize" => Some(["spec", "spec"]),
         _ => None,
     };
     move |name| match only {

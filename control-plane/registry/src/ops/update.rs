@@ -317,5 +317,5 @@ fn served(target: &Target<'_>) -> Result<(), Status> {
 
 /// Whether the subresource is a part of the object's spec, written in the object's own form.
 pub(super) fn is_part(sub: &str) -> bool {
-    matches!(sub, "ephemeralcontainers")
+    matches!(sub, "ephemeralcontainers" | "resize")
 }

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 pub struct Scope<'a> {
     /// Names of the pod's volumes.
     pub volumes: BTreeSet<&'a str>,
+    /// spec.restartPolicy.
+    pub restart_policy: &'a str,
     /// spec.hostNetwork.
     pub host_network: bool,
     /// Container names so far, over both lists.
@@ -45,7 +47,14 @@ pub fn containers<'a>(path: &Path, list: &'a [Value], init: bool, scope: &mut Sc
                     errors.push(FieldError::forbidden(&path.child(key), detail));
                 }
             }
+            if let Some(policy) = meta::at(container, &["resizePolicy"])
+                && !meta::items(container, &["resizePolicy"]).is_empty()
+            {
+                let detail = "must not be set for init containers";
+                errors.push(FieldError::invalid(&path.child("resizePolicy"), policy.clone(), detail));
+            }
         } else {
+            errors.extend(resize_policy(&path.child("resizePolicy"), container, scope.restart_policy));
             errors.extend(probe::probes(&path, container));
             errors.extend(probe::lifecycle(&path, container));
         }
@@ -82,6 +91,35 @@ pub(super) fn common<'a>(path: &Path, container: &'a Value, scope: &mut Scope<'a
         errors.extend(resources::requirements(&path.child("resources"), given));
     }
     errors.extend(security(&path.child("securityContext"), container));
+    errors
+}
+
+/// What a change of cpu or memory does to the container. Rules: upstream's `validateResizePolicy`.
+fn resize_policy(path: &Path, container: &Value, restart_policy: &str) -> Errors {
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    let mut known = |text: &str, supported: &[&str]| match text {
+        "" => errors.push(FieldError::required(path, "")),
+        text if !supported.contains(&text) => {
+            errors.push(FieldError::not_supported(path, text, supported));
+        }
+        _ => {}
+    };
+    let list = meta::items(container, &["resizePolicy"]);
+    for one in list {
+        known(meta::text(one, &["resourceName"]), &["cpu", "memory"]);
+        known(meta::text(one, &["restartPolicy"]), &["NotRequired", "RestartContainer"]);
+    }
+    for (index, one) in list.iter().enumerate() {
+        let (name, policy) = (meta::text(one, &["resourceName"]), meta::text(one, &["restartPolicy"]));
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path.index(index), name));
+        }
+        if restart_policy == "Never" && policy != "NotRequired" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(path, policy, detail));
+        }
+    }
     errors
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The annotation of a pod that stands for a file on its node.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 const NOT_SET: &str = "cannot be set for an Ephemeral Container";
 /// What makes a container part of what the pod does.
 const FORBIDDEN: [&str; 9] = [

@@ -20,6 +20,7 @@ pub mod meta;
 pub mod networking;
 pub mod persistent_volume;
 pub mod pod;
+pub mod pod_resize;
 pub mod pod_update;
 pub mod probe;
 pub mod rbac;

@@ -21,7 +21,13 @@ pub fn spec(path: &Path, spec: &Value) -> Errors {
     let mut volumes = BTreeSet::new();
     errors.extend(volume::volumes(&path.child("volumes"), meta::items(spec, &["volumes"]), &mut volumes));
     let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
-    let mut scope = Scope { volumes, host_network, names: BTreeSet::new(), host_ports: BTreeSet::new() };
+    let mut scope = Scope {
+        volumes,
+        restart_policy: meta::text(spec, &["restartPolicy"]),
+        host_network,
+        names: BTreeSet::new(),
+        host_ports: BTreeSet::new(),
+    };
     let main = meta::items(spec, &["containers"]);
     if main.is_empty() {
         errors.push(FieldError::required(&path.child("containers"), ""));

@@ -99,6 +99,39 @@ fn kubectl_knows_every_kind() {
 }
 
 #[test]
+fn a_pod_is_resized_by_its_subresource_alone() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let server = Server::start(Backend::Embedded, "apiserver");
+    server.ok_with(&["create", "-f", "-"], crate::SERVICE_ACCOUNT);
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [
+        {"name": "web", "image": "busybox", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]}}"#;
+    server.ok_with(&["create", "-f", "-"], pod);
+    let patch = |cpu: &str| {
+        format!(
+            r#"{{"spec":{{"containers":[{{"name":"web","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}}}"#
+        )
+    };
+    let refused = server.kubectl(&["patch", "pod", "web", "-p", &patch("2")]);
+    let said = crate::support::text(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("pod updates may not change fields other than"),
+        "{said}"
+    );
+    server.ok(&["patch", "pod", "web", "--subresource", "resize", "-p", &patch("2")]);
+    let path = "jsonpath={.spec.containers[0].resources.requests.cpu} {.metadata.generation}";
+    assert_eq!(server.ok(&["get", "pod", "web", "--subresource", "resize", "-o", path]), "2 2");
+    let range = r#"{"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "most"}, "spec": {"limits": [
+        {"type": "Pod", "max": {"cpu": "3"}}]}}"#;
+    server.ok_with(&["create", "-f", "-"], range);
+    let refused = server.kubectl(&["patch", "pod", "web", "--subresource", "resize", "-p", &patch("4")]);
+    let said = crate::support::text(&refused.stderr);
+    assert!(said.contains("maximum cpu usage per Pod is 3"), "{said}");
+}
+
+#[test]
 fn kubectl_makes_what_its_own_commands_make() {
     if let Some(why) = missing(Backend::Embedded) {
         eprintln!("skipped: {why}");

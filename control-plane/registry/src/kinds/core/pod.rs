@@ -5,7 +5,7 @@ use crate::{
     meta,
     options::DeleteOptions,
     strategy::{Call, Deletion, Strategy},
-    validate::{Errors, ephemeral, pod, pod_update},
+    validate::{Errors, ephemeral, pod, pod_resize, pod_update},
 };
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::PodResources;
@@ -42,6 +42,7 @@ impl Strategy for Pod {
     fn validate_update(&self, call: &Call<'_>, new: &Value, old: &Value) -> Errors {
         match call.sub {
             "ephemeralcontainers" => ephemeral::update(new, old),
+            "resize" => pod_resize::update(new, old),
             _ => pod_update::update(new, old),
         }
     }
