@@ -87,7 +87,7 @@ impl Chain {
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
-            Box::new(node_restriction::NodeRestriction),
+            Box::new(node_restriction::NodeRestriction { authorizer: authorizer.clone() }),
             Box::new(taint_nodes::TaintNodesByCondition),
             Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),

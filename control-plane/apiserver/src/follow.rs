@@ -1,10 +1,12 @@
-//! Keeps the authorizer current: RBAC objects and the pods of nodes, followed through the registry's own watches.
+//! Keeps the authorizer current: RBAC objects, the pods of nodes and what else relates objects to nodes, followed through the
+//! registry's own watches.
 
-use futures::{StreamExt, stream};
-use keelson_auth::authz::{Authorizer, RbacIndex};
+use futures::{StreamExt, future::join_all, stream};
+use keelson_auth::authz::{Authorizer, RbacIndex, Related};
 use keelson_registry::{
     Registry, WatchEvent, entry::Entry, kind::Kind, options::WatchOptions, status::Status,
 };
+use serde_json::Value;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -19,7 +21,7 @@ const BATCH_MAX: usize = 512;
 /// Before a lost watch is begun again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Loads the RBAC objects at once and follows them, and pods, until `shutdown`.
+/// Loads the RBAC objects at once and follows them, and what nodes are related by, until `shutdown`.
 pub(crate) fn authorizer(
     registry: &Arc<Registry>,
     authorizer: &Arc<Authorizer>,
@@ -29,13 +31,13 @@ pub(crate) fn authorizer(
     load(registry, &mut index);
     authorizer.set_rbac(index.snapshot());
     let rbac = follow_rbac(registry.clone(), authorizer.clone(), index);
-    let pods = follow_pods(registry.clone(), authorizer.clone());
+    let related = Related::ALL.map(|kind| follow_related(registry.clone(), authorizer.clone(), kind));
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = rbac => {}
-            () = pods => {}
+            _ = join_all(related) => {}
         }
     });
 }
@@ -106,34 +108,45 @@ async fn rbac_once(
     Ok(())
 }
 
-async fn follow_pods(registry: Arc<Registry>, authorizer: Arc<Authorizer>) {
-    let Some(kind) = registry.table().by_resource("", "v1", "pods").cloned() else { return };
+async fn follow_related(registry: Arc<Registry>, authorizer: Arc<Authorizer>, related: Related) {
+    let (group, plural) = related.resource();
+    let Some(kind) = registry.table().by_resource(group, "v1", plural).cloned() else { return };
     loop {
-        if let Err(status) = pods_once(&registry, &authorizer, &kind).await {
-            tracing::warn!(%status, "following pods; starting over");
+        if let Err(status) = related_once(&registry, &authorizer, related, &kind).await {
+            tracing::warn!(%status, plural, "following what nodes are related by; starting over");
         }
         tokio::time::sleep(RETRY).await;
-        authorizer.reset_pods([]);
+        authorizer.forget_all(related);
     }
 }
 
-async fn pods_once(registry: &Registry, authorizer: &Authorizer, kind: &Arc<Kind>) -> Result<(), Status> {
+async fn related_once(
+    registry: &Registry,
+    authorizer: &Authorizer,
+    related: Related,
+    kind: &Arc<Kind>,
+) -> Result<(), Status> {
     let node_field = kind.selectable_fields.iter().position(|field| field == "spec.nodeName");
     let mut seen = Seen::default();
     let mut events = registry.watch(kind, None, &everything()).await?;
     while let Some(event) = events.next().await {
         match event {
-            WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) => {
+            WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) if related == Related::Pod => {
                 let node = node_field.map(|at| &*entry.head.fields[at]).unwrap_or_default();
                 // What a node may read follows from the spec, of which only ephemeral containers come once the pod is bound.
-                if !node.is_empty() && seen.insert(&entry, node) {
-                    authorizer.apply_pod(&entry.to_value());
+                if !node.is_empty() && seen.is_new(&entry, node) {
+                    let pod = entry.to_value();
+                    authorizer.relate(related, &pod);
+                    seen.insert(&entry, node, &pod);
                 }
+            }
+            WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) => {
+                authorizer.relate(related, &entry.to_value());
             }
             WatchEvent::Deleted(entry, _) => {
                 let node = node_field.map(|at| &*entry.head.fields[at]).unwrap_or_default();
                 seen.remove(&entry, node);
-                authorizer.delete_pod(entry.head.namespace(), entry.head.name());
+                authorizer.forget(related, entry.head.namespace(), entry.head.name());
             }
             WatchEvent::Bookmark { .. } => {}
             WatchEvent::Error(status) => return Err(status),
@@ -142,7 +155,8 @@ async fn pods_once(registry: &Registry, authorizer: &Authorizer, kind: &Arc<Kind
     Ok(())
 }
 
-/// Pods by hash, and the generation of their spec that has been taken in, so that their status updates are not parsed.
+/// Pods by hash, and the generation of their spec that has been taken in, so that their status updates are not parsed. Pods that
+/// claim devices are: the names of claims that are made for them come by their status.
 #[derive(Default)]
 struct Seen {
     hasher: RandomState,
@@ -150,14 +164,24 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether the spec is one that has not been taken in.
-    fn insert(&mut self, entry: &Entry, node: &str) -> bool {
-        let generation = entry.head.generation;
-        let before = self.pods.insert(self.hasher.hash_one((&entry.head.uid, node)), generation);
-        before != Some(generation)
+    fn key(&self, entry: &Entry, node: &str) -> u64 {
+        self.hasher.hash_one((&entry.head.uid, node))
+    }
+
+    /// Whether there is anything that has not been taken in.
+    fn is_new(&self, entry: &Entry, node: &str) -> bool {
+        self.pods.get(&self.key(entry, node)) != Some(&entry.head.generation)
+    }
+
+    fn insert(&mut self, entry: &Entry, node: &str, pod: &Value) {
+        let claims = !pod["spec"]["resourceClaims"].is_null()
+            || !pod["status"]["extendedResourceClaimStatus"].is_null();
+        if !claims {
+            self.pods.insert(self.key(entry, node), entry.head.generation);
+        }
     }
 
     fn remove(&mut self, entry: &Entry, node: &str) {
-        self.pods.remove(&self.hasher.hash_one((&entry.head.uid, node)));
+        self.pods.remove(&self.key(entry, node));
     }
 }

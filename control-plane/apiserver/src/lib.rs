@@ -53,5 +53,5 @@ pub use in_process::in_process_client;
 pub use reloads::ConfigFile;
 pub use request::body::BODY_BYTES_MAX;
 pub use resolve::ServiceResolver;
-pub use server::{ApiServer, Config, SetupError};
+pub use server::{ApiServer, Certificates, Config, SetupError};
 pub use wire::{HttpOptions, tls::TlsError};

@@ -4,7 +4,7 @@ use crate::{
     aggregation::{self, Aggregation},
     authorization, conversion, extensions, flow, follow,
     health::{self, Health, StartStep, Steps},
-    identity::{Caller, Identity, TokenWebhook},
+    identity::{self, Caller, TokenWebhook},
     metrics::Metrics,
     nodes::NodeClient,
     published::{Documents, Published},
@@ -13,18 +13,19 @@ use crate::{
         Body, HttpOptions,
         peer::Peer,
         serve::{self, Handler},
-        tls::{self, TlsError},
+        tls::{self, ServerTls, TlsError},
     },
 };
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use keelson_audit::Auditor;
 use keelson_auth::{authn::token::TokenError, authz::Authorizer};
 use keelson_flow::Gate;
 use keelson_registry::{Registry, admit::Admission, table::KindTable};
-use keelson_webhook::Transport;
+use keelson_webhook::{Identity, Transport};
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -66,12 +67,36 @@ pub struct Config {
     pub auditor: Option<Arc<Auditor>>,
 }
 
+/// What can change of [`Config`] while the server runs, and the serving certificate. All PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificates {
+    /// What clients see.
+    pub serving_cert_pem: String,
+    /// Its key.
+    pub serving_key_pem: String,
+    /// Verifies client certificates and the nodes' serving certificates.
+    pub client_ca_pem: String,
+    /// Verifies those of front proxies.
+    pub front_proxy_ca_pem: String,
+    /// What aggregated API servers see.
+    pub front_proxy_client_cert_pem: String,
+    /// Its key.
+    pub front_proxy_client_key_pem: String,
+    /// What nodes see.
+    pub kubelet_client_cert_pem: String,
+    /// Its key.
+    pub kubelet_client_key_pem: String,
+}
+
 /// Why a server cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A certificate or key for TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A certificate or key that others are shown.
+    #[error(transparent)]
+    Calls(#[from] keelson_webhook::TlsError),
     /// A key for tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -92,7 +117,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) webhooks: authorization::Webhooks,
-    pub(crate) identity: Identity,
+    pub(crate) identity: identity::Identity,
     published: Published,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
@@ -100,6 +125,8 @@ pub(crate) struct Inner {
     pub(crate) nodes: NodeClient,
     pub(crate) calls: Arc<Transport>,
     pub(crate) aggregation: Aggregation,
+    /// None until [`ApiServer::serve`].
+    tls: OnceLock<Arc<ArcSwap<ServerTls>>>,
     front_proxy_ca_pem: String,
     pub(crate) gate: Arc<Gate>,
     /// How far the start has come.
@@ -133,7 +160,7 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<Self, SetupError> {
         let server_url = format!("https://{}", config.advertise);
-        let identity = Identity::new(
+        let identity = identity::Identity::new(
             (&config.issuer, &config.api_audiences),
             &server_url,
             &config.service_account_key_pem,
@@ -168,6 +195,7 @@ impl ApiServer {
             nodes,
             calls: config.calls.clone(),
             aggregation: Aggregation::default(),
+            tls: OnceLock::new(),
             front_proxy_ca_pem: config.front_proxy_ca_pem.clone(),
             shutdown,
             started: AtomicBool::new(false),
@@ -203,7 +231,34 @@ impl ApiServer {
         client_ca_pem: &str,
     ) -> Result<(), SetupError> {
         let tls = tls::server(cert_pem, key_pem, client_ca_pem, &self.inner.front_proxy_ca_pem)?;
-        serve::serve(listeners, tls, self.inner.http, self.clone(), self.inner.shutdown.clone()).await;
+        let current = self.inner.tls.get_or_init(|| Arc::new(ArcSwap::from_pointee(tls))).clone();
+        serve::serve(listeners, current, self.inner.http, self.clone(), self.inner.shutdown.clone()).await;
+        Ok(())
+    }
+
+    /// Shows and believes these from the next handshake on. Connections that are there go on, as whom they were made: a client
+    /// whose authority is gone is known until his certificate ends or he connects anew.
+    ///
+    /// # Errors
+    /// What cannot be used, a certificate without its key for one: then nothing changes.
+    pub fn set_certificates(&self, new: &Certificates) -> Result<(), SetupError> {
+        let tls = tls::server(
+            &new.serving_cert_pem,
+            &new.serving_key_pem,
+            &new.client_ca_pem,
+            &new.front_proxy_ca_pem,
+        )?;
+        let nodes = NodeClient::connector(
+            &new.client_ca_pem,
+            &new.kubelet_client_cert_pem,
+            &new.kubelet_client_key_pem,
+        )?;
+        let proxy = Identity::from_pem(&new.front_proxy_client_cert_pem, &new.front_proxy_client_key_pem)?;
+        self.inner.calls.set_identity(proxy)?;
+        self.inner.nodes.set(nodes);
+        if let Some(current) = self.inner.tls.get() {
+            current.store(Arc::new(tls));
+        }
         Ok(())
     }
 }

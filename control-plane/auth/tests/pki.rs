@@ -223,3 +223,62 @@ fn a_node_gets_a_serving_certificate_for_its_name_and_addresses() {
     let error = pki::node_serving(elsewhere.path(), "n", &[], &out, now()).unwrap_err();
     assert!(matches!(error, PkiError::NotInitialised { .. }), "{error}");
 }
+
+#[test]
+fn what_is_due_is_renewed_and_says_the_same_as_before() {
+    let data = tempfile::tempdir().unwrap();
+    init(&config(data.path()), now()).unwrap();
+    let before = contents(data.path());
+    let look = pki::renew(data.path(), now()).unwrap();
+    assert!(look.renewed.is_empty(), "{look:?}");
+    assert_eq!(contents(data.path()), before);
+    let due = look.next_due.unwrap();
+    let wanted = now() + pki::LEAF_LIFETIME - RENEW_BEFORE;
+    assert!((due - wanted).abs() < Duration::minutes(5), "{due} is not about {wanted}");
+
+    let later = due + Duration::days(1);
+    let renewed = pki::renew(data.path(), later).unwrap();
+    let all = ["apiserver.crt", "apiserver-kubelet-client.crt", "front-proxy-client.crt", "admin.conf"];
+    assert_eq!(renewed.renewed, all);
+    assert!(renewed.next_due.unwrap() > later + Duration::days(200));
+    let after = contents(data.path());
+    for (name, content) in &before {
+        let is_leaf = all.contains(&&**name) || all.contains(&&*name.replace(".key", ".crt"));
+        assert_eq!(after[name] == *content, !is_leaf, "{name}");
+    }
+    // `init` finds nothing to do: the names are those that it would have written.
+    let second = init(&config(data.path()), later).unwrap();
+    assert_eq!(second, Default::default());
+}
+
+#[test]
+fn a_short_life_is_renewed_with_a_third_left_and_others_certificates_never() {
+    let data = tempfile::tempdir().unwrap();
+    init(&config(data.path()), now()).unwrap();
+    let file = |name: &str| names::pki_file(data.path(), name);
+    let authority = pki::Authority::load(&file(names::CA_CERT), &file(names::CA_KEY), now()).unwrap();
+    let leaf = pki::server_names(&config(data.path()));
+    let pair = authority.sign_for(&leaf, now(), Duration::seconds(60)).unwrap();
+    fs::write(file(names::APISERVER_CERT), &pair.cert_pem).unwrap();
+    fs::write(file(names::APISERVER_KEY), &pair.key_pem).unwrap();
+    let began = now();
+    let look = pki::renew(data.path(), began + Duration::seconds(30)).unwrap();
+    assert!(look.renewed.is_empty(), "{look:?}");
+    let due = look.next_due.unwrap() - began;
+    assert!((due - Duration::seconds(40)).abs() <= Duration::seconds(2), "{due}");
+    assert_eq!(
+        pki::renew(data.path(), began + Duration::seconds(45)).unwrap().renewed,
+        [names::APISERVER_CERT]
+    );
+
+    // Of another authority, and of one whose key is elsewhere.
+    let other = tempfile::tempdir().unwrap();
+    init(&config(other.path()), now()).unwrap();
+    for name in [names::APISERVER_CERT, names::APISERVER_KEY] {
+        fs::copy(names::pki_file(other.path(), name), file(name)).unwrap();
+    }
+    fs::remove_file(file(names::FRONT_PROXY_CA_KEY)).unwrap();
+    let later = now() + pki::LEAF_LIFETIME;
+    let renewed = pki::renew(data.path(), later).unwrap().renewed;
+    assert_eq!(renewed, ["apiserver-kubelet-client.crt", "admin.conf"]);
+}

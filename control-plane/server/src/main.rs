@@ -8,6 +8,7 @@ mod authentication;
 mod authorization;
 mod backup;
 mod bootstrap;
+mod certificates;
 mod components;
 mod encryption;
 mod init;

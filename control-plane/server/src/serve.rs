@@ -6,6 +6,7 @@ use crate::{
     authorization::{Authorization, AuthorizationArgs},
     backup,
     bootstrap::{self, Authorities, Endpoint},
+    certificates,
     components::{self, Component, Settings},
     encryption,
     init::first_address,
@@ -214,6 +215,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         return until_stopped(tasks, &stop).await;
     }
     let drain = CancellationToken::new();
+    let certificates = certificates::watch(&args.data);
     let (server, registry) = api_server(&args, drain.clone()).await?;
     tokio::spawn(signals.stop_on(Some(server.clone()), args.serving.shutdown_delay_duration(), stop.clone()));
     let listeners = bind(&args.bind).await?;
@@ -229,6 +231,14 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .await
         .context("making the objects that a cluster starts with")?;
     server.mark_started();
+    tokio::spawn(certificates::renew(args.data.clone(), stop.clone()));
+    tokio::spawn(certificates::follow(
+        args.data.clone(),
+        certificates,
+        server.clone(),
+        own.clone(),
+        stop.clone(),
+    ));
     let endpoint = endpoint(&args)?;
     let repairing = tokio::spawn(repair::keep(registry, own.clone(), stop.clone()));
     let kept = server.clone();

@@ -2,6 +2,8 @@
 
 #[path = "kubectl/aggregation.rs"]
 mod aggregation;
+#[path = "kubectl/anonymous.rs"]
+mod anonymous;
 #[path = "kubectl/apply.rs"]
 mod apply;
 #[path = "kubectl/authorization.rs"]

@@ -15,7 +15,12 @@ use hyper_util::{
 use quick_cache::sync::Cache;
 use rustls::CertificateError;
 use rustls_pki_types::ServerName;
-use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// Peers whose connections are kept; of more, those not used longest are forgotten.
 const PEERS_MAX: usize = 256;
@@ -106,14 +111,27 @@ type Pool = Client<HttpsConnector<Dialer>, Body>;
 /// Sends requests. One for the whole server.
 pub struct Transport {
     resolve: Arc<dyn Resolve>,
-    identity: Option<Identity>,
+    /// Held while a pool is made with it, so that none is made with one that was replaced.
+    identity: RwLock<Option<Identity>>,
     pools: Cache<Peer, Pool>,
 }
 
 impl Transport {
     /// `identity` is what peers see that are to know us.
     pub fn new(resolve: Arc<dyn Resolve>, identity: Option<Identity>) -> Self {
-        Self { resolve, identity, pools: Cache::new(PEERS_MAX) }
+        Self { resolve, identity: RwLock::new(identity), pools: Cache::new(PEERS_MAX) }
+    }
+
+    /// Shows another identity from the next connection on; requests that have one go on.
+    ///
+    /// # Errors
+    /// Certificate and key do not belong together: nothing changes.
+    pub fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
+        tls::config(&Trust::Anybody, Some(&identity))?;
+        let mut own = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        *own = Some(identity);
+        self.pools.clear();
+        Ok(())
     }
 
     /// Sends a request whose URI is [`Peer::origin`] and a path; the answer's body comes as it streams, and an upgraded
@@ -123,17 +141,20 @@ impl Transport {
         peer: &Peer,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TransportError> {
-        let pool = self.pools.get_or_insert_with(peer, || self.pool(peer))?;
+        let pool = {
+            let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner);
+            self.pools.get_or_insert_with(peer, || self.pool(peer, identity.as_ref()))?
+        };
         pool.request(request).await.map_err(|error| broken(&error))
     }
 
-    fn pool(&self, peer: &Peer) -> Result<Pool, TlsError> {
+    fn pool(&self, peer: &Peer, identity: Option<&Identity>) -> Result<Pool, TlsError> {
         let trust = match &peer.scheme {
             Scheme::Https(trust) => trust,
             // Never looked at: the connector speaks TLS to https alone.
             Scheme::Http => &Trust::Anybody,
         };
-        let identity = self.identity.as_ref().filter(|_| peer.identified);
+        let identity = identity.filter(|_| peer.identified);
         let config = tls::config(trust, identity)?;
         let dialer = Dialer { host: peer.host.clone(), resolve: self.resolve.clone() };
         let name = Arc::new(Named(peer.host.name()));

@@ -3,10 +3,18 @@
 //!
 //! The node authorizer decides by verb and name; here is judged what only the content of a write tells.
 
+mod claims;
 mod nodes;
 mod pods;
+mod tokens;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use keelson_auth::Authorizer;
+use keelson_auth::pki::CertificateRequest;
+use keelson_auth::user::names::NODE_USER_PREFIX;
 use keelson_registry::status::GroupResource;
 use keelson_registry::{Attributes, Operation, Status};
 use serde_json::Value;
@@ -16,7 +24,10 @@ use crate::{Lookup, Wanted};
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-pub(crate) struct NodeRestriction;
+pub(crate) struct NodeRestriction {
+    /// Says whether a node may ask for tokens of an audience that no volume of its pod names.
+    pub(crate) authorizer: Arc<Authorizer>,
+}
 
 #[async_trait]
 impl Plugin for NodeRestriction {
@@ -30,11 +41,11 @@ impl Plugin for NodeRestriction {
         object: &mut Value,
         lookup: &dyn Lookup,
     ) -> Result<(), Status> {
-        admit(attributes, Some(object), lookup).await
+        self.admit(attributes, Some(object), lookup).await
     }
 
     async fn admit_delete(&self, attributes: &Attributes<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
-        admit(attributes, None, lookup).await
+        self.admit(attributes, None, lookup).await
     }
 }
 
@@ -62,38 +73,79 @@ impl From<Status> for Refusal {
     }
 }
 
-async fn admit(
-    attributes: &Attributes<'_>,
-    object: Option<&Value>,
-    lookup: &dyn Lookup,
-) -> Result<(), Status> {
-    let Some(node) = attributes.user.node_name() else { return Ok(()) };
-    let verdict = match (&*attributes.kind.group, &*attributes.kind.plural, attributes.subresource) {
-        ("", "pods", "") => match (attributes.operation, object) {
-            (Operation::Create, Some(pod)) => pods::create(node, pod, lookup).await,
-            (Operation::Delete, _) => pods::delete(node, attributes.old),
-            (operation, _) => Err(format!(
-                "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
-                operation.as_str()
-            )
-            .into()),
-        },
-        ("", "pods", "status") => pods::status(node, attributes, object),
-        ("", "pods", "eviction") => pods::eviction(node, attributes, object, lookup).await,
-        ("", "pods", other) => {
-            Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed")
-                .into())
+impl NodeRestriction {
+    async fn admit(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+        lookup: &dyn Lookup,
+    ) -> Result<(), Status> {
+        let Some(node) = attributes.user.node_name() else { return Ok(()) };
+        let verdict = self.judge(node, attributes, object, lookup).await;
+        verdict.map_err(|refusal| match refusal {
+            Refusal::Forbidden(why) => forbidden(attributes, object, why),
+            Refusal::Status(status) => status,
+        })
+    }
+
+    async fn judge(
+        &self,
+        node: &str,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+        lookup: &dyn Lookup,
+    ) -> Result<(), Refusal> {
+        match (&*attributes.kind.group, &*attributes.kind.plural, attributes.subresource) {
+            ("", "pods", "") => match (attributes.operation, object) {
+                (Operation::Create, Some(pod)) => pods::create(node, pod, lookup).await,
+                (Operation::Delete, _) => pods::delete(node, attributes.old),
+                (operation, _) => Err(format!(
+                    "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+                    operation.as_str()
+                )
+                .into()),
+            },
+            ("", "pods", "status") => pods::status(node, attributes, object),
+            ("", "pods", "eviction") => pods::eviction(node, attributes, object, lookup).await,
+            ("", "pods", other) => {
+                Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed")
+                    .into())
+            }
+            ("", "nodes", _) => nodes::check(node, attributes, object),
+            ("", "persistentvolumeclaims", "status") => claims::status(node, attributes, object),
+            ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
+            ("", "serviceaccounts", "token") => {
+                tokens::create(node, attributes, object, lookup, &self.authorizer).await
+            }
+            ("coordination.k8s.io", "leases", _) => lease(node, attributes, object),
+            ("storage.k8s.io", "csinodes", _) => match object_name(attributes, object) == node {
+                true => Ok(()),
+                false => Err("can only access CSINode with the same name as the requesting node".into()),
+            },
+            ("resource.k8s.io", "resourceslices", _) => claims::slice(node, attributes, object),
+            ("certificates.k8s.io", "certificatesigningrequests", "") => {
+                signing_request(node, attributes, object)
+            }
+            _ => Ok(()),
         }
-        ("", "nodes", _) => nodes::check(node, attributes, object),
-        ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
-        ("", "serviceaccounts", "token") => token(node, attributes, object, lookup).await,
-        ("coordination.k8s.io", "leases", _) => lease(node, attributes, object),
-        _ => Ok(()),
-    };
-    verdict.map_err(|refusal| match refusal {
-        Refusal::Forbidden(why) => forbidden(attributes, object, why),
-        Refusal::Status(status) => status,
-    })
+    }
+}
+
+/// A node asks for certificates in its own name alone. What else must hold is for the signers to say.
+fn signing_request(node: &str, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Refusal> {
+    const SIGNERS: [&str; 2] =
+        ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
+    let Some(object) = object.filter(|_| attributes.operation == Operation::Create) else { return Ok(()) };
+    if !SIGNERS.contains(&text(object, "/spec/signerName")) {
+        return Ok(());
+    }
+    let pem = BASE64_STANDARD.decode(text(object, "/spec/request")).unwrap_or_default();
+    let request = CertificateRequest::parse(&pem).map_err(|error| format!("unable to parse csr: {error}"))?;
+    let own = format!("{NODE_USER_PREFIX}{node}");
+    match request.common_name == own {
+        true => Ok(()),
+        false => Err(format!("can only create a node CSR with CN={own}").into()),
+    }
 }
 
 fn lease(node: &str, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Refusal> {
@@ -103,36 +155,6 @@ fn lease(node: &str, attributes: &Attributes<'_>, object: Option<&Value>) -> Res
     match object_name(attributes, object) == node {
         true => Ok(()),
         false => Err("can only access node lease with the same name as the requesting node".into()),
-    }
-}
-
-/// A node asks for tokens only on behalf of a pod that it runs.
-async fn token(
-    node: &str,
-    attributes: &Attributes<'_>,
-    request: Option<&Value>,
-    lookup: &dyn Lookup,
-) -> Result<(), Refusal> {
-    let Some(request) = request.filter(|_| attributes.operation == Operation::Create) else { return Ok(()) };
-    let at = |field: &str| text(request, &format!("/spec/boundObjectRef/{field}"));
-    if at("apiVersion") != "v1" || at("kind") != "Pod" || at("name").is_empty() {
-        return Err("node requested token not bound to a pod".into());
-    }
-    let uid = at("uid");
-    if uid.is_empty() {
-        return Err("node requested token with a pod binding without a uid".into());
-    }
-    let pod = pod(lookup, attributes.namespace, at("name")).await?;
-    if text(&pod, "/metadata/uid") != uid {
-        return Err(format!(
-            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
-             deleted and then recreated"
-        )
-        .into());
-    }
-    match text(&pod, "/spec/nodeName") == node {
-        true => Ok(()),
-        false => Err("node requested token bound to a pod scheduled on a different node".into()),
     }
 }
 
@@ -148,12 +170,16 @@ mod tests {
     use super::*;
     use crate::testing::{Cluster, Request};
 
+    fn plugin() -> NodeRestriction {
+        NodeRestriction { authorizer: Arc::new(Authorizer::new()) }
+    }
+
     fn by_node(request: Request) -> Request {
         request.by("system:node:a", "system:nodes")
     }
 
     async fn why(request: Request, cluster: &Cluster) -> String {
-        match by_node(request).mutate(&NodeRestriction, cluster).await {
+        match by_node(request).mutate(&plugin(), cluster).await {
             Ok(_) => "admitted".to_owned(),
             Err(status) => status
                 .message
@@ -162,36 +188,8 @@ mod tests {
         }
     }
 
-    fn token_for(name: &str, uid: &str) -> Request {
-        let reference = json!({ "apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid });
-        Request::create("", "serviceaccounts", "ns", json!({ "spec": { "boundObjectRef": reference } }))
-            .at("token", "sa")
-    }
-
     fn cluster() -> Cluster {
-        let pod = |name: &str, node: &str| json!({ "metadata": { "namespace": "ns", "name": name, "uid": "1" }, "spec": { "nodeName": node } });
-        Cluster::default()
-            .with(Wanted::Pod, pod("own", "a"))
-            .with(Wanted::Pod, pod("other", "b"))
-            .with(Wanted::Node, json!({ "metadata": { "name": "a", "uid": "n" } }))
-    }
-
-    #[tokio::test]
-    async fn tokens_are_for_pods_that_the_node_runs() {
-        assert_eq!(why(token_for("own", "1"), &cluster()).await, "admitted");
-        let rows = [
-            (token_for("", "1"), "node requested token not bound to a pod"),
-            (token_for("own", ""), "node requested token with a pod binding without a uid"),
-            (token_for("other", "1"), "node requested token bound to a pod scheduled on a different node"),
-            (token_for("gone", "1"), "pods \"gone\" not found"),
-            (
-                token_for("own", "2"),
-                "the UID in the bound object reference (2) does not match the UID in record. The object might have been deleted and then recreated",
-            ),
-        ];
-        for (request, wanted) in rows {
-            assert_eq!(why(request, &cluster()).await, wanted);
-        }
+        Cluster::default().with(Wanted::Node, json!({ "metadata": { "name": "a", "uid": "n" } }))
     }
 
     #[tokio::test]
@@ -241,8 +239,8 @@ mod tests {
         let delete = |node: &str| {
             by_node(Request::delete("", "pods", "ns", "p").with_old(json!({ "spec": { "nodeName": node } })))
         };
-        assert!(delete("a").admit_delete(&NodeRestriction, &cluster()).await.is_ok());
-        let error = delete("b").admit_delete(&NodeRestriction, &cluster()).await.unwrap_err();
+        assert!(delete("a").admit_delete(&plugin(), &cluster()).await.is_ok());
+        let error = delete("b").admit_delete(&plugin(), &cluster()).await.unwrap_err();
         assert!(error.message.ends_with("node \"a\" can only delete pods with spec.nodeName set to itself"));
     }
 
@@ -298,8 +296,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_csi_node_is_the_nodes_own() {
+        let csi = |name: &str| {
+            Request::create("storage.k8s.io", "csinodes", "", json!({ "metadata": { "name": name } }))
+        };
+        assert_eq!(why(csi("a"), &cluster()).await, "admitted");
+        assert_eq!(
+            why(csi("b"), &cluster()).await,
+            "can only access CSINode with the same name as the requesting node"
+        );
+    }
+
+    #[tokio::test]
+    async fn certificates_are_asked_for_in_the_nodes_own_name() {
+        let ask = |signer: &str, name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
+            let spec = json!({ "signerName": signer, "request": BASE64_STANDARD.encode(pem) });
+            let object = json!({ "metadata": { "name": "c" }, "spec": spec });
+            Request::create("certificates.k8s.io", "certificatesigningrequests", "", object)
+        };
+        let (client, serving) =
+            ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving");
+        let rows = [
+            (client, "system:node:a", "admitted"),
+            (serving, "system:node:a", "admitted"),
+            (serving, "system:node:b", "can only create a node CSR with CN=system:node:a"),
+            (client, "jane", "can only create a node CSR with CN=system:node:a"),
+            ("kubernetes.io/kube-apiserver-client", "jane", "admitted"),
+        ];
+        for (signer, name, wanted) in rows {
+            assert_eq!(why(ask(signer, name), &cluster()).await, wanted, "{signer} {name}");
+        }
+    }
+
+    #[tokio::test]
     async fn others_are_not_restricted() {
         let request = Request::create("", "nodes", "", json!({ "metadata": { "name": "b" } }));
-        assert!(request.mutate(&NodeRestriction, &cluster()).await.is_ok());
+        assert!(request.mutate(&plugin(), &cluster()).await.is_ok());
     }
 }

@@ -6,7 +6,7 @@ use keelson_registry::{Attributes, Operation};
 use serde_json::{Map, Value};
 
 use super::Refusal;
-use crate::plugin::object_name;
+use crate::plugin::{list, object_name};
 
 /// Labels under kubernetes.io and k8s.io that a node may set
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>).
@@ -38,6 +38,12 @@ pub(super) fn check(node: &str, attributes: &Attributes<'_>, object: Option<&Val
     }
     match (attributes.operation, object) {
         (Operation::Create, Some(new)) => {
+            if config_source(new).is_some() {
+                return Err(format!(
+                    "node {node:?} is not allowed to create pods with a non-nil configSource"
+                )
+                .into());
+            }
             let forbidden = forbidden_labels(labels(new), None);
             match forbidden.is_empty() {
                 true => Ok(()),
@@ -56,14 +62,30 @@ pub(super) fn check(node: &str, attributes: &Attributes<'_>, object: Option<&Val
 fn update(node: &str, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
     let taints =
         |node: &Value| node.pointer("/spec/taints").and_then(Value::as_array).cloned().unwrap_or_default();
+    if config_source(new).is_some() && config_source(new) != old.and_then(config_source) {
+        let why = "is not allowed to update configSource to a new non-nil configSource";
+        return Err(format!("node {node:?} {why}").into());
+    }
     if old.is_some_and(|old| taints(old) != taints(new)) {
         return Err(format!("node {node:?} is not allowed to modify taints").into());
+    }
+    // Whose deletion would be the node's too.
+    if old.is_some_and(|old| owners(old) != owners(new)) {
+        return Err(format!("node {node:?} is not allowed to modify ownerReferences").into());
     }
     let forbidden = forbidden_labels(labels(new), old.and_then(labels));
     match forbidden.is_empty() {
         true => Ok(()),
         false => Err(format!("is not allowed to modify labels: {}", join(&forbidden)).into()),
     }
+}
+
+fn config_source(node: &Value) -> Option<&Value> {
+    node.pointer("/spec/configSource").filter(|source| !source.is_null())
+}
+
+fn owners(node: &Value) -> Vec<&Value> {
+    list(node, "/metadata/ownerReferences").collect()
 }
 
 fn labels(node: &Value) -> Option<&Map<String, Value>> {
@@ -111,6 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_says_of_itself_what_draws_no_pods() {
+        let plugin = NodeRestriction { authorizer: std::sync::Arc::new(keelson_auth::Authorizer::new()) };
         let node = |name: &str, labels| json!({ "metadata": { "name": name, "labels": labels }, "spec": { "taints": [] } });
         let create = |name: &str, labels| {
             Request::create("", "nodes", "", node(name, labels)).by("system:node:a", "system:nodes")
@@ -118,6 +141,8 @@ mod tests {
         let old = node("a", json!({ "role.example.com/x": "y" }));
         let mut tainted = old.clone();
         tainted["spec"]["taints"] = json!([{ "key": "k", "effect": "NoSchedule" }]);
+        let mut owned = old.clone();
+        owned["metadata"]["ownerReferences"] = json!([{ "kind": "Node", "name": "b", "uid": "u" }]);
         let rows = [
             (
                 create(
@@ -142,9 +167,13 @@ mod tests {
                 Some("is not allowed to modify labels: x.k8s.io/y"),
             ),
             (create("a", json!({})).update(tainted), Some("node \"a\" is not allowed to modify taints")),
+            (
+                create("a", json!({ "role.example.com/x": "y" })).update(owned),
+                Some("node \"a\" is not allowed to modify ownerReferences"),
+            ),
         ];
         for (request, refusal) in rows {
-            let result = request.mutate(&NodeRestriction, &Cluster::default()).await;
+            let result = request.mutate(&plugin, &Cluster::default()).await;
             match (result, refusal) {
                 (Ok(_), None) => {}
                 (Err(status), Some(why)) => {

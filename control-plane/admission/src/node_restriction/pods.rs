@@ -115,7 +115,9 @@ pub(super) fn status(node: &str, attributes: &Attributes<'_>, pod: Option<&Value
         return Err(format!("node {node:?} cannot update labels through pod status").into());
     }
     let claims = |pod: &Value| list(pod, "/status/resourceClaimStatuses").cloned().collect::<Vec<_>>();
-    match claims(old) == claims(new) {
+    let extended =
+        |pod: &Value| pod.pointer("/status/extendedResourceClaimStatus").cloned().unwrap_or_default();
+    match claims(old) == claims(new) && extended(old) == extended(new) {
         true => Ok(()),
         false => Err(format!("node {node:?} cannot update resource claim statues").into()),
     }

@@ -4,6 +4,7 @@ use crate::wire::{
     Body,
     tls::{self, TlsError},
 };
+use arc_swap::ArcSwap;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -70,14 +71,18 @@ pub(crate) enum NodeError {
 }
 
 /// Connects to nodes.
-#[derive(Clone)]
 pub(crate) struct NodeClient {
-    connector: TlsConnector,
+    connector: ArcSwap<TlsConnector>,
 }
 
 impl NodeClient {
     /// Verifies nodes against `ca_pem` and shows them `cert_pem`.
     pub(crate) fn new(ca_pem: &str, cert_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
+        Ok(Self { connector: ArcSwap::from_pointee(Self::connector(ca_pem, cert_pem, key_pem)?) })
+    }
+
+    /// What [`NodeClient::set`] takes.
+    pub(crate) fn connector(ca_pem: &str, cert_pem: &str, key_pem: &str) -> Result<TlsConnector, TlsError> {
         let mut config = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(tls::roots("the cluster CA", ca_pem)?)
@@ -86,7 +91,12 @@ impl NodeClient {
                 tls::private_key("the kubelet client key", key_pem)?,
             )?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// Verifies and shows something else from the next connection on.
+    pub(crate) fn set(&self, connector: TlsConnector) {
+        self.connector.store(Arc::new(connector));
     }
 
     /// Opens a connection for one exchange; its driver runs on until the exchange or the upgraded stream ends.
@@ -95,7 +105,7 @@ impl NodeClient {
         let dial = async {
             let stream = TcpStream::connect((ip, port)).await?;
             stream.set_nodelay(true)?;
-            self.connector.connect(ServerName::IpAddress(ip.into()), stream).await
+            self.connector.load_full().connect(ServerName::IpAddress(ip.into()), stream).await
         };
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, dial)
             .await

@@ -23,9 +23,13 @@ async fn without_credentials_only_health_and_version_get_as_far_as_rbac() {
         let got = bed.send_as(Bed::nobody(), "GET", uri, &[], "").await;
         assert!(got.code == 403 && got.message().contains("system:anonymous"), "{uri}: {}", got.text());
     }
+    let status = serde_json::json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": "Unauthorized",
+        "reason": "Unauthorized", "code": 401,
+    });
     for uri in [MAPS, "/metrics", "/api", "/versions"] {
         let got = bed.send_as(Bed::nobody(), "GET", uri, &[], "").await;
-        assert_eq!((got.code.as_u16(), got.message().as_str()), (401, "Unauthorized"), "{uri}");
+        assert_eq!((got.code.as_u16(), got.json()), (401, status.clone()), "{uri}");
     }
 }
 

@@ -4,6 +4,7 @@ mod aggregated;
 mod audit;
 mod authorization;
 mod bounds;
+mod certificates;
 mod custom;
 mod flow;
 mod forms;

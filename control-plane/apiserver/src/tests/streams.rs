@@ -77,6 +77,7 @@ impl Cluster {
             tls::server(&text(files.cert), &text(files.key), &ca, &read(names::FRONT_PROXY_CA_CERT)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node_port = listener.local_addr().unwrap().port();
+        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
         tokio::spawn(serve::serve(
             vec![listener],
             tls,

@@ -6,6 +6,7 @@ use super::{
     tls::ServerTls,
     unread,
 };
+use arc_swap::ArcSwap;
 use http::{Request, Response, Version};
 use hyper::service::service_fn;
 use hyper_util::{
@@ -56,13 +57,12 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 /// Serves all listeners until `shutdown`, then drains.
 pub(crate) async fn serve(
     listeners: Vec<TcpListener>,
-    tls: ServerTls,
+    tls: Arc<ArcSwap<ServerTls>>,
     options: HttpOptions,
     handler: impl Handler,
     shutdown: CancellationToken,
 ) {
     let shared = Arc::new(Shared {
-        acceptor: TlsAcceptor::from(tls.config.clone()),
         tls,
         slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         http: builder(options),
@@ -132,8 +132,8 @@ fn builder(options: HttpOptions) -> Builder<TokioExecutor> {
 
 /// What all connections use.
 struct Shared {
-    acceptor: TlsAcceptor,
-    tls: ServerTls,
+    /// As of the next handshake.
+    tls: Arc<ArcSwap<ServerTls>>,
     slots: Arc<Semaphore>,
     http: Builder<TokioExecutor>,
     goaway_chance: f64,
@@ -146,12 +146,14 @@ impl Shared {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%address, %error, "cannot set TCP_NODELAY");
         }
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
+        let tls = self.tls.load_full();
+        let acceptor = TlsAcceptor::from(tls.config.clone());
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return log_handshake(address, &error),
             Err(_) => return debug!(%address, "the client did not finish its TLS handshake in time"),
         };
-        let certificate = PeerCertificate::judge(stream.get_ref().1.peer_certificates(), &self.tls.clients);
+        let certificate = PeerCertificate::judge(stream.get_ref().1.peer_certificates(), &tls.clients);
         let peer = Arc::new(Peer { address, certificate });
         let (goaway, told) = (Arc::new(Notify::new()), self.goaway_chance);
         let leave = goaway.clone();

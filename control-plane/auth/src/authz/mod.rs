@@ -1,7 +1,7 @@
 //! May they: a chain of authorizers, the node authorizer and RBAC over snapshots that the caller keeps current, and webhooks.
 //!
 //! ```text
-//! RBAC objects --apply--> RbacIndex --snapshot--> [Authorizer] <--apply-- Pods
+//! RBAC objects --apply--> RbacIndex --snapshot--> [Authorizer] <--relate-- pods and what else names nodes
 //!                                                   | system:masters: allow
 //!                                                   | each of the Chain in turn, until one allows or denies:
 //!                                                   |   node authorizer, RBAC: allow or no opinion, at once
@@ -23,7 +23,7 @@ pub use attributes::{Attributes, NonResource, Request, Resource};
 pub use chain::{Chain, FailurePolicy, ReviewError, Reviewer, Step, StepCounts};
 pub use compile::{AUTHORIZERS_MAX, Authorizers, Configured, WebhookRules, compile};
 pub use conditions::MatchConditions;
-pub use node::NodeGraph;
+pub use node::{NodeGraph, Related};
 pub use rbac::{PolicyRule, RbacIndex, RbacSnapshot};
 pub use review::{ReviewStatus, review, status as review_status};
 
@@ -97,21 +97,19 @@ impl Authorizer {
         self.rbac.load_full()
     }
 
-    /// Records a pod that was added or changed.
-    pub fn apply_pod(&self, pod: &Value) {
-        self.nodes.write().unwrap_or_else(PoisonError::into_inner).apply(pod);
+    /// Records an object by which nodes are related to others, that was added or changed.
+    pub fn relate(&self, kind: Related, object: &Value) {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).apply(kind, object);
     }
 
-    /// Forgets a pod.
-    pub fn delete_pod(&self, namespace: &str, name: &str) {
-        self.nodes.write().unwrap_or_else(PoisonError::into_inner).delete(namespace, name);
+    /// Forgets one; its namespace is empty where it has none.
+    pub fn forget(&self, kind: Related, namespace: &str, name: &str) {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).delete(kind, namespace, name);
     }
 
-    /// Starts over with these pods, after a watch was lost.
-    pub fn reset_pods<'a>(&self, pods: impl IntoIterator<Item = &'a Value>) {
-        let mut graph = NodeGraph::default();
-        pods.into_iter().for_each(|pod| graph.apply(pod));
-        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = graph;
+    /// Forgets all of a kind, after a watch was lost.
+    pub fn forget_all(&self, kind: Related) {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).clear(kind);
     }
 
     /// Replaces the chain, from the next question on.

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_node_may_do_its_work_and_sees_only_its_own() {
         let authorizer = authorizer(&[]);
-        authorizer.apply_pod(&serde_json::json!({
+        authorizer.relate(crate::authz::Related::Pod, &serde_json::json!({
             "metadata": { "namespace": "ns", "name": "p" },
             "spec": { "nodeName": "a", "serviceAccountName": "sa", "volumes": [{ "secret": { "secretName": "s" } }] },
         }));

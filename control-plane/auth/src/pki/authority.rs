@@ -7,8 +7,8 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::{read_if_there, write_secret};
@@ -101,8 +101,13 @@ impl Authority {
 
     /// Signs a new leaf with a new key, valid from now on for a year, or as long as the authority itself.
     pub fn sign(&self, leaf: &Leaf, now: OffsetDateTime) -> Result<Signed, PkiError> {
+        self.sign_for(leaf, now, LEAF_LIFETIME)
+    }
+
+    /// The same for another lifetime.
+    pub fn sign_for(&self, leaf: &Leaf, now: OffsetDateTime, lifetime: Duration) -> Result<Signed, PkiError> {
         let key = new_key()?;
-        let not_after = (now + LEAF_LIFETIME).min(self.not_after);
+        let not_after = (now + lifetime).min(self.not_after);
         let cert = leaf
             .params(now, not_after)?
             .signed_by(&key, &self.issuer)

@@ -39,7 +39,7 @@ pub fn client_kubeconfig(
     }
     let authority =
         Authority::load(&names::pki_file(data, names::CA_CERT), &names::pki_file(data, names::CA_KEY), now)?;
-    write_kubeconfig(out, &authority, wanted, now)
+    write_kubeconfig(out, &authority, wanted, now).map(drop)
 }
 
 /// Writes the file unless it says the same already and lasts.
@@ -58,15 +58,35 @@ pub(super) fn ensure_kubeconfig(
     Ok(Change::Renewed(reason))
 }
 
-fn write_kubeconfig(
+pub(super) fn write_kubeconfig(
     path: &Path,
     authority: &Authority,
     wanted: &ClientKubeconfig,
     now: OffsetDateTime,
-) -> Result<(), PkiError> {
+) -> Result<Signed, PkiError> {
     let pair = authority.sign(&leaf(wanted), now)?;
     let document = render(wanted, authority.cert_pem(), &pair);
-    write_secret(path, &format!("{document:#}\n"))
+    write_secret(path, &format!("{document:#}\n"))?;
+    Ok(pair)
+}
+
+/// What is in a kubeconfig of ours.
+pub(super) struct Embedded {
+    pub(super) cert_pem: String,
+    pub(super) server: String,
+    pub(super) user: String,
+}
+
+/// None where the file was not written by `init`.
+pub(super) fn embedded(text: &str) -> Option<Embedded> {
+    let document: Value = serde_json::from_str(text).ok()?;
+    let at = |pointer| document.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let cert = BASE64.decode(at("/users/0/user/client-certificate-data")?).ok()?;
+    Some(Embedded {
+        cert_pem: String::from_utf8(cert).ok()?,
+        server: at("/clusters/0/cluster/server")?,
+        user: at("/users/0/name")?,
+    })
 }
 
 fn leaf(wanted: &ClientKubeconfig) -> Leaf {

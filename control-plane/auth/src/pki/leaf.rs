@@ -50,6 +50,25 @@ impl Leaf {
         }
     }
 
+    /// What a certificate says; None where it is neither a client's nor a server's of ours.
+    pub(super) fn of(cert: &X509Certificate<'_>) -> Option<Self> {
+        let usage = cert.extended_key_usage().ok()??.value;
+        let purpose = match (usage.server_auth, usage.client_auth) {
+            (true, false) => Purpose::Server,
+            (false, true) => Purpose::Client,
+            _ => return None,
+        };
+        let texts = |names: &mut dyn Iterator<Item = Option<String>>| names.collect::<Option<Vec<String>>>();
+        let text =
+            |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().ok().map(str::to_owned);
+        let [common_name] =
+            <[String; 1]>::try_from(texts(&mut cert.subject().iter_common_name().map(text))?).ok()?;
+        let organizations = texts(&mut cert.subject().iter_organization().map(text))?;
+        let (dns_names, ips) = alternative_names(cert);
+        let dns_names = dns_names.into_iter().map(str::to_owned).collect();
+        Some(Self { common_name, organizations, purpose, dns_names, ips })
+    }
+
     pub(super) fn params(
         &self,
         not_before: OffsetDateTime,
@@ -160,6 +179,14 @@ fn says(cert: &X509Certificate<'_>, wanted: &Leaf) -> bool {
     let common_names: Vec<_> =
         cert.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
     let groups: Vec<_> = cert.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect();
+    let (dns_names, ips) = alternative_names(cert);
+    common_names == [wanted.common_name.as_str()]
+        && groups == wanted.organizations
+        && wanted.dns_names.iter().all(|name| dns_names.contains(&name.as_str()))
+        && wanted.ips.iter().all(|ip| ips.contains(ip))
+}
+
+fn alternative_names<'a>(cert: &'a X509Certificate<'_>) -> (Vec<&'a str>, Vec<IpAddr>) {
     let (mut dns_names, mut ips) = (Vec::new(), Vec::new());
     if let Ok(Some(names)) = cert.subject_alternative_name() {
         for name in &names.value.general_names {
@@ -170,10 +197,7 @@ fn says(cert: &X509Certificate<'_>, wanted: &Leaf) -> bool {
             }
         }
     }
-    common_names == [wanted.common_name.as_str()]
-        && groups == wanted.organizations
-        && wanted.dns_names.iter().all(|name| dns_names.contains(&name.as_str()))
-        && wanted.ips.iter().all(|ip| ips.contains(ip))
+    (dns_names, ips)
 }
 
 pub(super) fn ip_from_octets(octets: &[u8]) -> Option<IpAddr> {

@@ -1,6 +1,6 @@
 //! The folder of keys and certificates that a cluster is made of, under the names that kubeadm gives them.
 //!
-//! [`init`] makes it and renews what is about to expire, [`client_kubeconfig`] and [`node_serving`] draw further
+//! [`init`] makes it and renews what is about to expire, [`renew`] does the latter while a cluster runs, [`client_kubeconfig`] and [`node_serving`] draw further
 //! certificates from it. It is a folder of plain files on purpose: any of them can be replaced by one from elsewhere,
 //! and several apiservers share a copy. Who may do what with a certificate is not decided here (see `authz`).
 
@@ -11,6 +11,7 @@ mod init;
 mod kubeconfig;
 mod leaf;
 mod node;
+mod renew;
 mod request;
 
 pub use authority::Authority;
@@ -19,6 +20,7 @@ pub use init::{InitConfig, InitReport, init, server_names};
 pub use kubeconfig::{ClientKubeconfig, client_kubeconfig};
 pub use leaf::{GROUPS_MAX, Leaf, NAME_BYTES_MAX, Purpose, Signed};
 pub use node::{NodeServing, node_client_groups, node_client_user, node_serving};
+pub use renew::{Renewal, renew};
 pub use request::{CertificateRequest, RequestError};
 
 use time::Duration;

@@ -37,17 +37,28 @@ pub(crate) async fn run(
         api.ensure(&class).await?;
     }
     done(StartStep::PriorityClasses);
-    let wanted = authentication::config_map(authorities);
-    match api.get(&wanted).await? {
-        None => api.create(&wanted).await?,
-        Some(existing) => {
-            if let Some(mended) = authentication::mended(&existing, &wanted) {
-                api.update(&mended).await?;
-            }
-        }
-    }
+    publish(&api, authorities).await?;
     done(StartStep::AuthenticationInfo);
     api.ensure(&objects::service_cidr(service_cidrs)).await
+}
+
+/// Tells API servers behind ours whose certificates to believe, once more: they have changed.
+pub(crate) async fn publish_authorities(
+    client: kube::Client,
+    authorities: &Authorities,
+) -> anyhow::Result<()> {
+    publish(&Api::new(client), authorities).await
+}
+
+async fn publish(api: &Api, authorities: &Authorities) -> anyhow::Result<()> {
+    let wanted = authentication::config_map(authorities);
+    match api.get(&wanted).await? {
+        None => api.create(&wanted).await,
+        Some(existing) => match authentication::mended(&existing, &wanted) {
+            Some(mended) => api.update(&mended).await,
+            None => Ok(()),
+        },
+    }
 }
 
 async fn mend_role(api: &Api, wanted: &serde_json::Value) -> anyhow::Result<()> {

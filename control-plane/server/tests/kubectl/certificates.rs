@@ -1,6 +1,13 @@
-//! CertificateSigningRequests with the real kubectl: asked for, approved or denied, signed by the cluster's authority.
+//! CertificateSigningRequests with the real kubectl: asked for, approved or denied, signed by the cluster's authority. And the
+//! server's own certificate, which is renewed while kubectl goes on.
 
 use crate::support::{Backend, Server, missing};
+use keelson_auth::pki::{Authority, InitConfig, names, server_names};
+use std::{
+    io::{BufRead, BufReader},
+    time::{Duration, Instant},
+};
+use time::OffsetDateTime;
 
 /// O=dev, CN=jane; a key that nobody has any more.
 const JANE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIWU1IOENBUUF3SFRFTU1Bb0dBMVVFQ2d3RFpHVjJNUTB3Q3dZRFZRUUREQVJxWVc1bE1Ga3dFd1lIS29aSQp6ajBDQVFZSUtvWkl6ajBEQVFjRFFnQUV5cDJrYTdiOXpwdnBWdFZWVjUveW1nV3VVQmdNNkNWdmdTa2hZSU5rCkl3SWY1ZUdqdGJNakVxbkdLcWRPTUMvczF2ZWlCTlROQjRLQ2M4c2swcC8vWTZBQU1Bb0dDQ3FHU000OUJBTUMKQTBrQU1FWUNJUUNWSWttNkZpZjZrSnJVTW8rdjdaRVkvc0JZNTJLcDNraEM0K0F2c3hQeWp3SWhBSVZpYzhUNQpiaXA2SjRRbnVTVHUyQ2ROZzhaKzdnbU12TVhrZUlsdkJXbXYKLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
@@ -57,4 +64,60 @@ fn what_is_approved_is_signed_and_what_is_denied_is_not() {
     let spoilt = request("bad", "eA==", client, "[client auth]");
     let said = server.refused_with(&["create", "-f", "-"], &spoilt);
     assert!(said.contains("spec.request: Invalid value") && said.contains("PEM block type"), "{said}");
+}
+
+#[test]
+fn the_serving_certificate_is_renewed_before_it_ends_and_nobody_notices() {
+    const LIFE: Duration = Duration::from_secs(24);
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let mut ends = Instant::now();
+    let mut server = Server::start_after(Backend::Embedded, "apiserver", &[], |data, _| {
+        let file = |name| names::pki_file(data, name);
+        let now = OffsetDateTime::now_utc();
+        let authority =
+            Authority::load(&file(names::CA_CERT), &file(names::CA_KEY), now).expect("init made it");
+        let leaf = server_names(&InitConfig {
+            data: data.to_owned(),
+            advertise: vec!["127.0.0.1".parse().expect("an address")],
+            port: 6443,
+            service_addresses: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+        });
+        let life = LIFE.try_into().expect("a short time");
+        let pair = authority.sign_for(&leaf, now, life).expect("it signs");
+        std::fs::write(file(names::APISERVER_CERT), &pair.cert_pem).expect("the folder is ours");
+        std::fs::write(file(names::APISERVER_KEY), &pair.key_pem).expect("the folder is ours");
+        ends = Instant::now() + LIFE;
+    });
+    let cert = || std::fs::read_to_string(server.path("pki/apiserver.crt")).expect("it is there");
+    let first = cert();
+    let mut watch = server.spawn(&["get", "configmaps", "-w", "-o", "name"]);
+    let mut seen = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+    let mut sees = |name: &str| {
+        server.ok(&["create", "configmap", name]);
+        let wanted = format!("configmap/{name}");
+        assert!(
+            seen.by_ref().any(|line| line.is_ok_and(|line| line == wanted)),
+            "the watch ended before {name}"
+        );
+    };
+    sees("before");
+    // Each of these kubectls makes a connection of its own, the last ones after the first certificate's end.
+    while Instant::now() < ends + Duration::from_secs(2) {
+        server.ok(&["get", "--raw", "/healthz"]);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_ne!(cert(), first, "{}", server.log());
+    let log = server.log();
+    assert!(
+        log.contains("certificates were renewed") && log.contains("certificates were read again"),
+        "{log}"
+    );
+    sees("after");
+    watch.kill().expect("it ran on");
+    watch.wait().expect("it ends");
+    server.stop();
 }

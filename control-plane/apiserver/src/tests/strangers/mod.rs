@@ -1,10 +1,12 @@
 //! Whoever has no rights learns nothing: not what is there, not what could be, and no byte of theirs is read.
 //!
-//! `routes` goes over every route of the kind table, `node` and `tenant` over what those two may see and must not.
+//! `routes` goes over every route of the kind table, `node` and `tenant` over what those two may see and must not. They say who
+//! asks; in `wire` it is proven, by signatures over TLS.
 
 mod node;
 mod routes;
 mod tenant;
+mod wire;
 
 use super::{
     walk::{collection, fixture, kinds},

@@ -24,11 +24,19 @@ pub(in crate::authz) fn authorize(node: &str, attributes: &Attributes<'_>, graph
             ("", "nodes") => return asked.nodes(),
             ("", "pods") => return asked.pods(),
             ("coordination.k8s.io", "leases") => return asked.lease(),
-            // Volumes, attachments, CSI nodes and resource claims come with the kinds themselves: until their relation
-            // to a pod is recorded, no node sees any.
-            ("", "persistentvolumes")
-            | ("storage.k8s.io", "volumeattachments" | "csinodes")
-            | ("resource.k8s.io", _) => return asked.unrelated(),
+            ("storage.k8s.io", "csinodes") => return asked.csi_node(),
+            ("resource.k8s.io", "resourceslices") => return asked.slices(),
+            ("resource.k8s.io", "resourceclaims") => {
+                return asked.get(|graph, node, namespace, name| {
+                    graph.relates(node, Referent::ResourceClaim, namespace, name)
+                });
+            }
+            ("", "persistentvolumes") => {
+                return asked.get(|graph, node, _, name| graph.relates_volume(node, name));
+            }
+            ("storage.k8s.io", "volumeattachments") => {
+                return asked.get(|graph, node, _, name| graph.has_attachment(node, name));
+            }
             _ => {}
         }
     }
@@ -65,6 +73,24 @@ impl Asked<'_> {
             ("status", _) => no("can only get/update/patch this type"),
             ("", _) => no("can only get individual resources of this type"),
             _ => no("cannot get subresource"),
+        }
+    }
+
+    /// One object, where it is related to the node.
+    fn get(&self, is_related: impl FnOnce(&NodeGraph, &str, &str, &str) -> bool) -> Verdict {
+        let Resource { subresource, namespace, name, .. } = *self.request;
+        if self.verb != "get" {
+            return no("can only get individual resources of this type");
+        }
+        if !subresource.is_empty() {
+            return no("cannot get subresource");
+        }
+        if name.is_empty() {
+            return no("No Object name found");
+        }
+        match is_related(self.graph, self.node, namespace, name) {
+            true => Verdict::allow(None),
+            false => self.unrelated(),
         }
     }
 
@@ -119,6 +145,50 @@ impl Asked<'_> {
             return no("can only access node lease with the same name as the requesting node");
         }
         Verdict::allow(None)
+    }
+
+    fn csi_node(&self) -> Verdict {
+        if !matches!(self.verb, "get" | "create" | "update" | "patch" | "delete") {
+            return no("can only get, create, update, patch, or delete a CSINode");
+        }
+        if !self.request.subresource.is_empty() {
+            return no("cannot authorize CSINode subresources");
+        }
+        // As with leases.
+        if self.verb != "create" && self.request.name != self.node {
+            return no("can only access CSINode with the same name as the requesting node");
+        }
+        Verdict::allow(None)
+    }
+
+    fn slices(&self) -> Verdict {
+        if !self.request.subresource.is_empty() {
+            return no("cannot authorize ResourceSlice subresources");
+        }
+        match self.verb {
+            // Whose it shall be is in the body, where NodeRestriction looks.
+            "create" => Verdict::allow(None),
+            "get" | "update" | "patch" | "delete" if self.request.name.is_empty() => {
+                no("No Object name found")
+            }
+            "get" | "update" | "patch" | "delete" => match self.graph.has_slice(self.node, self.request.name)
+            {
+                true => Verdict::allow(None),
+                false => self.unrelated(),
+            },
+            "list" | "watch" | "deletecollection" => {
+                match self.request.requires("spec.nodeName", self.node) {
+                    true => Verdict::allow(None),
+                    false => {
+                        no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+                    }
+                }
+            }
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
+                 delete, deletecollection",
+            ),
+        }
     }
 
     fn related(&self, kind: Referent) -> Verdict {

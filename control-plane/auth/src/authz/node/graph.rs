@@ -1,4 +1,10 @@
-//! Which node may see which object: pod -> node, and what each pod refers to.
+//! Which node may see which object: pod -> node, what each pod refers to, and what else names a node.
+//!
+//! ```text
+//! node <── pod <── secret, config map, account, claim, resource claim
+//!                  claim <── volume <── secret of the volume
+//! node <── attachment, resource slice
+//! ```
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +24,37 @@ pub enum Referent {
     ServiceAccount,
     /// A claim that it mounts.
     PersistentVolumeClaim,
+    /// A claim on devices, named or made for it.
+    ResourceClaim,
+}
+
+/// What nodes are related by, beside the objects that pods name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Related {
+    /// A pod.
+    Pod,
+    /// A volume, which its claim leads to a pod.
+    PersistentVolume,
+    /// A volume's attachment to a node.
+    VolumeAttachment,
+    /// The devices of a node.
+    ResourceSlice,
+}
+
+impl Related {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Pod, Self::PersistentVolume, Self::VolumeAttachment, Self::ResourceSlice];
+
+    /// API group and plural.
+    pub fn resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pod => ("", "pods"),
+            Self::PersistentVolume => ("", "persistentvolumes"),
+            Self::VolumeAttachment => ("storage.k8s.io", "volumeattachments"),
+            Self::ResourceSlice => ("resource.k8s.io", "resourceslices"),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -32,20 +69,93 @@ struct Pod {
     refers_to: Box<[Key]>,
 }
 
-/// Fed with every pod event. Pods without a node count for nothing.
+struct Volume {
+    claim: (Arc<str>, Arc<str>),
+    /// Namespace and name.
+    secrets: Box<[(Arc<str>, Arc<str>)]>,
+}
+
+/// Fed with every event of [`Related`]. What names no node counts for nothing.
 #[derive(Default)]
 pub struct NodeGraph {
     pods: HashMap<(Arc<str>, Arc<str>), Pod>,
     /// For each object, how many pods of each node refer to it. Few nodes share most objects, so a short list it is.
     nodes: HashMap<Key, Vec<(Arc<str>, u32)>>,
+    volumes: HashMap<Arc<str>, Volume>,
+    /// The volumes that have a secret.
+    secrets: HashMap<(Arc<str>, Arc<str>), Vec<Arc<str>>>,
+    /// By name, the node.
+    attachments: HashMap<Arc<str>, Arc<str>>,
+    slices: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl NodeGraph {
-    /// Records a pod that was added or changed.
-    pub fn apply(&mut self, pod: &Value) {
+    /// Records an object that was added or changed.
+    pub fn apply(&mut self, kind: Related, object: &Value) {
+        let name = text(object, "/metadata/name");
+        match kind {
+            Related::Pod => self.apply_pod(object),
+            Related::PersistentVolume => self.apply_volume(name, object),
+            Related::VolumeAttachment => set_node(&mut self.attachments, name, object),
+            Related::ResourceSlice => set_node(&mut self.slices, name, object),
+        }
+    }
+
+    /// Forgets an object.
+    pub fn delete(&mut self, kind: Related, namespace: &str, name: &str) {
+        match kind {
+            Related::Pod => self.delete_pod(namespace, name),
+            Related::PersistentVolume => self.delete_volume(name),
+            Related::VolumeAttachment => drop(self.attachments.remove(name)),
+            Related::ResourceSlice => drop(self.slices.remove(name)),
+        }
+    }
+
+    /// Forgets all objects of a kind.
+    pub fn clear(&mut self, kind: Related) {
+        match kind {
+            Related::Pod => {
+                self.pods.clear();
+                self.nodes.clear();
+            }
+            Related::PersistentVolume => {
+                self.volumes.clear();
+                self.secrets.clear();
+            }
+            Related::VolumeAttachment => self.attachments.clear(),
+            Related::ResourceSlice => self.slices.clear(),
+        }
+    }
+
+    fn apply_volume(&mut self, name: &str, volume: &Value) {
+        self.delete_volume(name);
+        let claim = (text(volume, "/spec/claimRef/namespace"), text(volume, "/spec/claimRef/name"));
+        if claim.1.is_empty() {
+            return;
+        }
+        let name: Arc<str> = name.into();
+        let secrets = volume_secrets(volume, claim.0);
+        for secret in &secrets {
+            self.secrets.entry(secret.clone()).or_default().push(name.clone());
+        }
+        self.volumes.insert(name, Volume { claim: (claim.0.into(), claim.1.into()), secrets });
+    }
+
+    fn delete_volume(&mut self, name: &str) {
+        let Some(volume) = self.volumes.remove(name) else { return };
+        for secret in &volume.secrets {
+            let Some(volumes) = self.secrets.get_mut(secret) else { continue };
+            volumes.retain(|known| **known != *name);
+            if volumes.is_empty() {
+                self.secrets.remove(secret);
+            }
+        }
+    }
+
+    fn apply_pod(&mut self, pod: &Value) {
         let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
         let node = text(pod, "/spec/nodeName");
-        self.delete(namespace, name);
+        self.delete_pod(namespace, name);
         if node.is_empty() {
             return;
         }
@@ -62,8 +172,7 @@ impl NodeGraph {
         self.pods.insert((namespace, name), Pod { node, refers_to });
     }
 
-    /// Forgets a pod.
-    pub fn delete(&mut self, namespace: &str, name: &str) {
+    fn delete_pod(&mut self, namespace: &str, name: &str) {
         let Some(pod) = self.pods.remove(&(namespace.into(), name.into())) else { return };
         for key in &pod.refers_to {
             let Some(counts) = self.nodes.get_mut(key) else { continue };
@@ -79,11 +188,71 @@ impl NodeGraph {
         }
     }
 
-    /// Does a pod on the node refer to the object?
+    /// Does a pod on the node refer to the object? A secret also by the volume of a claim.
     pub fn relates(&self, node: &str, kind: Referent, namespace: &str, name: &str) -> bool {
         let key = Key { kind, namespace: namespace.into(), name: name.into() };
-        self.nodes.get(&key).is_some_and(|counts| counts.iter().any(|(known, _)| **known == *node))
+        let by_pod =
+            self.nodes.get(&key).is_some_and(|counts| counts.iter().any(|(known, _)| **known == *node));
+        by_pod || (kind == Referent::Secret && self.relates_secret(node, key))
     }
+
+    fn relates_secret(&self, node: &str, key: Key) -> bool {
+        let volumes = self.secrets.get(&(key.namespace, key.name));
+        volumes.is_some_and(|volumes| volumes.iter().any(|name| self.relates_volume(node, name)))
+    }
+
+    /// Does a pod on the node mount the volume's claim?
+    pub fn relates_volume(&self, node: &str, name: &str) -> bool {
+        self.volumes.get(name).is_some_and(|Volume { claim: (namespace, claim), .. }| {
+            self.relates(node, Referent::PersistentVolumeClaim, namespace, claim)
+        })
+    }
+
+    /// Is it an attachment to the node?
+    pub fn has_attachment(&self, node: &str, name: &str) -> bool {
+        self.attachments.get(name).is_some_and(|known| **known == *node)
+    }
+
+    /// Is it a slice of the node?
+    pub fn has_slice(&self, node: &str, name: &str) -> bool {
+        self.slices.get(name).is_some_and(|known| **known == *node)
+    }
+}
+
+fn set_node(nodes: &mut HashMap<Arc<str>, Arc<str>>, name: &str, object: &Value) {
+    match text(object, "/spec/nodeName") {
+        "" => drop(nodes.remove(name)),
+        node => drop(nodes.insert(name.into(), node.into())),
+    }
+}
+
+/// Namespace and name of the secrets that a volume names; without a namespace of their own they are the claim's.
+fn volume_secrets(volume: &Value, claim_namespace: &str) -> Box<[(Arc<str>, Arc<str>)]> {
+    /// Where they stand, and what they are called there.
+    const IN_SOURCES: [(&str, &str, &str); 10] = [
+        ("/spec/azureFile", "secretNamespace", "secretName"),
+        ("/spec/cephfs/secretRef", "namespace", "name"),
+        ("/spec/cinder/secretRef", "namespace", "name"),
+        ("/spec/flexVolume/secretRef", "namespace", "name"),
+        ("/spec/iscsi/secretRef", "namespace", "name"),
+        ("/spec/rbd/secretRef", "namespace", "name"),
+        ("/spec/scaleIO/secretRef", "namespace", "name"),
+        ("/spec/storageos/secretRef", "namespace", "name"),
+        ("/spec/csi/nodePublishSecretRef", "namespace", "name"),
+        ("/spec/csi/nodeExpandSecretRef", "namespace", "name"),
+    ];
+    let staged = ("/spec/csi/nodeStageSecretRef", "namespace", "name");
+    let mut secrets: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    for (pointer, namespace, name) in IN_SOURCES.into_iter().chain([staged]) {
+        let Some(reference) = volume.pointer(pointer) else { continue };
+        let field = |key: &str| reference[key].as_str().unwrap_or_default();
+        let namespace = Some(field(namespace)).filter(|namespace| !namespace.is_empty());
+        let secret = (namespace.unwrap_or(claim_namespace).into(), field(name).into());
+        if !field(name).is_empty() && !secrets.contains(&secret) {
+            secrets.push(secret);
+        }
+    }
+    secrets.into()
 }
 
 /// Each object once. A mirror pod stands for a file on its node: it gives no access to anything but itself.
@@ -108,6 +277,11 @@ fn references(pod: &Value, namespace: &Arc<str>, name: &Arc<str>) -> Box<[Key]> 
             add(Referent::PersistentVolumeClaim, &format!("{name}-{}", text(volume, "/name")));
         }
     }
+    // By its own name, or by the one that was made of a template and is in the status.
+    for claim in list(pod, "/spec/resourceClaims").chain(list(pod, "/status/resourceClaimStatuses")) {
+        add(Referent::ResourceClaim, text(claim, "/resourceClaimName"));
+    }
+    add(Referent::ResourceClaim, text(pod, "/status/extendedResourceClaimStatus/resourceClaimName"));
     keys.into()
 }
 
@@ -198,15 +372,19 @@ mod tests {
                     { "name": "c", "persistentVolumeClaim": { "claimName": "claim" } },
                     { "name": "d", "ephemeral": {} },
                 ],
+                "resourceClaims": [
+                    { "name": "x", "resourceClaimName": "device" }, { "name": "y", "resourceClaimTemplateName": "t" },
+                ],
             },
+            "status": { "resourceClaimStatuses": [{ "name": "y", "resourceClaimName": "made" }] },
         })
     }
 
     #[test]
     fn a_node_sees_what_its_pods_refer_to_and_no_longer_than_they_do() {
         let mut graph = NodeGraph::default();
-        graph.apply(&pod("p1", "a"));
-        graph.apply(&pod("p2", "a"));
+        graph.apply(Related::Pod, &pod("p1", "a"));
+        graph.apply(Related::Pod, &pod("p2", "a"));
         let rows = [
             (Referent::Pod, "p1"),
             (Referent::ServiceAccount, "default"),
@@ -220,27 +398,76 @@ mod tests {
             (Referent::ConfigMap, "kube-root-ca.crt"),
             (Referent::PersistentVolumeClaim, "claim"),
             (Referent::PersistentVolumeClaim, "p1-d"),
+            (Referent::ResourceClaim, "device"),
+            (Referent::ResourceClaim, "made"),
         ];
         for (kind, name) in rows {
             assert!(graph.relates("a", kind, "ns", name), "{kind:?} {name}");
             assert!(!graph.relates("b", kind, "ns", name), "{kind:?} {name}");
             assert!(!graph.relates("a", kind, "other", name), "{kind:?} {name}");
         }
-        graph.apply(&pod("p1", "a"));
-        graph.delete("ns", "p1");
+        graph.apply(Related::Pod, &pod("p1", "a"));
+        graph.delete(Related::Pod, "ns", "p1");
         assert!(graph.relates("a", Referent::Secret, "ns", "env"));
-        graph.delete("ns", "p2");
+        graph.delete(Related::Pod, "ns", "p2");
         assert!(!graph.relates("a", Referent::Secret, "ns", "env"));
         assert!(graph.nodes.is_empty() && graph.pods.is_empty());
     }
 
     #[test]
+    fn a_volume_and_its_secrets_are_its_claims() {
+        let volume = |claim: &str| {
+            json!({
+                "metadata": { "name": "v" },
+                "spec": {
+                    "claimRef": { "namespace": "ns", "name": claim },
+                    "csi": { "nodeStageSecretRef": { "namespace": "storage", "name": "stage" } },
+                    "azureFile": { "secretName": "share" },
+                },
+            })
+        };
+        let mut graph = NodeGraph::default();
+        graph.apply(Related::PersistentVolume, &volume("claim"));
+        assert!(!graph.relates_volume("a", "v"), "no pod mounts it");
+        graph.apply(Related::Pod, &pod("p", "a"));
+        let sees = |graph: &NodeGraph, node: &str| {
+            [
+                graph.relates_volume(node, "v"),
+                graph.relates(node, Referent::Secret, "storage", "stage"),
+                graph.relates(node, Referent::Secret, "ns", "share"),
+            ]
+        };
+        assert_eq!((sees(&graph, "a"), sees(&graph, "b")), ([true; 3], [false; 3]));
+        assert!(!graph.relates("a", Referent::Secret, "storage", "share"));
+        graph.apply(Related::PersistentVolume, &volume("another"));
+        assert_eq!(sees(&graph, "a"), [false; 3]);
+        graph.apply(Related::PersistentVolume, &volume("claim"));
+        graph.delete(Related::PersistentVolume, "", "v");
+        assert_eq!(sees(&graph, "a"), [false; 3]);
+        assert!(graph.secrets.is_empty() && graph.volumes.is_empty());
+    }
+
+    #[test]
+    fn attachments_and_slices_are_the_nodes_that_they_name() {
+        let object = |node: &str| json!({ "metadata": { "name": "x" }, "spec": { "nodeName": node } });
+        let mut graph = NodeGraph::default();
+        for kind in [Related::VolumeAttachment, Related::ResourceSlice] {
+            graph.apply(kind, &object("a"));
+        }
+        assert!(graph.has_attachment("a", "x") && graph.has_slice("a", "x"));
+        assert!(!graph.has_attachment("b", "x") && !graph.has_slice("b", "x"));
+        graph.apply(Related::ResourceSlice, &object(""));
+        graph.delete(Related::VolumeAttachment, "", "x");
+        assert!(!graph.has_attachment("a", "x") && !graph.has_slice("a", "x"));
+    }
+
+    #[test]
     fn a_pod_without_node_and_a_mirror_pod_give_nothing_away() {
         let mut graph = NodeGraph::default();
-        graph.apply(&pod("p", ""));
+        graph.apply(Related::Pod, &pod("p", ""));
         let mut mirror = pod("m", "a");
         mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
-        graph.apply(&mirror);
+        graph.apply(Related::Pod, &mirror);
         assert!(graph.relates("a", Referent::Pod, "ns", "m"));
         assert!(!graph.relates("a", Referent::Secret, "ns", "env"));
     }

@@ -7,7 +7,7 @@
 mod authorizer;
 mod graph;
 
-pub use graph::{NodeGraph, Referent};
+pub use graph::{NodeGraph, Referent, Related};
 
 pub(super) use authorizer::authorize;
 pub use graph::{for_each_config_map, for_each_secret};
