@@ -13,6 +13,7 @@ use keelson_registry::{
     status::{GroupResource, Status},
 };
 use keelson_semantics::FieldSelector;
+use std::time::Instant;
 
 /// Annotations of the audit log.
 const DECISION: &str = "authorization.k8s.io/decision";
@@ -33,7 +34,9 @@ impl ApiServer {
         };
         let terms = equalities(&selector);
         let attributes = attributes(user, &info.verb, info, &terms);
+        let began = Instant::now();
         let verdict = self.inner.authorizer.authorize(&attributes);
+        self.inner.metrics.identities.authorized(verdict.is_allowed(), began.elapsed());
         let decision = if verdict.is_allowed() { "allow" } else { "forbid" };
         annotations.add(DECISION, || decision.to_owned());
         annotations.add(REASON, || verdict.reason.as_deref().unwrap_or_default().to_owned());

@@ -189,6 +189,7 @@ impl ApiServer {
         if !self.inner.started.swap(true, Ordering::AcqRel) {
             tokio::spawn(aggregation::keep(self.clone()));
             tokio::spawn(flow::keep(self.clone()));
+            tokio::spawn(tick(self.clone()));
         }
     }
 
@@ -203,6 +204,17 @@ impl ApiServer {
         let tls = tls::server(cert_pem, key_pem, client_ca_pem, &self.inner.front_proxy_ca_pem)?;
         serve::serve(listeners, tls, self.inner.http, self.clone(), self.inner.shutdown.clone()).await;
         Ok(())
+    }
+}
+
+/// Has the most of each second told.
+async fn tick(server: ApiServer) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = server.inner.shutdown.cancelled() => return,
+            _ = second.tick() => server.inner.metrics.tick(),
+        }
     }
 }
 
