@@ -45,6 +45,10 @@ pub(crate) struct CertificateApproval {
 
 #[async_trait]
 impl Plugin for CertificateApproval {
+    fn name(&self) -> &'static str {
+        "CertificateApproval"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, GROUP, RESOURCE)
             && attributes.subresource == "approval"
@@ -73,6 +77,10 @@ pub(crate) struct CertificateSigning {
 
 #[async_trait]
 impl Plugin for CertificateSigning {
+    fn name(&self) -> &'static str {
+        "CertificateSigning"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, GROUP, RESOURCE)
             && attributes.subresource == "status"
@@ -105,6 +113,10 @@ pub(crate) struct CertificateSubjectRestriction;
 
 #[async_trait]
 impl Plugin for CertificateSubjectRestriction {
+    fn name(&self) -> &'static str {
+        "CertificateSubjectRestriction"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, GROUP, RESOURCE)
             && attributes.subresource.is_empty()

@@ -16,6 +16,10 @@ pub(crate) struct DefaultIngressClass;
 
 #[async_trait]
 impl Plugin for DefaultIngressClass {
+    fn name(&self) -> &'static str {
+        "DefaultIngressClass"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "networking.k8s.io", "ingresses")
             && attributes.subresource.is_empty()

@@ -16,6 +16,10 @@ pub(crate) struct DefaultTolerationSeconds {
 
 #[async_trait]
 impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "pods")
             && attributes.subresource.is_empty()

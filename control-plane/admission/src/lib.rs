@@ -20,6 +20,7 @@ mod default_toleration;
 mod limit_ranger;
 mod lookup;
 pub mod matching;
+mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod plugin;
@@ -31,6 +32,7 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_class;
+mod surroundings;
 mod taint_nodes;
 #[cfg(test)]
 mod testing;
@@ -45,6 +47,7 @@ use keelson_webhook::Client;
 use serde_json::Value;
 
 pub use lookup::{Lookup, NamespaceState, RegistryLookup, Wanted};
+use metrics::{Step, Timer};
 use plugin::Plugin;
 use policies::Policies;
 use resource_quota::ResourceQuota;
@@ -73,11 +76,32 @@ impl Default for Config {
 
 /// The plugins in their order.
 pub struct Chain {
-    plugins: Vec<Box<dyn Plugin>>,
+    plugins: Vec<(Box<dyn Plugin>, Timer)>,
     lookup: Arc<dyn Lookup>,
     policies: Option<Policies>,
     webhooks: Option<Webhooks>,
     quota: ResourceQuota,
+    timers: Timers,
+}
+
+/// Of what is no plugin like the others.
+struct Timers {
+    steps: Timer,
+    /// By step: policies, then webhooks.
+    policies: [Timer; 2],
+    webhooks: [Timer; 2],
+    quota: Timer,
+}
+
+impl Timers {
+    fn new() -> Self {
+        Self {
+            steps: Timer::of_step(),
+            policies: [Timer::of("MutatingAdmissionPolicy"), Timer::of("ValidatingAdmissionPolicy")],
+            webhooks: [Timer::of("MutatingAdmissionWebhook"), Timer::of("ValidatingAdmissionWebhook")],
+            quota: Timer::of("ResourceQuota"),
+        }
+    }
 }
 
 impl Chain {
@@ -101,7 +125,18 @@ impl Chain {
             Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(rbac_escalation::RbacEscalation { authorizer }),
         ];
-        Self { plugins, lookup, policies: None, webhooks: None, quota: ResourceQuota::default() }
+        let plugins = plugins.into_iter().map(|plugin| {
+            let timer = Timer::of(plugin.name());
+            (plugin, timer)
+        });
+        Self {
+            plugins: plugins.collect(),
+            lookup,
+            policies: None,
+            webhooks: None,
+            quota: ResourceQuota::default(),
+            timers: Timers::new(),
+        }
     }
 
     /// The chain as an apiserver runs it, for [`Registry::set_admission`]; webhooks are asked through `client`.
@@ -122,30 +157,35 @@ impl Chain {
         attributes: &Attributes<'_>,
         mut object: Option<&mut Value>,
     ) -> Result<(), Status> {
-        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes)) {
-            match object.as_deref_mut() {
-                Some(object) => plugin.mutate(attributes, object, &*self.lookup).await?,
-                None => plugin.admit_delete(attributes, &*self.lookup).await?,
-            }
+        for (plugin, timer) in self.plugins.iter().filter(|(plugin, _)| plugin.handles(attributes)) {
+            let work = match object.as_deref_mut() {
+                Some(object) => plugin.mutate(attributes, object, &*self.lookup),
+                None => plugin.admit_delete(attributes, &*self.lookup),
+            };
+            timer.run(Step::Admit, attributes.operation, work).await?;
         }
         Ok(())
     }
-}
 
-#[async_trait]
-impl Admission for Chain {
-    async fn mutate(
+    async fn mutate_all(
         &self,
         attributes: &Attributes<'_>,
         mut object: Option<&mut Value>,
     ) -> Result<(), Status> {
+        let (operation, timers) = (attributes.operation, &self.timers);
         self.mutate_by_plugins(attributes, object.as_deref_mut()).await?;
         let by_policies = match &self.policies {
-            Some(policies) => policies.mutate(attributes, object.as_deref_mut()).await?,
+            Some(policies) => {
+                let work = policies.mutate(attributes, object.as_deref_mut());
+                timers.policies[0].run(Step::Admit, operation, work).await?
+            }
             None => policies::Round::default(),
         };
         let by_webhooks = match &self.webhooks {
-            Some(webhooks) => webhooks.mutate(attributes, object.as_deref_mut()).await?,
+            Some(webhooks) => {
+                let work = webhooks.mutate(attributes, object.as_deref_mut());
+                timers.webhooks[0].run(Step::Admit, operation, work).await?
+            }
             None => webhooks::Round::default(),
         };
         let changed = by_policies.changed || by_webhooks.changed;
@@ -164,19 +204,37 @@ impl Admission for Chain {
         }
     }
 
-    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
-        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes)) {
-            plugin.validate(attributes, object, &*self.lookup).await?;
+    async fn validate_all(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let (operation, timers) = (attributes.operation, &self.timers);
+        for (plugin, timer) in self.plugins.iter().filter(|(plugin, _)| plugin.handles(attributes)) {
+            let work = plugin.validate(attributes, object, &*self.lookup);
+            timer.run(Step::Validate, operation, work).await?;
         }
         if let Some(policies) = &self.policies {
-            policies.validate(attributes, object).await?;
+            let work = policies.validate(attributes, object);
+            timers.policies[1].run(Step::Validate, operation, work).await?;
         }
         if let Some(webhooks) = &self.webhooks {
-            webhooks.validate(attributes, object).await?;
+            let work = webhooks.validate(attributes, object);
+            timers.webhooks[1].run(Step::Validate, operation, work).await?;
         }
         if !self.quota.handles(attributes) {
             return Ok(());
         }
-        self.quota.validate(attributes, object, &*self.lookup).await
+        let work = self.quota.validate(attributes, object, &*self.lookup);
+        timers.quota.run(Step::Validate, operation, work).await
+    }
+}
+
+#[async_trait]
+impl Admission for Chain {
+    async fn mutate(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {
+        let work = self.mutate_all(attributes, object);
+        self.timers.steps.run(Step::Admit, attributes.operation, work).await
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let work = self.validate_all(attributes, object);
+        self.timers.steps.run(Step::Validate, attributes.operation, work).await
     }
 }

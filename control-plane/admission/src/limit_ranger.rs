@@ -19,6 +19,10 @@ pub(crate) struct LimitRanger;
 
 #[async_trait]
 impl Plugin for LimitRanger {
+    fn name(&self) -> &'static str {
+        "LimitRanger"
+    }
+
     /// What a pod asks for changes by its resize alone; a claim that is going is left alone by its old state.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         if attributes.subresource == "resize" {

@@ -110,12 +110,12 @@ impl<'a> Subject<'a> {
 /// The forms other than `kind` in which the objects of `kind` are served, with the same subresource.
 pub fn equivalents<'a>(
     table: &'a KindTable,
-    kind: &keelson_registry::Kind,
+    kind: &'a keelson_registry::Kind,
     subresource: &str,
 ) -> Vec<Resource<'a>> {
-    let others = table.iter().filter(|other| other.same_objects(kind));
-    let others =
-        others.filter(|other| (other.resource(), &other.version) != (kind.resource(), &kind.version));
+    let others = table
+        .forms(kind)
+        .filter(|other| (other.resource(), &other.version) != (kind.resource(), &kind.version));
     let others = others.filter(|other| subresource.is_empty() || other.subresource(subresource).is_some());
     others
         .map(|other| Resource { group: &other.group, version: &other.version, plural: &other.plural })
@@ -229,15 +229,19 @@ impl Criteria {
         self.matches_object(subject).then_some(resource)
     }
 
-    /// Whether [`Criteria::matches_namespace`] has to be asked, with the labels of [`Subject::namespace_name`].
+    /// Whether [`Criteria::matches_namespace`] has to be told the labels of [`Subject::namespace_name`].
     pub fn needs_namespace(&self, subject: &Subject<'_>) -> bool {
+        self.selects_namespaces(subject) && subject.written_namespace().is_none()
+    }
+
+    fn selects_namespaces(&self, subject: &Subject<'_>) -> bool {
         !self.namespaces.is_empty() && (subject.is_namespace() || !subject.namespace.is_empty())
     }
 
     /// Whether the namespaceSelector selects the request: a Namespace that is written by its own new labels, anything
     /// else by those of its namespace as stored. Whatever lives in no namespace is selected.
     pub fn matches_namespace(&self, subject: &Subject<'_>, stored: Option<&Map<String, Value>>) -> bool {
-        if !self.needs_namespace(subject) {
+        if !self.selects_namespaces(subject) {
             return true;
         }
         match subject.written_namespace() {

@@ -15,6 +15,10 @@ pub(crate) struct NamespaceLifecycle;
 
 #[async_trait]
 impl Plugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         // An access review must not tell whether a namespace exists.
         let is_review = is(attributes, "authorization.k8s.io", "localsubjectaccessreviews");

@@ -9,6 +9,9 @@ use crate::Lookup;
 /// One plugin. All calls default to admitting.
 #[async_trait]
 pub(crate) trait Plugin: Send + Sync {
+    /// Its name, by which it is timed: upstream's.
+    fn name(&self) -> &'static str;
+
     /// Is the request any of its business? Asked for every request, so it must be cheap.
     fn handles(&self, attributes: &Attributes<'_>) -> bool;
 

@@ -21,6 +21,10 @@ struct Resolved {
 
 #[async_trait]
 impl Plugin for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         (is(attributes, "", "pods") || is(attributes, "scheduling.k8s.io", "priorityclasses"))
             && attributes.subresource.is_empty()

@@ -21,6 +21,10 @@ pub(crate) struct RbacEscalation {
 
 #[async_trait]
 impl Plugin for RbacEscalation {
+    fn name(&self) -> &'static str {
+        "RbacEscalation"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         attributes.kind.group == GROUP
             && matches!(attributes.operation, Operation::Create | Operation::Update)

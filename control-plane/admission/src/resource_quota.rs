@@ -37,6 +37,10 @@ pub(crate) struct ResourceQuota {
 
 #[async_trait]
 impl Plugin for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
     /// Events are counted by nobody, as upstream.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         let kind = attributes.kind;

@@ -15,6 +15,10 @@ pub(crate) struct RuntimeClass;
 
 #[async_trait]
 impl Plugin for RuntimeClass {
+    fn name(&self) -> &'static str {
+        "RuntimeClass"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "pods")
             && attributes.subresource.is_empty()

@@ -21,6 +21,10 @@ pub(crate) struct DefaultStorageClass;
 
 #[async_trait]
 impl Plugin for DefaultStorageClass {
+    fn name(&self) -> &'static str {
+        "DefaultStorageClass"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "persistentvolumeclaims")
             && attributes.subresource.is_empty()
@@ -53,6 +57,10 @@ pub(crate) struct PersistentVolumeClaimResize;
 
 #[async_trait]
 impl Plugin for PersistentVolumeClaimResize {
+    fn name(&self) -> &'static str {
+        "PersistentVolumeClaimResize"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "persistentvolumeclaims")
             && attributes.subresource.is_empty()

@@ -14,6 +14,10 @@ pub(crate) struct TaintNodesByCondition;
 
 #[async_trait]
 impl Plugin for TaintNodesByCondition {
+    fn name(&self) -> &'static str {
+        "TaintNodesByCondition"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "nodes")
             && attributes.subresource.is_empty()

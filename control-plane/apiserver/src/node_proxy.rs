@@ -5,7 +5,6 @@
 
 use crate::{
     connect,
-    metrics::Raised,
     nodes::{self, NodePath},
     pods,
     resources::Call,
@@ -32,13 +31,13 @@ pub(crate) async fn get(call: &Call<'_>, kind: &Kind, request: Request<Body>) ->
     let path = node_path(request.uri());
     let address = pods::locate(call, &call.info.name).await?;
     let inner = call.inner();
-    let raised = Raised::new(&inner.metrics, |m| &m.long_running);
+    let running = call.running.clone();
     let response =
         nodes::fetch(&inner.nodes, &address, &path).await.map_err(|error| pods::unreachable(&error))?;
     // Counted as long as it lasts: a stream of events may last for days.
     let response = response.map(|body| {
         body.map_frame(move |frame| {
-            let _counted = &raised;
+            let _counted = &running;
             frame
         })
         .boxed_unsync()

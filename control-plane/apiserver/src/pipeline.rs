@@ -8,7 +8,7 @@ use crate::{
     audit::{Audit, Lasting, Line, Outcome},
     flow,
     identity::Caller,
-    metrics::{Labels, Raised},
+    metrics::{InFlight, Labels, LongRunning, Series, measured},
     request::{
         accept::{self, Accepted},
         info::RequestInfo,
@@ -56,11 +56,13 @@ impl ApiServer {
         };
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let (warnings, class, audit) = (Warnings::default(), OnceLock::new(), Audit::default());
+        let metrics = &self.inner.metrics;
         let mut lasting = None;
-        let (labels, long_running, result) =
+        let (series, long_running, result) =
             match RequestInfo::parse(request.method(), request.uri().path(), &query) {
                 Ok(info) => {
-                    let labels = labels_of(&info);
+                    let labels = Labels::of(&info, request.method(), request.headers(), &query);
+                    let series = metrics.series(&labels, || self.is_served(&info));
                     let long = info.is_long_running();
                     let asked = Asked {
                         info: &info,
@@ -70,28 +72,42 @@ impl ApiServer {
                         class: &class,
                         audit_id: &audit_id,
                         audit: &audit,
+                        series: &series,
                     };
                     let work = self.bounded(caller, &asked, request, &mut lasting);
-                    (labels, long, AssertUnwindSafe(work).catch_unwind().await)
+                    let result = AssertUnwindSafe(work).catch_unwind().await;
+                    (series, long, result)
                 }
                 Err(error) => {
                     // Whoever may not know anything is not told what is wrong with the path either.
+                    let labels = Labels::path(request.method(), "");
+                    let series = metrics.series(&labels, || true);
                     let nowhere = RequestInfo::default();
                     let known = self.identify(&caller, &nowhere, request.headers()).await;
                     let status = known.err().unwrap_or_else(|| Status::bad_request(error.to_string()));
-                    (Labels::default(), false, Ok(Err(status.into())))
+                    (series, false, Ok(Err(status.into())))
                 }
             };
         let (answer, outcome) = came_to(result);
         let took = (!long_running).then(|| began.elapsed());
-        self.inner.metrics.answered(&labels, answer.code().as_u16(), took);
+        metrics.answered(&series, answer.code().as_u16(), took);
         let (kept, streams) = (audit.keep_answer(&answer), matches!(answer, Answer::Streaming(_)));
         let mut response =
             finish(answer, &Finish { gzip, head, audit_id: &audit_id, warnings: &warnings.take() });
         if let Some(class) = class.get() {
             flow::name(class, response.headers_mut());
         }
+        let response = measured(response, &series);
         audit.answered(response, kept, streams, outcome, lasting).await
+    }
+
+    /// Whether somebody serves what the request asks for, as far as its path says.
+    fn is_served(&self, info: &RequestInfo) -> bool {
+        let table = self.inner.table();
+        match table.by_resource(&info.group, &info.version, &info.resource) {
+            Some(kind) => info.subresource.is_empty() || kind.subresource(&info.subresource).is_some(),
+            None => !info.is_resource || aggregation::remote(self, info).is_some(),
+        }
     }
 
     /// Does the work within the timeout; what lasts is bounded in number instead.
@@ -105,7 +121,7 @@ impl ApiServer {
         let metrics = &self.inner.metrics;
         if asked.info.is_long_running() {
             if metrics.long_running.load(Relaxed) >= LONG_RUNNING_MAX {
-                metrics.rejected.fetch_add(1, Relaxed);
+                self.sent_away(asked);
                 return Err(flow::too_many().into());
             }
             return self.work(caller, asked, request, lasting).await;
@@ -122,13 +138,18 @@ impl ApiServer {
         let work = self.work(caller, asked, request, lasting);
         match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
-            Err(_) => Err(Status::new(
-                504,
-                Reason::Timeout,
-                "Timeout: request did not complete within the allotted timeout",
-            )
-            .into()),
+            Err(_) => {
+                metrics.terminated(asked.series, 504);
+                let why = "Timeout: request did not complete within the allotted timeout";
+                Err(Status::new(504, Reason::Timeout, why).into())
+            }
         }
+    }
+
+    /// Counts a request that is answered with 429.
+    fn sent_away(&self, asked: &Asked<'_>) {
+        self.inner.metrics.dropped(asked.info.is_read_only());
+        self.inner.metrics.terminated(asked.series, 429);
     }
 
     async fn work(
@@ -138,20 +159,27 @@ impl ApiServer {
         mut request: Request<Body>,
         lasting: &mut Option<Lasting>,
     ) -> Result<Answer, Failure> {
-        let Asked { info, query, warnings, gzip, class, audit, .. } = *asked;
+        let Asked { info, query, warnings, gzip, class, audit, series, .. } = *asked;
+        let metrics = &self.inner.metrics;
         let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
         let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
         let line = asked.line(&request);
         let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
         let user = self.impersonated(&caller, user, request.headers()).await.map_err(failed)?;
         audit.acts_as(&user);
-        let _seat = self.pass(&user, info, query, class).await.map_err(failed)?;
-        let _raised = (!info.is_long_running()).then(|| {
-            Raised::new(
-                &self.inner.metrics,
-                if info.is_read_only() { |m| &m.in_flight_reads } else { |m| &m.in_flight_writes },
-            )
-        });
+        let _seat = match self.pass(&user, info, query, class).await {
+            Ok(seat) => seat,
+            Err(status) => {
+                self.sent_away(asked);
+                return Err(failed(status));
+            }
+        };
+        let is_long = info.is_long_running();
+        let _in_flight = (!is_long).then(|| InFlight::begin(metrics, info.is_read_only()));
+        let running = is_long.then(|| LongRunning::begin(metrics, series));
+        if let Some(running) = &running {
+            request.extensions_mut().insert(running.clone());
+        }
         let annotations = audit.annotations();
         self.authorize(&user, info, query, &annotations).await.map_err(failed)?;
         if let Some(kept) = audit.lasting() {
@@ -163,11 +191,24 @@ impl ApiServer {
         }
         if info.is_resource {
             let request = audit.keep_request(request).await.map_err(failed)?;
-            let call = Call::new(self, info, query, user, warnings.clone(), annotations, gzip);
+            let call = Call::new(self, info, query, user, warnings.clone(), annotations, gzip, running);
             resources::dispatch(call, request).await.map_err(failed)
         } else {
             system::answer(self, info, query, request).await.map_err(failed)
         }
+    }
+
+    /// Who asks, counted where that is not known beforehand.
+    async fn counted_identify(&self, caller: &Caller, line: Line<'_>) -> Result<Arc<UserInfo>, Status> {
+        let Caller::Peer(peer) = caller else { return self.identify(caller, line.info, line.headers).await };
+        let began = Instant::now();
+        let user = self.identify(caller, line.info, line.headers).await;
+        let identities = &self.inner.metrics.identities;
+        identities.authenticated(user.as_ref().ok().map(|user| user.name.as_str()), began.elapsed());
+        if let (Ok(_), Some(left_s)) = (&user, peer.certificate.left_s()) {
+            identities.certificate(left_s);
+        }
+        user
     }
 
     /// Who asks. From here on the request is recorded; that nobody was believed is, too.
@@ -177,7 +218,7 @@ impl ApiServer {
         line: Line<'_>,
         audit: &Audit,
     ) -> Result<Arc<UserInfo>, Status> {
-        let user = self.identify(caller, line.info, line.headers).await;
+        let user = self.counted_identify(caller, line).await;
         match &user {
             _ if self.inner.auditor.is_none() => {}
             Ok(user) => audit.begin(self, caller, user, line).await?,
@@ -224,6 +265,8 @@ struct Asked<'a> {
     /// Names it in logs.
     audit_id: &'a str,
     audit: &'a Audit,
+    /// Where it is counted.
+    series: &'a Arc<Series>,
 }
 
 impl Asked<'_> {
@@ -258,23 +301,4 @@ fn error_form(accept: Option<&str>) -> Accepted {
 /// A header's value as text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn labels_of(info: &RequestInfo) -> Labels {
-    let verb = match (info.subresource.as_str(), info.verb.as_str()) {
-        ("exec" | "attach" | "portforward" | "proxy", _) => "CONNECT".to_owned(),
-        (_, "create") => "POST".to_owned(),
-        (_, "update") => "PUT".to_owned(),
-        (_, verb) => verb.to_ascii_uppercase(),
-    };
-    if !info.is_resource {
-        return Labels { verb, ..Labels::default() };
-    }
-    Labels {
-        verb,
-        group: info.group.clone(),
-        version: info.version.clone(),
-        resource: info.resource.clone(),
-        subresource: info.subresource.clone(),
-    }
 }

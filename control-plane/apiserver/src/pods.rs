@@ -2,7 +2,6 @@
 
 use crate::{
     connect,
-    metrics::Raised,
     nodes::{self, Handshake, Location, NodeAddress, NodePath},
     resources::Call,
     response::Answer,
@@ -95,8 +94,8 @@ async fn upgraded(
     connect::admit(call, kind).await?;
     let address = locate(call, node).await?;
     let inner = call.inner();
-    let raised = Raised::new(&inner.metrics, |m| &m.long_running);
-    let response = nodes::upgrade(&inner.nodes, &address, path, request, inner.shutdown.clone(), raised)
+    let running = call.running.clone();
+    let response = nodes::upgrade(&inner.nodes, &address, path, request, inner.shutdown.clone(), running)
         .await
         .map_err(|error| unreachable(&error))?;
     Ok(Answer::Streaming(response))

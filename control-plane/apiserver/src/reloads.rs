@@ -50,13 +50,23 @@ impl Reloads {
     /// The Prometheus text format; only what has happened.
     pub(crate) fn render(&self, out: &mut String) {
         for (file, name) in ConfigFile::ALL {
-            let outcomes = self.0[file as usize].0.iter().zip(["failure", "success"]);
-            for (outcome, status) in outcomes.filter(|(outcome, _)| outcome.count.load(Relaxed) > 0) {
-                let prefix = format!("apiserver_{name}_config_controller_automatic_reload");
-                let (count, last_s) = (outcome.count.load(Relaxed), outcome.last_s.load(Relaxed));
-                let _ = writeln!(out, "{prefix}s_total{{status=\"{status}\"}} {count}");
-                let _ = writeln!(out, "{prefix}_last_timestamp_seconds{{status=\"{status}\"}} {last_s}");
+            let prefix = format!("apiserver_{name}_config_controller_automatic_reload");
+            let outcomes = &self.0[file as usize].0;
+            if outcomes.iter().all(|outcome| outcome.count.load(Relaxed) == 0) {
+                continue;
             }
+            let mut family = |rest: &str, kind: &str, help: &str, of: &dyn Fn(&Outcome) -> u64| {
+                let _ = writeln!(out, "# HELP {prefix}{rest} [BETA] {help}\n# TYPE {prefix}{rest} {kind}");
+                let seen = outcomes.iter().zip(["failure", "success"]);
+                for (outcome, status) in seen.filter(|(outcome, _)| outcome.count.load(Relaxed) > 0) {
+                    let _ = writeln!(out, "{prefix}{rest}{{status=\"{status}\"}} {}", of(outcome));
+                }
+            };
+            let total = format!("Total number of automatic reloads of {name} configuration split by status.");
+            family("s_total", "counter", &total, &|outcome| outcome.count.load(Relaxed));
+            let last =
+                format!("Timestamp of the last automatic reload of {name} configuration split by status.");
+            family("_last_timestamp_seconds", "gauge", &last, &|outcome| outcome.last_s.load(Relaxed));
         }
     }
 }

@@ -219,6 +219,7 @@ impl ApiServer {
         if !self.inner.started.swap(true, Ordering::AcqRel) {
             tokio::spawn(aggregation::keep(self.clone()));
             tokio::spawn(flow::keep(self.clone()));
+            tokio::spawn(tick(self.clone()));
         }
     }
 
@@ -260,6 +261,17 @@ impl ApiServer {
             current.store(Arc::new(tls));
         }
         Ok(())
+    }
+}
+
+/// Has the most of each second told.
+async fn tick(server: ApiServer) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = server.inner.shutdown.cancelled() => return,
+            _ = second.tick() => server.inner.metrics.tick(),
+        }
     }
 }
 

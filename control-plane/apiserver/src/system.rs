@@ -14,7 +14,10 @@ use crate::{
     wire::Body,
 };
 use http::{Method, Request, StatusCode, header};
-use keelson_registry::status::{GroupResource, Status};
+use keelson_registry::{
+    kind::Storage,
+    status::{GroupResource, Status},
+};
 use serde_json::json;
 
 /// Answers a path.
@@ -41,7 +44,11 @@ pub(crate) async fn answer(
     match path {
         "/version" => return Answer::object(StatusCode::OK, &version::info(), accepted(&[])?),
         "/metrics" => {
-            let mut text = inner.metrics.render();
+            let table = inner.table();
+            let stored = table.iter().filter(|kind| matches!(kind.storage, Storage::Own));
+            let counted = stored.map(|kind| (&*kind.group, &*kind.plural, inner.registry.cached_count(kind)));
+            let mut text = inner.metrics.render(counted);
+            version::render(&mut text);
             inner.gate.render(&mut text);
             inner.reloads.render(&mut text);
             inner.render_authorization(&mut text);

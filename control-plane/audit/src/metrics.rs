@@ -64,13 +64,17 @@ impl Metrics {
             }
         };
         let plain = |counter: &AtomicU64| [(String::new(), counter.load(Relaxed))];
-        labelled("apiserver_audit_event_total", "Audit events that were made.", &plain(&self.events));
+        labelled(
+            "apiserver_audit_event_total",
+            "[ALPHA] Counter of audit events generated and sent to the audit backend.",
+            &plain(&self.events),
+        );
         let of = |plugin: Plugin| {
             (format!("{{plugin=\"{}\"}}", plugin.as_str()), self.errors[plugin as usize].load(Relaxed))
         };
         labelled(
             "apiserver_audit_error_total",
-            "Audit events that were not recorded, by who lost them.",
+            "[ALPHA] Counter of audit events that failed to be audited properly. Plugin identifies the plugin affected by the error.",
             &Plugin::ALL.map(of),
         );
         let of = |level: Level| {
@@ -78,12 +82,12 @@ impl Metrics {
         };
         labelled(
             "apiserver_audit_level_total",
-            "Requests by the level that the policy has for them.",
+            "[ALPHA] Counter of policy levels for audit events (1 per request).",
             &Level::ALL.map(of),
         );
         labelled(
             "apiserver_audit_requests_rejected_total",
-            "Requests refused because they could not be recorded.",
+            "[ALPHA] Counter of apiserver requests rejected due to an error in audit logging backend.",
             &plain(&self.rejected),
         );
     }

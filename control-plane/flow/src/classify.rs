@@ -4,6 +4,7 @@
 
 use crate::{
     FlowSchema, PriorityLevel,
+    metrics::{Metrics, Series},
     shape::{By, PathRule, ResourceRule, Subject},
 };
 use std::{
@@ -52,27 +53,30 @@ pub struct Class {
     pub level: Arc<PriorityLevel>,
     /// Tells flows apart, within the process.
     pub flow: u64,
+    /// Where its requests are counted.
+    pub(crate) series: Arc<Series>,
 }
 
 /// All schemas and levels.
 pub struct Configuration {
-    schemas: Vec<(Arc<FlowSchema>, Arc<PriorityLevel>)>,
+    schemas: Vec<(Arc<FlowSchema>, Arc<PriorityLevel>, Arc<Series>)>,
     hasher: RandomState,
 }
 
 impl Configuration {
     /// Puts schemas in the order they are tried in. One whose level does not exist matches nothing, as upstream.
-    pub fn new(schemas: Vec<FlowSchema>, levels: &[Arc<PriorityLevel>]) -> Self {
+    pub(crate) fn new(schemas: Vec<FlowSchema>, levels: &[Arc<PriorityLevel>], metrics: &Metrics) -> Self {
         let levels: HashMap<&str, &Arc<PriorityLevel>> =
             levels.iter().map(|level| (level.name.as_str(), level)).collect();
         let mut schemas: Vec<_> = schemas
             .into_iter()
             .filter_map(|schema| {
                 let level = *levels.get(schema.spec.priority_level_configuration.name.as_str())?;
-                Some((Arc::new(schema), level.clone()))
+                let series = metrics.of(&schema.name, &level.name);
+                Some((Arc::new(schema), level.clone(), Arc::new(series)))
             })
             .collect();
-        schemas.sort_by(|(a, _), (b, _)| {
+        schemas.sort_by(|(a, ..), (b, ..)| {
             (a.spec.matching_precedence, &a.name).cmp(&(b.spec.matching_precedence, &b.name))
         });
         Self { schemas, hasher: RandomState::new() }
@@ -80,10 +84,10 @@ impl Configuration {
 
     /// The request's flow; None where no schema matches, which upstream's catch-all excludes.
     pub fn classify(&self, asked: &Asked<'_>) -> Option<Class> {
-        let (schema, level) = self.schemas.iter().find(|(schema, _)| matches(schema, asked))?;
+        let (schema, level, series) = self.schemas.iter().find(|(schema, ..)| matches(schema, asked))?;
         let distinguisher = distinguisher(schema, asked);
         let flow = self.hasher.hash_one((&schema.name, distinguisher));
-        Some(Class { schema: schema.clone(), level: level.clone(), flow })
+        Some(Class { schema: schema.clone(), level: level.clone(), flow, series: series.clone() })
     }
 }
 
@@ -158,6 +162,7 @@ mod tests {
         Configuration::new(
             builtin::flow_schemas().iter().map(|o| FlowSchema::read(o).unwrap()).collect(),
             &levels,
+            &Metrics::default(),
         )
     }
 
@@ -254,7 +259,7 @@ mod tests {
         let mut schemas: Vec<_> =
             builtin::flow_schemas().iter().map(|o| FlowSchema::read(o).unwrap()).collect();
         schemas.retain(|schema| schema.name != "probes");
-        let configuration = Configuration::new(schemas, &[level]);
+        let configuration = Configuration::new(schemas, &[level], &Metrics::default());
         let groups = ["system:masters".to_owned(), "system:authenticated".to_owned()];
         let asked = Asked { user: "root", groups: &groups, verb: "get", target: Target::Path("/") };
         assert_eq!(configuration.classify(&asked).unwrap().schema.name, "catch-all");

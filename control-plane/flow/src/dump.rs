@@ -37,44 +37,14 @@ impl Gate {
 
     /// The Prometheus text format.
     pub fn render(&self, out: &mut String) {
-        let rows = self.rows();
-        let mut metric = |name: &str, help: &str, kind: &str, value: &dyn Fn(&Row) -> u64| {
-            let _ = writeln!(
-                out,
-                "# HELP apiserver_flowcontrol_{name} {help}\n# TYPE apiserver_flowcontrol_{name} {kind}"
-            );
-            for row in &rows {
-                let _ = writeln!(
-                    out,
-                    "apiserver_flowcontrol_{name}{{priority_level=\"{}\"}} {}",
-                    row.name,
-                    value(row)
-                );
-            }
-        };
-        let limit = |row: &Row, of: fn(crate::Limits) -> u32| u64::from(row.place.limits.map_or(0, of));
-        metric("nominal_limit_seats", "Nominal seats of each priority level.", "gauge", &|row| {
-            limit(row, |l| l.nominal)
-        });
-        metric("lower_limit_seats", "Seats that others never borrow.", "gauge", &|row| limit(row, |l| l.own));
-        metric("current_executing_seats", "Seats taken now.", "gauge", &|row| u64::from(row.seats));
-        metric("current_inqueue_requests", "Requests waiting now.", "gauge", &|row| row.waiting as u64);
-        metric("dispatched_requests_total", "Requests that were let in.", "counter", &|row| {
-            row.place.counters.dispatched.load(Relaxed)
-        });
-        let _ = out.write_str(
-            "# HELP apiserver_flowcontrol_rejected_requests_total Requests that were sent away.\n# TYPE apiserver_flowcontrol_rejected_requests_total counter\n",
-        );
-        for row in &rows {
-            for why in [Refusal::ConcurrencyLimit, Refusal::QueueFull, Refusal::TimeOut] {
-                let count = row.place.counters.refused[why as usize].load(Relaxed);
-                let (name, why) = (&row.name, why.as_str());
-                let _ = writeln!(
-                    out,
-                    "apiserver_flowcontrol_rejected_requests_total{{priority_level=\"{name}\",reason=\"{why}\"}} {count}"
-                );
-            }
+        for row in self.rows() {
+            let limit = |of: fn(crate::Limits) -> u32| i64::from(row.place.limits.map_or(0, of));
+            let level = [row.name.as_str()];
+            self.metrics.nominal.with_label_values(&level).set(limit(|limits| limits.nominal));
+            self.metrics.own.with_label_values(&level).set(limit(|limits| limits.own));
+            self.metrics.most.with_label_values(&level).set(limit(|limits| limits.most));
         }
+        self.metrics.group.render(out);
     }
 
     /// `dump_priority_levels`: a table with commas, as upstream's.

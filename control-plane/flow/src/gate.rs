@@ -3,6 +3,7 @@
 use crate::{
     Asked, Class, Configuration, Details, FlowSchema, Limits, PriorityLevel,
     limits::limits,
+    metrics::{Metrics, Series},
     planner::{Begun, Level, Planner, Refusal, Ticket, Verdict},
     requests::About,
 };
@@ -21,7 +22,6 @@ use tokio::sync::oneshot;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) dispatched: AtomicU64,
-    pub(crate) waited_us: AtomicU64,
     pub(crate) refused: [AtomicU64; 3],
     /// Of an exempt level, which the planner does not know.
     pub(crate) exempt_now: AtomicU64,
@@ -29,6 +29,7 @@ pub(crate) struct Counters {
 
 /// Decides over requests. Shared by all of them.
 pub struct Gate {
+    pub(crate) metrics: Metrics,
     settings: RwLock<Arc<Settings>>,
     state: Mutex<State>,
     queue_wait: Duration,
@@ -84,6 +85,8 @@ pub struct Refused {
 pub struct Seat {
     gate: Arc<Gate>,
     counters: Arc<Counters>,
+    series: Arc<Series>,
+    since: Instant,
     /// None at an exempt level.
     held: Option<Held>,
 }
@@ -95,6 +98,15 @@ struct Held {
     since: Instant,
 }
 
+impl Seat {
+    fn new(gate: &Arc<Gate>, counters: Arc<Counters>, class: &Class, held: Option<Held>) -> Self {
+        counters.dispatched.fetch_add(1, Relaxed);
+        let series = class.series.clone();
+        series.begins(held.as_ref().map_or(1, |held| held.width));
+        Self { gate: gate.clone(), counters, series, since: Instant::now(), held }
+    }
+}
+
 impl Gate {
     /// A gate of `total` seats, at which a request waits for `queue_wait` at most.
     pub fn new(
@@ -103,9 +115,11 @@ impl Gate {
         schemas: Vec<FlowSchema>,
         levels: Vec<PriorityLevel>,
     ) -> Arc<Self> {
-        let settings =
-            Settings { configuration: Configuration::new(Vec::new(), &[]), levels: HashMap::new() };
+        let metrics = Metrics::default();
+        let configuration = Configuration::new(Vec::new(), &[], &metrics);
+        let settings = Settings { configuration, levels: HashMap::new() };
         let gate = Self {
+            metrics,
             settings: RwLock::new(Arc::new(settings)),
             state: Mutex::default(),
             queue_wait,
@@ -156,8 +170,10 @@ impl Gate {
         state.wake(begun);
         drop(state);
         let levels: Vec<_> = levels.into_iter().map(Arc::new).collect();
-        *settings =
-            Arc::new(Settings { configuration: Configuration::new(schemas, &levels), levels: places });
+        *settings = Arc::new(Settings {
+            configuration: Configuration::new(schemas, &levels, &self.metrics),
+            levels: places,
+        });
     }
 
     /// Lets a request in, at once or when it is its turn. `width` is told the most seats it can be given, and says how many it
@@ -177,22 +193,27 @@ impl Gate {
         let counters = place.counters.clone();
         let (Some(level), Some(limits)) = (place.number, place.limits) else {
             counters.exempt_now.fetch_add(1, Relaxed);
-            counters.dispatched.fetch_add(1, Relaxed);
-            return Ok(Passed { class, seat: Seat { gate: self.clone(), counters, held: None } });
+            let seat = Seat::new(self, counters, &class, None);
+            return Ok(Passed { class, seat });
         };
         let widest = |widest: u32| width(widest.min(limits.width_max()));
         let about = || About::new(&class, asked, details());
         let entered = self.enter(level, class.flow, widest, about);
         let held = match entered {
-            Entered::Begun(held) => held,
-            Entered::Waiting(waiting) => match self.wait(waiting, &counters).await {
+            Entered::Begun(held) => {
+                if limits.queuing.is_some() {
+                    class.series.waited(true, Duration::ZERO);
+                }
+                held
+            }
+            Entered::Waiting(waiting) => match self.wait(waiting, &class.series).await {
                 Some(held) => held,
                 None => return Err(refused(class, &counters, Refusal::TimeOut)),
             },
             Entered::Refused(why) => return Err(refused(class, &counters, why)),
         };
-        counters.dispatched.fetch_add(1, Relaxed);
-        Ok(Passed { class, seat: Seat { gate: self.clone(), counters, held: Some(held) } })
+        let seat = Seat::new(self, counters, &class, Some(held));
+        Ok(Passed { class, seat })
     }
 
     fn now_us(&self) -> u64 {
@@ -231,18 +252,30 @@ impl Gate {
     }
 
     /// Waits for the turn; None when it has not come in time.
-    async fn wait(
-        &self,
-        waiting: Box<(InQueue, oneshot::Receiver<()>)>,
-        counters: &Counters,
-    ) -> Option<Held> {
+    async fn wait(&self, waiting: Box<(InQueue, oneshot::Receiver<()>)>, series: &Series) -> Option<Held> {
         let (mut place, turn) = *waiting;
-        let since = Instant::now();
+        let (since, _counted) = (Instant::now(), Waits::begin(series));
         let came = tokio::time::timeout(self.queue_wait, turn).await;
-        let waited_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        counters.waited_us.fetch_add(waited_us, Relaxed);
         // Late and called in the same moment: what the planner says counts.
-        (matches!(came, Ok(Ok(()))) || !place.leave()).then(|| place.take())
+        let begins = matches!(came, Ok(Ok(()))) || !place.leave();
+        series.waited(begins, since.elapsed());
+        begins.then(|| place.take())
+    }
+}
+
+/// Counts a request that waits, as long as it does: its client may go.
+struct Waits<'a>(&'a Series);
+
+impl<'a> Waits<'a> {
+    fn begin(series: &'a Series) -> Self {
+        series.waiting.inc();
+        Self(series)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.dec();
     }
 }
 
@@ -254,6 +287,7 @@ enum Entered {
 
 fn refused(class: Class, counters: &Counters, why: Refusal) -> Refused {
     counters.refused[why as usize].fetch_add(1, Relaxed);
+    class.series.rejected(why);
     Refused { class: Some(class), why }
 }
 
@@ -319,6 +353,8 @@ impl Gate {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let width = self.held.as_ref().map_or(1, |held| held.width);
+        self.series.ends(width, self.since.elapsed());
         match &self.held {
             Some(held) => self.gate.end(held),
             None => drop(self.counters.exempt_now.fetch_sub(1, Relaxed)),

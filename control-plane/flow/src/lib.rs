@@ -20,6 +20,7 @@ mod dump;
 pub mod ensure;
 mod gate;
 mod limits;
+mod metrics;
 mod planner;
 mod queue;
 mod requests;

@@ -50,6 +50,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::ConcurrencyLimit, Self::QueueFull, Self::TimeOut];
+
     /// As metrics say it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -37,6 +37,8 @@ pub struct KindTable {
     by_resource: Vec<usize>,
     /// Sorted by group, version and kind.
     by_kind: Vec<usize>,
+    /// Sorted by where their objects are kept, else in the order of discovery.
+    by_prefix: Vec<usize>,
 }
 
 impl KindTable {
@@ -61,7 +63,8 @@ impl KindTable {
         };
         let by_resource = sorted(&|a, b| gvr(a).cmp(&gvr(b)));
         let by_kind = sorted(&|a, b| a.gvk().cmp(&b.gvk()));
-        Self { kinds, by_resource, by_kind }
+        let by_prefix = sorted(&|a, b| a.prefix.cmp(&b.prefix));
+        Self { kinds, by_resource, by_kind, by_prefix }
     }
 
     /// By plural name, as in a path.
@@ -76,6 +79,13 @@ impl KindTable {
         let wanted = (group, version, kind);
         let found = self.by_kind.binary_search_by(|at| self.kinds[*at].gvk().cmp(&wanted)).ok()?;
         Some(&self.kinds[self.by_kind[found]])
+    }
+
+    /// All forms of the kind's objects, itself among them, in the order of discovery ([`Kind::same_objects`]).
+    pub fn forms<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Arc<Kind>> {
+        let places = &self.by_prefix;
+        let first = places.partition_point(|at| self.kinds[*at].prefix < kind.prefix);
+        places[first..].iter().map(|at| &self.kinds[*at]).take_while(|other| other.same_objects(kind))
     }
 
     /// All, in the order of discovery.

@@ -20,6 +20,8 @@ mod custom;
 mod health;
 #[path = "kubectl/kinds.rs"]
 mod kinds;
+#[path = "kubectl/metrics.rs"]
+mod metrics;
 #[path = "kubectl/pod_security.rs"]
 mod pod_security;
 #[path = "kubectl/policies.rs"]

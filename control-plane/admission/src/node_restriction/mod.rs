@@ -31,6 +31,10 @@ pub(crate) struct NodeRestriction {
 
 #[async_trait]
 impl Plugin for NodeRestriction {
+    fn name(&self) -> &'static str {
+        "NodeRestriction"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         attributes.user.node_name().is_some() && attributes.operation != Operation::Connect
     }

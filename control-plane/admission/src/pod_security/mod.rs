@@ -76,6 +76,10 @@ pub(crate) struct PodSecurity;
 
 #[async_trait]
 impl Plugin for PodSecurity {
+    fn name(&self) -> &'static str {
+        "PodSecurity"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
         let sub = attributes.subresource;

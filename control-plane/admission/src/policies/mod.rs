@@ -22,10 +22,8 @@ mod validation;
 use std::sync::{Arc, Weak};
 
 use keelson_auth::Authorizer;
-use keelson_registry::{Attributes, Entry, Registry, Status};
-use serde_json::{Map, Value};
+use keelson_registry::{Registry, Status};
 
-use crate::matching::{Criteria, Resource, Subject};
 use compiled::Policies as Set;
 
 pub(crate) use compiled::FailurePolicy;
@@ -52,69 +50,5 @@ impl Policies {
 
     fn registry(&self) -> Result<Arc<Registry>, Status> {
         self.registry.upgrade().ok_or_else(|| Status::unavailable("the server is shutting down"))
-    }
-}
-
-/// The namespace of a request, as far as it was looked for.
-#[derive(Default)]
-pub(super) struct Surroundings {
-    namespace: Option<Option<Arc<Entry>>>,
-}
-
-impl Surroundings {
-    /// The Namespace that `name` names, as the caches have it, or the store where they have none.
-    async fn namespace(&mut self, registry: &Registry, name: &str) -> Result<Option<Arc<Entry>>, Status> {
-        if let Some(known) = &self.namespace {
-            return Ok(known.clone());
-        }
-        let kind = registry.table().by_resource("", "v1", "namespaces").cloned();
-        let kind = kind.ok_or_else(|| Status::internal("namespaces are not served"))?;
-        let found = match registry.cached(&kind, None, name) {
-            Some(entry) => Some(entry),
-            None => match registry.get(&kind, None, name, None).await {
-                Ok(entry) => Some(entry),
-                Err(status) if status.code == 404 => None,
-                Err(status) => return Err(status),
-            },
-        };
-        self.namespace = Some(found.clone());
-        Ok(found)
-    }
-
-    /// Whether the criteria are about the request, and in which form the objects are to be looked at.
-    async fn wanted<'a>(
-        &mut self,
-        registry: &Registry,
-        criteria: &Criteria,
-        subject: &Subject<'a>,
-    ) -> Result<Option<Resource<'a>>, Status> {
-        let Some(resource) = criteria.matches(subject) else { return Ok(None) };
-        if !criteria.needs_namespace(subject) {
-            return Ok(Some(resource));
-        }
-        let entry = match subject.namespace_name() {
-            Some(name) => self.namespace(registry, name).await?,
-            None => None,
-        };
-        let labels: Map<String, Value> = entry
-            .iter()
-            .flat_map(|entry| entry.head.labels.iter())
-            .map(|(key, value)| (key.to_string(), Value::from(value.as_ref())))
-            .collect();
-        Ok(criteria.matches_namespace(subject, Some(&labels)).then_some(resource))
-    }
-
-    /// `namespaceObject`: Null for what lives in no namespace, Namespaces included.
-    async fn namespace_object(
-        &mut self,
-        registry: &Registry,
-        attributes: &Attributes<'_>,
-    ) -> Result<Value, Status> {
-        let itself = attributes.kind.resource() == ("", "namespaces");
-        if attributes.namespace.is_empty() || itself {
-            return Ok(Value::Null);
-        }
-        let entry = self.namespace(registry, attributes.namespace).await?;
-        Ok(entry.map_or(Value::Null, |entry| entry.to_value()))
     }
 }

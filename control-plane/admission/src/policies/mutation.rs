@@ -13,8 +13,9 @@ use super::compiled::{Binding, Bound, Expression, FailurePolicy, Mutation, Polic
 use super::evaluation::{conditions_hold, run};
 use super::request::Seen;
 use super::validation::{Shown, refused};
-use super::{Policies, Surroundings, params};
+use super::{Policies, params};
 use crate::matching::{Subject, equivalents};
+use crate::surroundings::Surroundings;
 
 /// What the first round leaves for a second one.
 #[derive(Debug, Default)]

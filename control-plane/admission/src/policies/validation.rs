@@ -7,9 +7,10 @@ use super::clerk::Clerk;
 use super::compiled::{Binding, Bound, FailurePolicy, Policy};
 use super::evaluation::{Denial, annotations, conditions_hold, denials};
 use super::request::{Seen, request};
-use super::{Policies, Surroundings, params};
+use super::{Policies, params};
 use crate::matching::{Resource, Subject, equivalents};
 use crate::plugin::forbidden;
+use crate::surroundings::Surroundings;
 
 /// The annotation in which a violation is recorded that is not a denial.
 const FAILURE_ANNOTATION: &str = "validation.policy.admission.k8s.io/validation_failure";

@@ -22,6 +22,10 @@ pub(crate) struct ServiceAccount;
 
 #[async_trait]
 impl Plugin for ServiceAccount {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         is(attributes, "", "pods")
             && match attributes.operation {

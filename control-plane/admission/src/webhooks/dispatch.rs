@@ -10,12 +10,14 @@ use super::{
 };
 use crate::{
     matching::{Resource, Subject},
+    metrics,
     policies::FailurePolicy,
+    surroundings::Surroundings,
 };
 use futures::{StreamExt, stream};
 use keelson_registry::{Attributes, Kind, Registry, Status, admitted};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Validating webhooks asked at a time about one request.
 const IN_FLIGHT_MAX: usize = 64;
@@ -66,6 +68,7 @@ impl Webhooks {
         }
         let table = registry.table();
         let others = others(&table, attributes);
+        let mut around = Surroundings::default();
         for (index, hook) in hooks.iter().enumerate() {
             if pass == Pass::Again && !round.again.contains(&hook.id) {
                 continue;
@@ -75,7 +78,10 @@ impl Webhooks {
             if subject.is_exempt() {
                 return Ok(());
             }
-            let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? else { continue };
+            let Some(resource) = self.wanted(&registry, hook, attributes, &subject, &mut around).await?
+            else {
+                continue;
+            };
             let asked = Asked { registry: &registry, hook, attributes, resource };
             let place = Place { kind: "mutating", round: pass as usize, index };
             let changed = match self.ask_for_patch(&asked, seen, place).await {
@@ -140,13 +146,14 @@ impl Webhooks {
         }
         let table = registry.table();
         let others = others(&table, attributes);
+        let mut around = Surroundings::default();
         let subject = Subject::new(attributes, object, &others);
         if subject.is_exempt() {
             return Ok(());
         }
         let mut all = Vec::new();
         for (index, hook) in hooks.iter().enumerate() {
-            if let Some(resource) = self.wanted(&registry, hook, attributes, &subject).await? {
+            if let Some(resource) = self.wanted(&registry, hook, attributes, &subject, &mut around).await? {
                 let place = Place { kind: "validating", round: 0, index };
                 all.push((Asked { registry: &registry, hook, attributes, resource }, place));
             }
@@ -155,6 +162,15 @@ impl Webhooks {
             all.into_iter().map(|(asked, place)| asked.judge(&self.client, object, place)).collect();
         let answers: Vec<Result<(), Status>> = stream::iter(asks).buffered(IN_FLIGHT_MAX).collect().await;
         answers.into_iter().collect()
+    }
+}
+
+fn outcome(answer: &Result<Vec<u8>, Refusal>, failure: FailurePolicy) -> metrics::Asked {
+    match (answer, failure) {
+        (Ok(_), _) => metrics::Asked::Allowed,
+        (Err(Refusal::Final(status)), _) => metrics::Asked::Denied(status.code),
+        (Err(Refusal::Unanswered(_)), FailurePolicy::Ignore) => metrics::Asked::FailedOpen,
+        (Err(Refusal::Unanswered(_)), FailurePolicy::Fail) => metrics::Asked::FailedClosed,
     }
 }
 
@@ -191,8 +207,11 @@ impl Asked<'_> {
             object: &object,
             old: &old,
         };
-        let patch = call::ask(client, self.hook, &question, mutating).await?;
-        Ok((patch, object))
+        let began = Instant::now();
+        let answer = call::ask(client, self.hook, &question, mutating).await;
+        let asked = outcome(&answer, self.hook.failure);
+        metrics::webhook(&self.hook.name, mutating, self.attributes.operation, asked, began.elapsed());
+        Ok((answer?, object))
     }
 
     /// A form that cannot be had is the server's failure, whatever the webhook's policy.

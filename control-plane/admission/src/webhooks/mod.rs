@@ -19,7 +19,7 @@ use configuration::Configurations;
 use keelson_auth::Authorizer;
 use keelson_registry::{Attributes, KindTable, Registry, Status};
 use keelson_webhook::Client;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
@@ -28,6 +28,7 @@ use std::{
 use crate::{
     matching::{Resource, Subject, equivalents},
     plugin::forbidden,
+    surroundings::Surroundings,
 };
 use configuration::Hook;
 
@@ -82,21 +83,13 @@ impl Webhooks {
         hook: &Hook,
         attributes: &Attributes<'_>,
         subject: &Subject<'a>,
+        around: &mut Surroundings,
     ) -> Result<Option<Resource<'a>>, Status> {
         let criteria = match &hook.criteria {
             Ok(criteria) => criteria,
             Err(why) => return Err(Status::internal(why)),
         };
-        let Some(resource) = criteria.matches(subject) else { return Ok(None) };
-        if criteria.needs_namespace(subject) {
-            let labels = match subject.namespace_name() {
-                Some(name) => namespace_labels(registry, name, subject).await?,
-                None => Map::new(),
-            };
-            if !criteria.matches_namespace(subject, Some(&labels)) {
-                return Ok(None);
-            }
-        }
+        let Some(resource) = around.wanted(registry, criteria, subject).await? else { return Ok(None) };
         let with = (registry, &*self.authorizer);
         let held = hook.conditions.hold(with, attributes, subject.object, resource, hook.failure).await?;
         let held = held.map_err(|why| forbidden(attributes, subject.object.or(subject.old), why))?;
@@ -104,31 +97,7 @@ impl Webhooks {
     }
 }
 
-/// Labels of a namespace as the caches have it, or the store where they have none. A namespace that is being made is not
-/// there yet: its own labels are looked at.
-async fn namespace_labels(
-    registry: &Registry,
-    name: &str,
-    subject: &Subject<'_>,
-) -> Result<Map<String, Value>, Status> {
-    let Some(kind) = registry.table().by_resource("", "v1", "namespaces").cloned() else {
-        return Err(Status::internal("namespaces are not served"));
-    };
-    let entry = match registry.cached(&kind, None, name) {
-        Some(entry) => entry,
-        None => match registry.get(&kind, None, name, None).await {
-            Ok(entry) => entry,
-            Err(status) if status.code == 404 && subject.resource.plural == "namespaces" => {
-                return Ok(Map::new());
-            }
-            Err(status) => return Err(status),
-        },
-    };
-    let labels = entry.head.labels.iter();
-    Ok(labels.map(|(key, value)| (key.to_string(), Value::from(value.as_ref()))).collect())
-}
-
 /// The other forms of the objects that the request is about.
-fn others<'a>(table: &'a KindTable, attributes: &Attributes<'_>) -> Vec<Resource<'a>> {
+fn others<'a>(table: &'a KindTable, attributes: &Attributes<'a>) -> Vec<Resource<'a>> {
     equivalents(table, attributes.kind, attributes.subresource)
 }

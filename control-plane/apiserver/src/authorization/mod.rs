@@ -22,7 +22,7 @@ use keelson_registry::{
     status::{GroupResource, Reason, Status},
 };
 use keelson_semantics::{FieldSelector, LabelSelector};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 /// Annotations of the audit log.
 const DECISION: &str = "authorization.k8s.io/decision";
@@ -42,7 +42,9 @@ impl ApiServer {
             _ => Selectors::default(),
         };
         let attributes = attributes(user, &info.verb, info, &selectors);
+        let began = Instant::now();
         let verdict = self.inner.authorizer.decide(&attributes).await;
+        self.inner.metrics.identities.authorized(&verdict, began.elapsed());
         if verdict.is_allowed() || verdict.error.is_none() {
             let decision = if verdict.is_allowed() { "allow" } else { "forbid" };
             annotations.add(DECISION, || decision.to_owned());

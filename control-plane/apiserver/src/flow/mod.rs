@@ -21,7 +21,7 @@ use keelson_registry::{meta, status::Status};
 use serde_json::Value;
 use std::{
     collections::HashSet,
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -106,7 +106,6 @@ impl ApiServer {
                 if let Some(of) = refused.class {
                     let _ = class.set(of);
                 }
-                self.inner.metrics.rejected.fetch_add(1, Relaxed);
                 Err(too_many())
             }
         }

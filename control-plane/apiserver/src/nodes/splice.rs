@@ -3,7 +3,7 @@
 use super::{NodeAddress, NodeClient, NodeError, NodePath};
 use crate::{
     audit::Lasting,
-    metrics::Raised,
+    metrics::LongRunning,
     wire::{Body, body},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -94,7 +94,7 @@ pub(crate) async fn upgrade(
     path: &NodePath,
     mut incoming: Request<Body>,
     shutdown: CancellationToken,
-    raised: Raised,
+    running: Option<LongRunning>,
 ) -> Result<Response<Body>, NodeError> {
     let outgoing = request(incoming.method().clone(), to, path, incoming.headers())?;
     let mut sender = client.connect(to).await?;
@@ -114,7 +114,7 @@ pub(crate) async fn upgrade(
     let node = to.node.clone();
     let lasting = incoming.extensions_mut().remove::<Lasting>();
     tokio::spawn(async move {
-        let _held = (raised, lasting);
+        let _held = (running, lasting);
         let joined = async {
             let (theirs, ours) = tokio::try_join!(theirs, ours)?;
             let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));

@@ -4,7 +4,7 @@ use super::location::rewritten;
 use crate::{
     aggregation,
     audit::Lasting,
-    metrics::Raised,
+    metrics::LongRunning,
     server::ApiServer,
     wire::{Body, BoxError, body},
 };
@@ -60,7 +60,7 @@ pub(crate) async fn forward(
     mut request: Request<Body>,
 ) -> Result<Response<Body>, ForwardError> {
     let inner = &server.inner;
-    let raised = Raised::new(&inner.metrics, |m| &m.long_running);
+    let running = request.extensions_mut().remove::<LongRunning>();
     let lasting = request.extensions_mut().remove::<Lasting>();
     let upgrade = asked_upgrade(request.headers());
     let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -71,7 +71,7 @@ pub(crate) async fn forward(
         let ours = hyper::upgrade::on(&mut answer);
         let shutdown = inner.shutdown.clone();
         tokio::spawn(async move {
-            let _held = (raised, lasting);
+            let _held = (running, lasting);
             let joined = async {
                 let (theirs, ours) = tokio::try_join!(theirs, ours)?;
                 let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));
@@ -98,7 +98,7 @@ pub(crate) async fn forward(
     let (head, body) = answer.into_parts();
     // Counted as long as it lasts: a watch may last for days.
     let body = body.map_err(Into::into).map_frame(move |frame| {
-        let _counted = &raised;
+        let _counted = &running;
         frame
     });
     let mut response = Response::new(body.boxed_unsync());

@@ -2,6 +2,7 @@
 
 use super::{delete, evict, protobuf, read, watch, write};
 use crate::{
+    metrics::LongRunning,
     node_proxy,
     pipeline::text,
     pods, proxy,
@@ -43,12 +44,15 @@ pub(crate) struct Call<'a> {
     pub(crate) annotations: Annotations,
     /// Large answers may be compressed.
     pub(crate) gzip: bool,
+    /// Held as long as a watch or stream lasts; None for what is short.
+    pub(crate) running: Option<LongRunning>,
     /// When.
     pub(crate) now: OffsetDateTime,
 }
 
 impl<'a> Call<'a> {
     /// A request that begins now.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing that handlers need")]
     pub(crate) fn new(
         server: &'a ApiServer,
         info: &'a RequestInfo,
@@ -57,8 +61,10 @@ impl<'a> Call<'a> {
         warnings: Warnings,
         annotations: Annotations,
         gzip: bool,
+        running: Option<LongRunning>,
     ) -> Self {
-        Self { server, info, query, user, warnings, annotations, gzip, now: OffsetDateTime::now_utc() }
+        let now = OffsetDateTime::now_utc();
+        Self { server, info, query, user, warnings, annotations, gzip, running, now }
     }
 
     /// The server's parts.
@@ -126,6 +132,8 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warnings.add(warning);
         call.annotations.add(DEPRECATED, || "true".to_owned());
+        let object = [&*info.group, &*info.version, &*info.resource, &*info.subresource];
+        call.inner().metrics.deprecated(object, "");
     }
     if kind.resource() == ("", "bindings") {
         return write::bind(&call, kind, request).await;

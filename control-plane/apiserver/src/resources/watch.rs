@@ -6,7 +6,7 @@ use super::{
     table::{self, Frame, IncludeObject},
 };
 use crate::{
-    metrics::Raised,
+    metrics::WatchSeries,
     request::{
         accept::{Encoding, Form, MetaVersion},
         options,
@@ -61,6 +61,7 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
         encoding: accepted.encoding,
         include: IncludeObject::parse(call.query)?,
         columns_sent: false,
+        counted: call.inner().metrics.watched(&kind.group, &kind.version, &kind.plural),
     };
     let events = match call.inner().registry.watch(kind, call.namespace(kind), &options).await {
         Ok(events) => events,
@@ -70,11 +71,11 @@ pub(crate) async fn watch(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap
         }
         Err(status) => return Err(status),
     };
-    let raised = Raised::new(&call.inner().metrics, |m| &m.long_running);
+    let running = call.running.clone();
     let ended = ended(timeout, call.inner().shutdown.clone());
     let chunks = events.ready_chunks(EVENTS_PER_CHUNK_MAX).take_until(ended).map(move |batch| {
         // Counted as long as the stream lives.
-        let _ = &raised;
+        let _ = &running;
         frames.write(&batch)
     });
     let mut response = Response::new(body::stream(chunks));
@@ -107,14 +108,18 @@ struct Frames {
     encoding: Encoding,
     include: IncludeObject,
     columns_sent: bool,
+    counted: WatchSeries,
 }
 
 impl Frames {
     fn write(&mut self, batch: &[WatchEvent]) -> Result<Bytes, BoxError> {
         let mut out = BytesMut::with_capacity(batch.len() * 2048);
-        for event in batch {
+        let mut ends = [0; EVENTS_PER_CHUNK_MAX + 1];
+        for (event, end) in batch.iter().zip(1..) {
             self.event(event, &mut out)?;
+            ends[end] = out.len();
         }
+        self.counted.sent(ends[..=batch.len()].windows(2).map(|ends| ends[1] - ends[0]));
         Ok(out.freeze())
     }
 

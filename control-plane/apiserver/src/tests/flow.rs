@@ -130,7 +130,7 @@ async fn who_finds_the_queues_full_is_told_when_to_come_back() {
     assert_eq!(got.json()["reason"], "TooManyRequests");
     let metrics = bed.get("/metrics").await.text();
     let refused = metrics.lines().find(|line| {
-        line.starts_with(r#"apiserver_flowcontrol_rejected_requests_total{priority_level="global-default",reason="queue-full"}"#)
+        line.starts_with(r#"apiserver_flowcontrol_rejected_requests_total{flow_schema="global-default",priority_level="global-default",reason="queue-full"}"#)
     });
     assert!(refused.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
     // Clients that go give their places up.

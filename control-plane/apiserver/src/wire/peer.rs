@@ -74,6 +74,12 @@ impl PeerCertificate {
         }
     }
 
+    /// Seconds until the certificate of a user ends.
+    pub(crate) fn left_s(&self) -> Option<i64> {
+        let Self::Verified { not_after_s, .. } = self else { return None };
+        Some(not_after_s - i64::try_from(UnixTime::now().as_secs()).ok()?)
+    }
+
     /// The common name of a front proxy whose certificate has not expired.
     pub(crate) fn front_proxy(&self) -> Option<&str> {
         match self {
