@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod claims;
+mod devices;
 mod names;
 mod pods;
 mod scopes;
@@ -30,6 +31,9 @@ pub fn usage(group: &str, plural: &str, object: &Value, now: OffsetDateTime) -> 
             plain if names::is_plain(plain) => _ = used.insert(plain.to_owned(), one()),
             _ => {}
         }
+    }
+    if (group, plural) == names::DEVICE_CLAIMS {
+        devices::add(&mut used, object);
     }
     used
 }

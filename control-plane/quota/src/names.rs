@@ -12,6 +12,12 @@ pub struct Source<'a> {
 /// `<class>.storageclass.storage.k8s.io/<what>`.
 pub(crate) const BY_CLASS: &str = ".storageclass.storage.k8s.io/";
 
+/// `<class>.deviceclass.resource.k8s.io/devices`, after the class.
+pub(crate) const BY_DEVICE_CLASS: &str = ".deviceclass.resource.k8s.io/devices";
+
+/// Whose devices are counted.
+pub(crate) const DEVICE_CLAIMS: (&str, &str) = ("resource.k8s.io", "resourceclaims");
+
 /// Resources of the core group that have a name of their own beside `count/`.
 pub(crate) fn is_plain(plural: &str) -> bool {
     matches!(
@@ -40,6 +46,10 @@ pub fn source_of(name: &str) -> Option<Source<'_>> {
     }
     if name == "requests.storage" || name.contains(BY_CLASS) {
         return core("persistentvolumeclaims");
+    }
+    if name.ends_with(BY_DEVICE_CLASS) {
+        let (group, plural) = DEVICE_CLAIMS;
+        return Some(Source { group, plural });
     }
     if name.starts_with("services.") {
         return core("services");

@@ -67,6 +67,22 @@ fn each_object_counts_under_every_name_it_has() {
             "count/persistentvolumeclaims=1,fast.storageclass.storage.k8s.io/persistentvolumeclaims=1,\
              fast.storageclass.storage.k8s.io/requests.storage=1Gi,persistentvolumeclaims=1,requests.storage=1Gi",
         ),
+        (
+            "resource.k8s.io",
+            "resourceclaims",
+            json!({"spec": {"devices": {"requests": [
+                {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}},
+                {"exactly": {"deviceClassName": "nic", "allocationMode": "All"}},
+                {"exactly": {"deviceClassName": "fpga", "allocationMode": "Later"}},
+                {"firstAvailable": [
+                    {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1},
+                    {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3},
+                    {"deviceClassName": "old", "allocationMode": "ExactCount", "count": 8},
+                ]},
+            ]}}}),
+            "count/resourceclaims.resource.k8s.io=1,gpu.deviceclass.resource.k8s.io/devices=5,\
+             nic.deviceclass.resource.k8s.io/devices=32,old.deviceclass.resource.k8s.io/devices=8",
+        ),
         ("", "secrets", json!({}), "count/secrets=1,secrets=1"),
         ("", "endpoints", json!({}), "count/endpoints=1"),
         ("apps", "deployments", json!({}), "count/deployments.apps=1"),

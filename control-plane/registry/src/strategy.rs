@@ -94,6 +94,11 @@ pub trait Strategy: Send + Sync + 'static {
         Propagation::Background
     }
 
+    /// Told to whoever deletes an object and does not say what happens to its dependents.
+    fn unsaid_propagation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Sets what the server decides on create.
     fn prepare_create(&self, _call: &Call<'_>, _object: &mut Value) {}
 

@@ -54,7 +54,7 @@ pub(crate) fn render(
     out.put_slice(br#"","metadata":"#);
     out.put_slice(meta.to_json().to_string().as_bytes());
     out.put_slice(br#","columnDefinitions":"#);
-    let columns = if frame.with_columns { columns(kind) } else { json!([]) };
+    let columns = json!(frame.with_columns.then(|| columns(kind)));
     out.put_slice(columns.to_string().as_bytes());
     out.put_slice(br#","rows":["#);
     for (index, entry) in printers::in_order(kind, entries).iter().enumerate() {
@@ -94,6 +94,27 @@ fn row(
     }
     out.put_u8(b'}');
     Ok(())
+}
+
+/// The Table of a bookmark, `object`: one row, as upstream makes it, whose object tells the end of the initial events.
+pub(crate) fn bookmark(kind: &Kind, object: &Value, frame: Frame, now: OffsetDateTime) -> Value {
+    let (metadata, version) = (&object["metadata"], frame.version.api_version());
+    let mut row = json!({ "cells": printers::row(kind, object, now).cells });
+    match frame.include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            row["object"] =
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata });
+        }
+        IncludeObject::Object => row["object"] = object.clone(),
+    }
+    json!({
+        "kind": "Table",
+        "apiVersion": version,
+        "metadata": { "resourceVersion": metadata["resourceVersion"] },
+        "columnDefinitions": frame.with_columns.then(|| columns(kind)),
+        "rows": [row],
+    })
 }
 
 fn columns(kind: &Kind) -> Value {

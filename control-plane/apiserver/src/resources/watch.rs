@@ -169,11 +169,8 @@ impl Frames {
             Form::Metadata => form::write_metadata(entry, revision, self.meta, out)?,
             Form::Table => {
                 let meta = ListMeta { resource_version: revision.to_string(), ..ListMeta::default() };
-                let entries = std::slice::from_ref(entry);
-                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-                let now = OffsetDateTime::now_utc();
-                let frame = Frame { include: self.include, version: self.meta, with_columns };
-                let table = table::render(&self.kind, &meta, entries, frame, now)?;
+                let (frame, now) = (self.table_frame(), OffsetDateTime::now_utc());
+                let table = table::render(&self.kind, &meta, std::slice::from_ref(entry), frame, now)?;
                 out.put_slice(table.trim_ascii_end());
             }
             _ => entry.write_json(revision, out),
@@ -182,7 +179,13 @@ impl Frames {
         Ok(())
     }
 
-    fn bookmark(&self, revision: Revision, initial_events_end: bool) -> Value {
+    /// Columns are in the first Table alone.
+    fn table_frame(&mut self) -> Frame {
+        let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+        Frame { include: self.include, version: self.meta, with_columns }
+    }
+
+    fn bookmark(&mut self, revision: Revision, initial_events_end: bool) -> Value {
         let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if initial_events_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
@@ -191,7 +194,12 @@ impl Frames {
             Form::Metadata => ("PartialObjectMetadata", self.meta.api_version().to_owned()),
             _ => (&*self.kind.kind, self.kind.api_version()),
         };
-        json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata })
+        let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
+        if self.form != Form::Table {
+            return object;
+        }
+        let frame = self.table_frame();
+        table::bookmark(&self.kind, &object, frame, OffsetDateTime::now_utc())
     }
 }
 

@@ -146,6 +146,29 @@ async fn an_established_definition_is_served_everywhere_at_once() {
 }
 
 #[tokio::test]
+async fn finalizers_need_no_domain_and_are_warned_of_once() {
+    let bed = Bed::with(&cron_tabs()).await;
+    let body = |more: &str| {
+        let finalizers = ["test-finalizer", more];
+        json!({"metadata": {"name": "a", "finalizers": finalizers}, "spec": {"image": "i"}})
+    };
+    let made = bed.post(TABS, &body("example.com/other")).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    assert_eq!(
+        made.headers["warning"],
+        "299 - \"metadata.finalizers: \\\"test-finalizer\\\": prefer a domain-qualified finalizer name including a \
+         path (/) to avoid accidental conflicts with other finalizer writers\""
+    );
+    let more = json!({"metadata": {"labels": {"a": "b"}}});
+    let patched = bed.patch(&format!("{TABS}/a"), MERGE, &more).await;
+    assert!(patched.code == 200 && !patched.headers.contains_key("warning"), "{}", patched.text());
+    let wrong = bed.post(TABS, &body("no name")).await;
+    assert!(wrong.code == 422 && wrong.message().contains("metadata.finalizers[1]"), "{}", wrong.text());
+    let core = bed.post(MAPS, &json!({"metadata": {"name": "a", "finalizers": ["test-finalizer"]}})).await;
+    assert!(core.message().contains("neither a standard finalizer name nor is it fully qualified"));
+}
+
+#[tokio::test]
 async fn objects_are_pruned_defaulted_and_validated() {
     let bed = Bed::with(&cron_tabs()).await;
     let body =

@@ -53,6 +53,26 @@ async fn initial_events_end_with_a_bookmark_that_says_so() {
 }
 
 #[tokio::test]
+async fn a_bookmark_of_tables_is_a_row_that_ends_the_initial_events() {
+    let bed = Bed::new().await;
+    bed.config_map("a").await;
+    let uri = format!(
+        "{MAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
+    );
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let seen = events(bed.open(Bed::root(), "GET", &uri, &table, "").await, 2).await;
+    let (added, bookmark) = (&seen[0]["object"], &seen[1]["object"]);
+    assert_eq!((&seen[1]["type"], &bookmark["kind"]), (&"BOOKMARK".into(), &"Table".into()));
+    assert!(bookmark["columnDefinitions"].is_null());
+    assert_eq!(bookmark["metadata"], added["metadata"], "the revision of the only object");
+    let rows = bookmark["rows"].as_array().unwrap();
+    let cells = |row: &Value| row["cells"].as_array().unwrap().len();
+    assert_eq!((rows.len(), cells(&rows[0])), (1, cells(&added["rows"][0])));
+    assert_eq!(rows[0]["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(rows[0]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+}
+
+#[tokio::test]
 async fn a_table_watch_names_its_columns_once() {
     let bed = Bed::new().await;
     bed.config_map("a").await;
@@ -60,7 +80,7 @@ async fn a_table_watch_names_its_columns_once() {
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
     let seen = events(bed.open(Bed::root(), "GET", &format!("{MAPS}?watch=1"), &table, "").await, 2).await;
     assert!(!seen[0]["object"]["columnDefinitions"].as_array().unwrap().is_empty());
-    assert!(seen[1]["object"]["columnDefinitions"].as_array().unwrap().is_empty());
+    assert!(seen[1]["object"]["columnDefinitions"].is_null());
     assert_eq!(seen[1]["object"]["rows"][0]["cells"][0], "b");
 }
 

@@ -22,6 +22,13 @@ impl Strategy for Job {
     }
 
     /// As before there was a garbage collector: batch/v1 promised so.
+    fn unsaid_propagation(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        )
+    }
+
     fn default_propagation(&self) -> Propagation {
         Propagation::Orphan
     }

@@ -58,6 +58,9 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
         options.check()?;
+        if let (None, Some(warning)) = (options.propagation(), kind.strategy.unsaid_propagation()) {
+            context.warnings.add(warning.to_owned());
+        }
         let target = Target::new(kind, namespace, name, None);
         let cache = self.cache(kind)?;
         let key = target.key();

@@ -123,6 +123,7 @@ async fn a_namespace_goes_when_it_is_finalized() {
     let deleted = f.delete("namespaces", "n", DeleteOptions::default()).await.expect("it is there");
     let mut object = deleted.body.to_value();
     assert_eq!((deleted.gone, &object["status"]["phase"]), (false, &json!("Terminating")));
+    assert!(object["metadata"].get("deletionGracePeriodSeconds").is_none(), "a namespace has no grace");
     object["spec"]["finalizers"] = json!([]);
     let kept = f.update("namespaces", None, object.clone()).await.expect("valid").body.to_value();
     assert_eq!(kept["spec"]["finalizers"], json!(["kubernetes"]), "only finalize writes them");

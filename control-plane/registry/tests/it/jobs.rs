@@ -1,7 +1,7 @@
 //! Jobs and CronJobs: what is refused, what may change, how a Job knows its pods.
 
 use crate::fixture::{changed, changes, fixture, next, refused, sample, statuses};
-use keelson_registry::{ListOptions, WatchOptions};
+use keelson_registry::{DeleteOptions, ListOptions, Propagation, WatchOptions};
 use serde_json::{Value, json};
 
 fn spec(spec: Value) -> Value {
@@ -25,6 +25,25 @@ async fn a_job_selects_its_pods_by_its_uid() {
     assert_eq!(made["spec"]["template"]["metadata"]["labels"], labels);
     assert_eq!((&made["spec"]["parallelism"], &made["spec"]["backoffLimit"]), (&json!(1), &json!(6)));
     assert_eq!((&made["spec"]["suspend"], &made["status"]), (&json!(false), &json!({})));
+}
+
+#[tokio::test]
+async fn whoever_deletes_a_job_is_told_that_its_pods_stay() {
+    let f = fixture().await;
+    for (propagation, told) in [(Some(Propagation::Orphan), 0), (Some(Propagation::Background), 0), (None, 1)]
+    {
+        f.made("jobs", sample("jobs")).await;
+        f.context.warnings.take();
+        let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+        let deleted = f.delete("jobs", "sample", options).await.expect("it is there");
+        let warnings = f.context.warnings.take();
+        assert_eq!(warnings.len(), told, "{propagation:?}: {warnings:?}");
+        if !deleted.gone {
+            let mut object = deleted.body.to_value();
+            object["metadata"]["finalizers"] = json!([]);
+            f.update("jobs", None, object).await.expect("the collector lets go");
+        }
+    }
 }
 
 #[tokio::test]

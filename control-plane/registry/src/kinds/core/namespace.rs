@@ -47,6 +47,8 @@ impl Strategy for Namespace {
     }
 
     fn on_deleting(&self, object: &mut Value) {
+        // Upstream deletes namespaces its own way, in which there is no grace.
+        meta::set(object, "deletionGracePeriodSeconds", None);
         let status = meta::map_of(object).entry("status").or_insert_with(|| json!({}));
         meta::map_of(status).insert("phase".to_owned(), json!("Terminating"));
     }
