@@ -4,6 +4,8 @@
 mod aggregation;
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/audit.rs"]
+mod audit;
 #[path = "kubectl/bootstrap.rs"]
 mod bootstrap;
 #[path = "kubectl/certificates.rs"]
