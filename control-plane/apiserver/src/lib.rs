@@ -25,7 +25,6 @@ mod health;
 mod identity;
 mod in_process;
 mod metrics;
-mod node_proxy;
 mod nodes;
 mod openapi;
 mod openapi_v2;

@@ -9,6 +9,7 @@ use crate::{
     flow,
     identity::Caller,
     metrics::{InFlight, Labels, LongRunning, Series, measured},
+    proxy::ClientAddress,
     request::{
         accept::{self, Accepted},
         info::RequestInfo,
@@ -179,6 +180,9 @@ impl ApiServer {
         let running = is_long.then(|| LongRunning::begin(metrics, series));
         if let Some(running) = &running {
             request.extensions_mut().insert(running.clone());
+            if let Caller::Peer(peer) = &caller {
+                request.extensions_mut().insert(ClientAddress(peer.address.ip()));
+            }
         }
         let annotations = audit.annotations();
         self.authorize(&user, info, query, &annotations).await.map_err(failed)?;
@@ -187,6 +191,9 @@ impl ApiServer {
             *lasting = Some(kept);
         }
         if let Some(remote) = aggregation::remote(self, info) {
+            if let Caller::Peer(peer) = &caller {
+                request.extensions_mut().insert(ClientAddress(peer.address.ip()));
+            }
             return Ok(aggregation::answer(self, &remote, &user, request).await);
         }
         if info.is_resource {

@@ -6,9 +6,12 @@ use crate::{
     metrics::Metrics,
     policy::{Decision, Policy, Stage},
     queue::Queue,
+    webhook::{self, WebhookConfig},
 };
 use keelson_auth::authz::Attributes;
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
 
 /// A backend that must have each event has not got one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +23,16 @@ pub struct Auditor {
     policy: Policy,
     queues: Vec<Queue>,
     metrics: Arc<Metrics>,
+    /// Has tasks send what they have, and end.
+    closing: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Auditor {
     /// Without a backend yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, queues: Vec::new(), metrics: Arc::new(Metrics::default()) }
+        let (closing, _) = watch::channel(false);
+        Self { policy, queues: Vec::new(), metrics: Arc::default(), closing, tasks: Mutex::default() }
     }
 
     /// Writes to a file or to standard output, too.
@@ -37,6 +44,26 @@ impl Auditor {
         log::start(config, events, self.metrics.clone())?;
         self.queues.push(queue);
         Ok(self)
+    }
+
+    /// Sends to a webhook, too. To be called within the runtime that its task is to run in.
+    #[must_use]
+    pub fn with_webhook(mut self, config: WebhookConfig) -> Self {
+        let (queue, events) = Queue::new(config.mode, config.queue_events_max, self.metrics.clone());
+        let task = webhook::start(config, events, self.closing.subscribe(), self.metrics.clone());
+        self.tasks.get_mut().push(task);
+        self.queues.push(queue);
+        self
+    }
+
+    /// Has the webhook get what is queued; what it has not got `within` that time is lost. To be called once no more requests come.
+    pub async fn close(&self, within: Duration) {
+        self.closing.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        let ended = futures::future::join_all(tasks);
+        if tokio::time::timeout(within, ended).await.is_err() {
+            tracing::error!("the audit webhook did not take its last events in time: they are lost");
+        }
     }
 
     /// What is to be recorded of a request; counted, so to be asked once.

@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 mod policy;
 mod queue;
+mod webhook;
 
 pub use auditor::{Auditor, Rejected};
 pub use body::{Body, Media};
@@ -24,3 +25,4 @@ pub use event::{Event, Facts, ObjectReference};
 pub use log::{LogConfig, LogError};
 pub use policy::{Decision, Level, Policy, PolicyError, Stage, Stages};
 pub use queue::{Mode, Truncate};
+pub use webhook::{Throttle, WebhookConfig};

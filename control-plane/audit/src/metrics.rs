@@ -15,16 +15,19 @@ pub(crate) enum Plugin {
     Log,
     /// An event without bodies was still too long.
     Truncate,
+    /// The webhook.
+    Webhook,
 }
 
 impl Plugin {
-    const ALL: [Self; 3] = [Self::Buffered, Self::Log, Self::Truncate];
+    const ALL: [Self; 4] = [Self::Buffered, Self::Log, Self::Truncate, Self::Webhook];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Buffered => "buffered",
             Self::Log => "log",
             Self::Truncate => "truncate",
+            Self::Webhook => "webhook",
         }
     }
 }

@@ -19,6 +19,7 @@ use clap::Args;
 use ipnet::IpNet;
 use keelson_admission::Chain;
 use keelson_apiserver::{ApiServer, ServiceResolver, StartStep, in_process_client};
+use keelson_audit::Auditor;
 use keelson_auth::{
     UserInfo,
     authn::token::DEFAULT_ISSUER,
@@ -43,6 +44,9 @@ use tokio_util::sync::CancellationToken;
 const WORKER_THREADS: usize = 2;
 /// Threads for blocking calls (reads of the embedded store, name resolution).
 const BLOCKING_THREADS_MAX: usize = 16;
+
+/// How long the audit webhook has for its last events.
+const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The options of `serve`.
 #[derive(Args)]
@@ -216,7 +220,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     let drain = CancellationToken::new();
     let certificates = certificates::watch(&args.data);
-    let (server, registry) = api_server(&args, drain.clone()).await?;
+    let (server, registry, auditor) = api_server(&args, drain.clone()).await?;
     tokio::spawn(signals.stop_on(Some(server.clone()), args.serving.shutdown_delay_duration(), stop.clone()));
     let listeners = bind(&args.bind).await?;
     let serving = spawn_serving(&args, &server, listeners)?;
@@ -258,6 +262,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     server.leave();
     drain.cancel();
     serving.await.context("serving")??;
+    if let Some(auditor) = auditor {
+        auditor.close(AUDIT_CLOSE_TIMEOUT).await;
+    }
     tracing::info!("drained");
     drop(server);
     drop(lock);
@@ -326,7 +333,7 @@ fn read(data: &Path, name: &str) -> anyhow::Result<String> {
 async fn api_server(
     args: &ServeArgs,
     drain: CancellationToken,
-) -> anyhow::Result<(ApiServer, Arc<Registry>)> {
+) -> anyhow::Result<(ApiServer, Arc<Registry>, Option<Arc<Auditor>>)> {
     let raw = store::open(args.store, &args.data, &args.etcd).await?;
     if let Err(error) = backup::serve(raw.clone(), &backup::socket_path(&args.data), drain.clone()) {
         // A path may be too long for a socket; the server is more than its snapshots.
@@ -352,6 +359,7 @@ async fn api_server(
     let admission = Chain::over(&registry, authorizer.clone(), toleration, Client::new(calls.clone()));
     registry.set_admission(admission.clone());
     let endpoint = endpoint(args)?;
+    let auditor = args.audit.auditor(ServiceResolver::over(&registry))?;
     let config = keelson_apiserver::Config {
         advertise: SocketAddr::new(endpoint.address, endpoint.port).to_string(),
         issuer: DEFAULT_ISSUER.to_owned(),
@@ -367,7 +375,7 @@ async fn api_server(
         seats: args.max_requests_inflight.saturating_add(args.max_mutating_requests_inflight),
         request_timeout: args.serving.request_timeout,
         http: args.serving.http(),
-        auditor: args.audit.auditor()?,
+        auditor: auditor.clone(),
     };
     let authenticators = args.authentication.load(DEFAULT_ISSUER)?;
     let resolve = ServiceResolver::over(&registry);
@@ -379,7 +387,7 @@ async fn api_server(
     authorization.apply(&server);
     tokio::spawn(authorization.keep(server.clone(), drain.clone()));
     tokio::spawn(args.authentication.clone().keep(server.clone(), DEFAULT_ISSUER.to_owned(), drain));
-    Ok((server, registry))
+    Ok((server, registry, auditor))
 }
 
 async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {

@@ -6,6 +6,8 @@ mod aggregation;
 mod anonymous;
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/audit.rs"]
+mod audit;
 #[path = "kubectl/authorization.rs"]
 mod authorization;
 #[path = "kubectl/bootstrap.rs"]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     discovery::{aggregated_answer, etag},
-    proxy::{Forward, forward},
+    proxy::{Forward, To, forward},
     request::accept::{Accepted, Form},
     response::Answer,
     server::ApiServer,
@@ -203,7 +203,7 @@ pub(crate) async fn openapi(
     let remote = remotes.iter().find(|remote| remote.path() == rest)?;
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let how = Forward {
-        peer: remote.peer.clone(),
+        to: To::Peer(remote.peer.clone()),
         path: format!("{path}{query}"),
         prefix: None,
         headers: headers::of(&check::own_user()),

@@ -21,13 +21,13 @@ pub(crate) use keep::keep;
 pub(crate) use routes::{Aggregation, Remote};
 
 use crate::{
-    proxy::{Forward, forward},
+    proxy::{Forward, To, forward},
     request::info::RequestInfo,
     response::Answer,
     server::ApiServer,
     wire::Body,
 };
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use keelson_auth::UserInfo;
 use std::sync::Arc;
 
@@ -56,8 +56,16 @@ pub(crate) async fn answer(
         return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n");
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let how = Forward { peer: remote.peer.clone(), path, prefix: None, headers: headers::of(user) };
+    let to = To::Peer(remote.peer.clone());
+    let how = Forward { to, path, prefix: None, headers: headers::of(user) };
     match forward(server, how, request).await {
+        // Who asks is told to the server behind us alone: a client that followed would go there by himself.
+        Ok(response)
+            if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) =>
+        {
+            let why = "the backend attempted to redirect this request, which is not permitted";
+            Answer::text(StatusCode::BAD_GATEWAY, why)
+        }
         Ok(response) => Answer::Streaming(response),
         Err(error) => {
             tracing::debug!(api_service = remote.name, %error, "an aggregated API server did not answer");

@@ -11,4 +11,4 @@ mod splice;
 pub(crate) use client::{NodeAddress, NodeClient, NodeError};
 pub(crate) use handshake::{Handshake, read_handshake};
 pub(crate) use location::{Location, NodePath, exec_location, log_location, port_forward_location};
-pub(crate) use splice::{fetch, upgrade};
+pub(crate) use splice::{fetch, send, upgrade};

@@ -8,6 +8,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,23 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
             to.append(name.clone(), value.clone());
         }
     }
+}
+
+/// Sends a request that was made for the node; its answer comes as it streams, an upgraded connection by [`hyper::upgrade::on`].
+pub(crate) async fn send(
+    client: &NodeClient,
+    to: &NodeAddress,
+    mut request: Request<Body>,
+) -> Result<Response<Incoming>, NodeError> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let node = || to.node.clone();
+    *request.uri_mut() =
+        path.parse().map_err(|source| NodeError::Path { node: node(), path: path.clone(), source })?;
+    let host = std::net::SocketAddr::new(to.ip, to.port).to_string();
+    let host = HeaderValue::try_from(host).expect("an address is visible ASCII");
+    request.headers_mut().entry(header::HOST).or_insert(host);
+    let mut sender = client.connect(to).await?;
+    sender.send_request(request).await.map_err(|source| NodeError::Http { node: node(), source })
 }
 
 /// GETs a path and passes the answer on while it comes.

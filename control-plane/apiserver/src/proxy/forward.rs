@@ -5,6 +5,7 @@ use crate::{
     aggregation,
     audit::Lasting,
     metrics::LongRunning,
+    nodes::{self, NodeAddress, NodeError},
     server::ApiServer,
     wire::{Body, BoxError, body},
 };
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ur
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use keelson_webhook::{Peer, TransportError};
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::copy_bidirectional_with_sizes;
 
 /// Bytes buffered in each direction of a spliced stream.
@@ -30,10 +32,23 @@ const OWN_HEADERS: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+/// The other end.
+#[derive(Clone, Debug)]
+pub(crate) enum To {
+    /// Anybody, by the server's own transport.
+    Peer(Peer),
+    /// A node's own API, as whom nodes know us.
+    Node(NodeAddress),
+}
+
+/// The client's address, carried along with requests that are passed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
 /// Where a request goes and what changes on the way.
 pub(crate) struct Forward {
     /// The other end.
-    pub(crate) peer: Peer,
+    pub(crate) to: To,
     /// Path and query there.
     pub(crate) path: String,
     /// The path that stands for the other end's root here; its Locations are put behind it.
@@ -51,6 +66,12 @@ pub(crate) enum ForwardError {
     /// No answer.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// No answer of a node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The other end took up neither the upgrade nor refused it.
+    #[error("invalid upgrade response: status code {0}")]
+    Upgrade(StatusCode),
 }
 
 /// Passes the request on. A stream ends with either side or with the server.
@@ -64,8 +85,16 @@ pub(crate) async fn forward(
     let lasting = request.extensions_mut().remove::<Lasting>();
     let upgrade = asked_upgrade(request.headers());
     let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let asked = asked_host(&request);
     let outgoing = outgoing(&how, request, upgrade)?;
-    let mut answer = inner.calls.send(&how.peer, outgoing).await?;
+    let mut answer = match &how.to {
+        To::Peer(peer) => inner.calls.send(peer, outgoing).await?,
+        To::Node(node) => nodes::send(&inner.nodes, node, outgoing).await?,
+    };
+    if theirs.is_some() && answer.status() != StatusCode::SWITCHING_PROTOCOLS && !is_failure(answer.status())
+    {
+        return Err(ForwardError::Upgrade(answer.status()));
+    }
     let mut headers = answer.headers().clone();
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(theirs)) = (answer.status(), theirs) {
         let ours = hyper::upgrade::on(&mut answer);
@@ -93,7 +122,7 @@ pub(crate) async fn forward(
     }
     strip(&mut headers);
     if let Some(prefix) = &how.prefix {
-        relocate(&mut headers, &how.peer.origin(), prefix);
+        relocate(&mut headers, &how.to.authority(), asked.as_deref(), prefix);
     }
     let (head, body) = answer.into_parts();
     // Counted as long as it lasts: a watch may last for days.
@@ -107,8 +136,34 @@ pub(crate) async fn forward(
     Ok(response)
 }
 
+impl To {
+    fn origin(&self) -> String {
+        match self {
+            Self::Peer(peer) => peer.origin(),
+            Self::Node(node) => format!("https://{}", SocketAddr::new(node.ip, node.port)),
+        }
+    }
+
+    /// `host:port`.
+    fn authority(&self) -> String {
+        let origin = self.origin();
+        origin.split_once("://").map(|(_, authority)| authority.to_owned()).unwrap_or(origin)
+    }
+}
+
+fn is_failure(code: StatusCode) -> bool {
+    code.is_client_error() || code.is_server_error()
+}
+
+/// As whom the client addresses us.
+fn asked_host(request: &Request<Body>) -> Option<String> {
+    let line = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let header = || Some(request.headers().get(header::HOST)?.to_str().ok()?.to_owned());
+    line.or_else(header)
+}
+
 /// What the client wants to switch to.
-fn asked_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn asked_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let mut tokens = connection.flat_map(|value| value.split(','));
     let asks = tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
@@ -120,8 +175,10 @@ fn outgoing(
     request: Request<Body>,
     upgrade: Option<HeaderValue>,
 ) -> Result<Request<Body>, ForwardError> {
+    let client = request.extensions().get::<ClientAddress>().copied();
+    let host = asked_host(&request).filter(|_| how.prefix.is_some());
     let (mut head, body) = request.into_parts();
-    let uri = format!("{}{}", how.peer.origin(), how.path);
+    let uri = format!("{}{}", how.to.origin(), how.path);
     head.uri = uri.parse::<Uri>().map_err(|_| ForwardError::Path(how.path.clone()))?;
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
@@ -129,6 +186,14 @@ fn outgoing(
     // They are for this server alone.
     head.headers.remove(header::AUTHORIZATION);
     head.headers.remove(header::HOST);
+    strip_bearer_protocols(&mut head.headers);
+    // As upstream: pods and Services hear how they were called, other API servers their own names.
+    if let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) {
+        head.headers.insert(header::HOST, host);
+    }
+    if let Some(ClientAddress(ip)) = client {
+        append_forwarded_for(&mut head.headers, ip);
+    }
     if let Some(prefix) = &how.prefix {
         let path = how.path.split('?').next().unwrap_or_default();
         if let Ok(value) = HeaderValue::try_from(format!("{prefix}{path}")) {
@@ -169,9 +234,39 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn relocate(headers: &mut HeaderMap, origin: &str, prefix: &str) {
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// WebSocket subprotocols that carry a bearer token.
+const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// The client behind those that passed the request on before us.
+fn append_forwarded_for(headers: &mut HeaderMap, ip: IpAddr) {
+    let before = headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let mut all: Vec<String> = before.map(str::to_owned).collect();
+    all.push(ip.to_canonical().to_string());
+    if let Ok(value) = HeaderValue::try_from(all.join(", ")) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// Takes tokens out of the subprotocols that are offered.
+fn strip_bearer_protocols(headers: &mut HeaderMap) {
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered: Vec<&str> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
+    if !offered.iter().any(|protocol| protocol.starts_with(BEARER_PROTOCOL)) {
+        return;
+    }
+    let others: Vec<&str> =
+        offered.into_iter().filter(|protocol| !protocol.starts_with(BEARER_PROTOCOL)).collect();
+    match HeaderValue::try_from(others.join(", ")) {
+        Ok(value) if !value.is_empty() => drop(headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value)),
+        _ => drop(headers.remove(header::SEC_WEBSOCKET_PROTOCOL)),
+    }
+}
+
+fn relocate(headers: &mut HeaderMap, own: &str, asked: Option<&str>, prefix: &str) {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-    if let Some(rewritten) = location.and_then(|location| rewritten(location, origin, prefix))
+    if let Some(rewritten) = location.and_then(|location| rewritten(location, own, asked, prefix))
         && let Ok(value) = HeaderValue::try_from(rewritten)
     {
         headers.insert(header::LOCATION, value);
@@ -194,6 +289,10 @@ mod tests {
             .header("x-remote-extra-a", "forged")
             .header("impersonate-user", "root")
             .header("accept", "text/html")
+            .header("host", "localhost:8001")
+            .header("x-forwarded-for", "198.51.100.1")
+            .header("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0, own")
+            .extension(ClientAddress("::ffff:192.0.2.9".parse().unwrap()))
             .body(body::empty())
             .unwrap();
         let peer = Peer {
@@ -202,12 +301,24 @@ mod tests {
             identified: false,
         };
         let headers = vec![(HeaderName::from_static("x-remote-user"), HeaderValue::from_static("jane"))];
-        let how = Forward { peer, path: "/a?b".to_owned(), prefix: Some("/p".to_owned()), headers };
+        let to = To::Peer(peer);
+        let how = Forward { to, path: "/a?b".to_owned(), prefix: Some("/p".to_owned()), headers };
         let sent = outgoing(&how, request, None).unwrap();
         assert_eq!(sent.uri(), "http://192.0.2.1:80/a?b");
         let mut names: Vec<&str> = sent.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept", "x-forwarded-uri", "x-remote-user"]);
+        let wanted = [
+            "accept",
+            "host",
+            "sec-websocket-protocol",
+            "x-forwarded-for",
+            "x-forwarded-uri",
+            "x-remote-user",
+        ];
+        assert_eq!(names, wanted);
+        assert_eq!(sent.headers()["host"], "localhost:8001");
+        assert_eq!(sent.headers()["sec-websocket-protocol"], "own");
+        assert_eq!(sent.headers()["x-forwarded-for"], "198.51.100.1, 192.0.2.9");
         assert_eq!(sent.headers()["x-remote-user"], "jane");
         assert_eq!(sent.headers()["x-forwarded-uri"], "/p/a");
     }

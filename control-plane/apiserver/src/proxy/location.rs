@@ -1,5 +1,6 @@
 //! From the path of a proxy request to the other end: pure, with upstream's refusals.
 
+use crate::request::info::RequestInfo;
 use http::{Method, Uri};
 use keelson_registry::{meta, status::Status};
 use serde_json::Value;
@@ -80,13 +81,9 @@ pub(super) struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    pub(super) fn of(uri: &'a Uri) -> Self {
-        // /api/v1/namespaces/NAMESPACE/pods/NAME/proxy
-        const OWN_SEGMENTS: usize = 7;
-        let path = uri.path();
-        let mut slashes = path.match_indices('/').map(|(at, _)| at);
-        let end = slashes.nth(OWN_SEGMENTS).unwrap_or(path.len());
-        Self { prefix: &path[..end], path: &path[end..], query: uri.query() }
+    pub(super) fn of(info: &RequestInfo, uri: &'a Uri) -> Result<Self, Status> {
+        let (prefix, path) = info.cut(uri.path()).map_err(|error| Status::bad_request(error.to_string()))?;
+        Ok(Self { prefix, path, query: uri.query() })
     }
 
     /// Where a reader is sent whose address ends with `proxy`.
@@ -105,19 +102,33 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// A Location of the other end as the client can follow it: paths on the other end are put behind `prefix`; what leads
-/// elsewhere stays.
-pub(super) fn rewritten(location: &str, origin: &str, prefix: &str) -> Option<String> {
-    let path = location.strip_prefix(origin).unwrap_or(location);
-    if !path.starts_with('/') || path.starts_with("//") || path.starts_with(prefix) {
+/// A Location of the other end as the client can follow it (upstream's `rewriteURL`): paths on the other end, which goes by `own` or, as
+/// the client called us, by `asked`, are put behind `prefix`; what leads elsewhere stays.
+pub(super) fn rewritten(location: &str, own: &str, asked: Option<&str>, prefix: &str) -> Option<String> {
+    let (scheme, rest) = match location.split_once("//") {
+        Some((scheme, rest)) if scheme.is_empty() || (scheme.ends_with(':') && !scheme.contains('/')) => {
+            (Some(scheme), rest)
+        }
+        _ => (None, location),
+    };
+    let (host, path) = match scheme {
+        Some(_) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let is_asked = !host.is_empty() && Some(host) == asked;
+    if !path.starts_with('/') || !(host.is_empty() || host == own || is_asked) {
         return None;
     }
-    Some(format!("{prefix}{path}"))
+    // Who is called as the client calls us is called so further on.
+    let kept = scheme.filter(|_| is_asked).map(|scheme| format!("{scheme}//{host}")).unwrap_or_default();
+    let prefix = if path.starts_with(prefix) { "" } else { prefix };
+    Some(format!("{kept}{prefix}{path}")).filter(|made| made != location)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::query::Query;
     use serde_json::json;
 
     #[test]
@@ -161,7 +172,8 @@ mod tests {
         ];
         for (rest, path, redirect) in rows {
             let uri: Uri = format!("{own}{rest}").parse().unwrap();
-            let got = Rest::of(&uri);
+            let info = RequestInfo::parse(&Method::GET, uri.path(), &Query::default()).unwrap();
+            let got = Rest::of(&info, &uri).unwrap();
             assert_eq!((got.prefix, got.path_and_query().as_str()), (own, path));
             assert_eq!(got.redirect(&Method::GET), redirect.map(|to| format!("{own}{to}")), "{rest}");
             assert_eq!(got.redirect(&Method::POST), None);
@@ -169,17 +181,27 @@ mod tests {
     }
 
     #[test]
-    fn locations_of_the_other_end_stay_behind_the_proxy() {
+    fn a_location_on_the_other_end_is_put_behind_the_proxy() {
         let rows = [
             ("/a", Some("/p/a")),
+            ("/a/?b#c", Some("/p/a/?b#c")),
             ("http://192.0.2.1:80/a", Some("/p/a")),
-            ("a", None),
-            ("//elsewhere/a", None),
-            ("https://elsewhere/a", None),
+            ("//192.0.2.1:80/a", Some("/p/a")),
+            // As the client calls us: by "kubectl proxy" this server is localhost:8001.
+            ("http://localhost:8001/a", Some("http://localhost:8001/p/a")),
+            ("http://localhost:8001/p/a", None),
+            ("http://192.0.2.1:80/p/a", Some("/p/a")),
             ("/p/a", None),
+            ("a", None),
+            ("http://192.0.2.1:80", None),
+            ("https://elsewhere.example/a", None),
+            ("//elsewhere.example/a", None),
+            ("mailto:a@example.com", None),
+            ("/a?next=https://elsewhere.example/", Some("/p/a?next=https://elsewhere.example/")),
         ];
         for (location, wanted) in rows {
-            assert_eq!(rewritten(location, "http://192.0.2.1:80", "/p").as_deref(), wanted, "{location}");
+            let got = rewritten(location, "192.0.2.1:80", Some("localhost:8001"), "/p");
+            assert_eq!(got.as_deref(), wanted, "{location}");
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct RequestInfo {
     pub(crate) named_by_path: bool,
     /// What follows the subresource (only `proxy` may have it), empty otherwise.
     pub(crate) trailing: String,
+    /// Segments of the path up to and with the subresource.
+    own_segments: usize,
 }
 
 /// Why a path cannot be read.
@@ -44,6 +46,14 @@ pub(crate) enum InfoError {
     /// A percent escape that is not UTF-8.
     #[error("the path is not valid UTF-8 after percent decoding")]
     NotUtf8,
+    /// A path that servers could read in different ways.
+    #[error("the path {path:?} has {why}")]
+    Ambiguous {
+        /// As it was written.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// `/api/v1/watch` alone.
     #[error("unable to determine kind and namespace from url, {0}")]
     NoResource(String),
@@ -91,11 +101,39 @@ impl RequestInfo {
         if rest.len() > 3 {
             info.trailing = rest[3..].join("/");
         }
+        info.own_segments = parts.len() - rest.len().saturating_sub(3);
         info.refine_collection_verbs(query);
         if deprecated_watch && info.verb != "watch" {
             info.verb = "watch".to_owned();
         }
         Ok(info)
+    }
+
+    /// Cuts the path, as it was written, behind the subresource: what names it here, and what follows, empty or with its slash.
+    ///
+    /// # Errors
+    /// Where the two readings of the path could differ, here or at the other end: an escaped slash in front of the cut, a
+    /// segment of dots anywhere.
+    pub(crate) fn cut<'p>(&self, written: &'p str) -> Result<(&'p str, &'p str), InfoError> {
+        let refused = |why| InfoError::Ambiguous { path: written.to_owned(), why };
+        let (mut seen, mut cut, mut at) = (0, None, 0);
+        for segment in written.split('/') {
+            let end = at + segment.len();
+            let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| InfoError::NotUtf8)?;
+            if matches!(&*decoded, "." | "..") || decoded.split('/').any(|part| matches!(part, "." | "..")) {
+                return Err(refused("a segment of dots"));
+            }
+            if cut.is_none() && !segment.is_empty() {
+                if decoded.contains('/') {
+                    return Err(refused("an escaped slash in front of what is passed on"));
+                }
+                seen += 1;
+                cut = (seen == self.own_segments).then_some(end);
+            }
+            at = end + 1;
+        }
+        let cut = cut.ok_or_else(|| refused("nothing that is passed on"))?;
+        Ok(written.split_at(cut))
     }
 
     /// Takes `/api/VERSION` or `/apis/GROUP/VERSION` off the front; None when no resource follows.
@@ -230,6 +268,28 @@ mod tests {
         assert!(parse("GET", "/api/v1/pods?watch=1").is_long_running());
         assert!(parse("GET", "/api/v1/namespaces/x/pods/a/log").is_long_running());
         assert!(!parse("GET", "/api/v1/pods").is_long_running());
+    }
+
+    #[test]
+    fn what_is_passed_on_begins_where_the_walk_ends() {
+        let rows = [
+            ("/api/v1/namespaces/n/pods/p/proxy", Some(("/api/v1/namespaces/n/pods/p/proxy", ""))),
+            ("/api/v1/namespaces/n/pods/p/proxy/", Some(("/api/v1/namespaces/n/pods/p/proxy", "/"))),
+            (
+                "/api/v1/namespaces/n/pods/p/proxy/a%2Fb//c",
+                Some(("/api/v1/namespaces/n/pods/p/proxy", "/a%2Fb//c")),
+            ),
+            ("//api/v1//nodes/n:1/proxy//x", Some(("//api/v1//nodes/n:1/proxy", "//x"))),
+            ("/api/v1/n%6fdes/proxy/proxy/proxy", Some(("/api/v1/n%6fdes/proxy/proxy", "/proxy"))),
+            ("/api/v1/namespaces/n/pods/p%2Fproxy/x", None),
+            ("/api/v1/namespaces/n/pods%2Fp/proxy/x", None),
+            ("/api/v1/nodes/n/proxy/../x", None),
+            ("/api/v1/nodes/n/proxy/%2e%2E/x", None),
+            ("/api/v1/nodes/n/proxy/a%2F..%2Fb", None),
+        ];
+        for (path, wanted) in rows {
+            assert_eq!(parse("GET", path).cut(path).ok(), wanted, "{path}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::{delete, evict, protobuf, read, watch, write};
 use crate::{
     metrics::LongRunning,
-    node_proxy,
     pipeline::text,
     pods, proxy,
     request::{
@@ -147,10 +146,9 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
             return pods::stream(&call, kind, request).await;
         }
         ("pods", "eviction") if kind.group.is_empty() => return evict::create(&call, kind, request).await,
-        ("pods" | "services", "proxy") if kind.group.is_empty() => {
+        ("pods" | "services" | "nodes", "proxy") if kind.group.is_empty() => {
             return proxy::answer(&call, kind, request).await;
         }
-        ("nodes", "proxy") => return node_proxy::get(&call, kind, request).await,
         ("serviceaccounts", "token") => return reviews::token_request(&call, kind, request).await,
         _ => {}
     }
