@@ -23,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use keelson_kubelet::Kubelet;
 use keelson_runtime::{keys, v1};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -43,12 +43,14 @@ pub(crate) async fn start(
     observer: Option<Observer>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let acceptor = tls::acceptor(&args.tls_cert, &args.tls_key, &args.client_ca)?;
+    let files = tls::Files::new(&args.tls_cert, &args.tls_key, &args.client_ca);
+    let (current, acceptors) = watch::channel(files.acceptor()?);
     // On every address: in its namespace the node has no other use for the port.
     let listener =
         listen(args.api_port).await.with_context(|| format!("listening on port {}", args.api_port))?;
     let router = router(Arc::new(kubelet), observer);
-    Ok(tokio::spawn(accept(listener, acceptor, router, shutdown)))
+    tokio::spawn(files.follow(current, shutdown.clone()));
+    Ok(tokio::spawn(accept(listener, acceptors, router, shutdown)))
 }
 
 /// IPv6's wildcard takes both families, unless the host has no IPv6.
@@ -76,7 +78,12 @@ fn router(kubelet: Arc<Kubelet>, observer: Option<Observer>) -> Router {
         .nest("/keelson", observe::router(observer))
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    acceptors: watch::Receiver<TlsAcceptor>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -92,7 +99,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, router: Router, sh
                 continue;
             }
         };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (acceptor, router) = (acceptors.borrow().clone(), router.clone());
         tokio::spawn(async move {
             let _slot = slot;
             let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {

@@ -1,22 +1,85 @@
-//! Who may call: clients with a certificate of the cluster's CA, and of those only the API server.
+//! Who may call: clients with a certificate of the cluster's CA, and of those only the API server. Certificate, key and CA are
+//! read again when they change; who has connected goes on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The API server's identity towards kubelets, as kubeadm names it, and the group of administrators.
 const API_SERVER: &str = "kube-apiserver-kubelet-client";
 const ADMINISTRATORS: &str = "system:masters";
 
+/// A change of the files is noticed within this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Certificate, key and CA of clients, and what was in them.
+pub(super) struct Files {
+    paths: [PathBuf; 3],
+    seen: [Option<Vec<u8>>; 3],
+}
+
+impl Files {
+    /// From what they hold now.
+    pub(super) fn new(cert: &Path, key: &Path, client_ca: &Path) -> Self {
+        let paths = [cert, key, client_ca].map(Path::to_owned);
+        let seen = paths.each_ref().map(|path| std::fs::read(path).ok());
+        Self { paths, seen }
+    }
+
+    /// TLS as they say now.
+    pub(super) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+        let [cert, key, client_ca] = &self.paths;
+        acceptor(cert, key, client_ca)
+    }
+
+    /// The same where they have changed. A file that is being replaced may be missing for a moment: that is no change.
+    fn look(&mut self) -> Option<anyhow::Result<TlsAcceptor>> {
+        let mut is_changed = false;
+        for (path, seen) in self.paths.iter().zip(&mut self.seen) {
+            let now = std::fs::read(path).ok();
+            if now.is_some() && now != *seen {
+                *seen = now;
+                is_changed = true;
+            }
+        }
+        is_changed.then(|| self.acceptor())
+    }
+
+    /// Offers what they come to say, until `shutdown`. What cannot be used changes nothing: a pair is two files, and one is
+    /// written before the other.
+    pub(super) async fn follow(mut self, current: watch::Sender<TlsAcceptor>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            match self.look() {
+                None => {}
+                Some(Ok(acceptor)) => {
+                    tracing::info!("the certificates of the kubelet's API were read again");
+                    current.send_replace(acceptor);
+                }
+                Some(Err(error)) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the certificates of the kubelet's API changed and cannot be used yet"
+                ),
+            }
+        }
+    }
+}
+
 /// TLS with our certificate; clients must show one of `client_ca`.
-pub(super) fn acceptor(cert: &Path, key: &Path, client_ca: &Path) -> anyhow::Result<TlsAcceptor> {
+fn acceptor(cert: &Path, key: &Path, client_ca: &Path) -> anyhow::Result<TlsAcceptor> {
     let read = |path: &Path| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
         certificates.with_context(|| format!("reading certificates from {}", path.display()))
@@ -46,4 +109,37 @@ pub(super) fn authorize(connection: &ServerConnection) -> Result<(), String> {
     let known = subject.iter_common_name().any(|name| is(name.as_str(), API_SERVER))
         || subject.iter_organization().any(|group| is(group.as_str(), ADMINISTRATORS));
     if known { Ok(()) } else { Err(subject.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(vec!["node".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (cert.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn what_changes_is_taken_over_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key, ca] = ["cert", "key", "ca"].map(|name| folder.path().join(name));
+        let (first, second) = (pair(), pair());
+        std::fs::write(&cert, &first.0).unwrap();
+        std::fs::write(&key, &first.1).unwrap();
+        std::fs::write(&ca, &first.0).unwrap();
+        let mut files = Files::new(&cert, &key, &ca);
+        files.acceptor().unwrap();
+        assert!(files.look().is_none(), "nothing changed");
+        std::fs::write(&key, &second.1).unwrap();
+        assert!(files.look().unwrap().is_err(), "half of a pair");
+        assert!(files.look().is_none(), "told once");
+        std::fs::write(&cert, &second.0).unwrap();
+        assert!(files.look().unwrap().is_ok());
+        std::fs::remove_file(&ca).unwrap();
+        assert!(files.look().is_none(), "missing");
+        std::fs::write(&ca, format!("{}{}", first.0, second.0)).unwrap();
+        assert!(files.look().unwrap().is_ok(), "a bundle");
+    }
 }
