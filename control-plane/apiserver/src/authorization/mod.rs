@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn selectors_are_read_as_the_registry_reads_them() {
-        let rows: [(&str, Option<&[(&str, &str)]>); 3] = [
+        /// A query's text, and the terms of equality that are read of it.
+        type Row<'a> = (&'a str, Option<&'a [(&'a str, &'a str)]>);
+        let rows: [Row<'_>; 3] = [
             (
                 "spec.nodeName%3Da,status.phase%21%3DFailed,x%3D%3Dy",
                 Some(&[("spec.nodeName", "a"), ("x", "y")]),

@@ -162,3 +162,84 @@ async fn a_node_reads_the_secrets_of_ephemeral_containers_that_came_later() {
         .await;
     assert_eq!(got.code, 403, "{}", got.text());
 }
+
+/// A sample of a kind, with what is different.
+async fn sample(bed: &Bed, group: &str, plural: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    let kind = kinds(bed)
+        .into_iter()
+        .find(|kind| kind.group == group && kind.plural == plural && kind.version == "v1");
+    let kind = kind.expect("it is served");
+    let mut object = fixture(&kind).object;
+    object["metadata"] = json!({ "name": name });
+    change(&mut object);
+    let made = bed.send("POST", &collection(&kind), &[], &object.to_string()).await;
+    assert_eq!(made.code, 201, "{plural}: {}", made.text());
+}
+
+#[tokio::test]
+async fn a_node_sees_the_volumes_and_devices_of_its_pods_alone() {
+    let bed = cluster().await;
+    sample(&bed, "", "persistentvolumes", "vol", |volume| {
+        volume["spec"]["claimRef"] = json!({ "namespace": "default", "name": "claim" });
+    })
+    .await;
+    sample(&bed, "storage.k8s.io", "volumeattachments", "att", |attachment| {
+        attachment["spec"]["nodeName"] = json!("n1");
+    })
+    .await;
+    sample(&bed, "resource.k8s.io", "resourceclaims", "device", |_| {}).await;
+    sample(&bed, "resource.k8s.io", "resourceslices", "own", |slice| {
+        slice["spec"]["nodeName"] = json!("n1");
+    })
+    .await;
+    let pod = json!({
+        "metadata": { "name": "p" },
+        "spec": {
+            "nodeName": "n1",
+            "containers": [{ "name": "c", "image": "i" }],
+            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "claim" } }],
+            "resourceClaims": [{ "name": "d", "resourceClaimName": "device" }],
+        },
+    });
+    let made = bed.send("POST", "/api/v1/namespaces/default/pods", &[], &pod.to_string()).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let (claims, slices) = (
+        "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims",
+        "/apis/resource.k8s.io/v1/resourceslices",
+    );
+    let csi = "/apis/storage.k8s.io/v1/csinodes";
+    let of = |node: &str| format!("{slices}?fieldSelector=spec.nodeName%3D{node}");
+    let rows = [
+        ("GET", format!("{claims}/device"), 200, 403),
+        ("GET", claims.to_owned(), 403, 403),
+        ("DELETE", format!("{claims}/device?dryRun=All"), 403, 403),
+        ("GET", format!("{slices}/own"), 200, 403),
+        ("GET", slices.to_owned(), 403, 403),
+        ("GET", of("n1"), 200, 403),
+        ("GET", of("n2"), 403, 200),
+        ("DELETE", format!("{slices}/own?dryRun=All"), 200, 403),
+        ("GET", "/api/v1/persistentvolumes/vol".to_owned(), 200, 403),
+        ("GET", "/api/v1/persistentvolumes".to_owned(), 403, 403),
+        ("GET", "/apis/storage.k8s.io/v1/volumeattachments/att".to_owned(), 200, 403),
+        ("GET", format!("{csi}/n1"), 404, 403),
+        ("GET", csi.to_owned(), 403, 403),
+    ];
+    for uri in ["/api/v1/persistentvolumes/vol", &format!("{claims}/device"), &format!("{slices}/own")] {
+        until(&bed, super::node("n1"), uri, 200).await;
+    }
+    until(&bed, super::node("n1"), "/apis/storage.k8s.io/v1/volumeattachments/att", 200).await;
+    for (method, uri, own, other) in rows {
+        for (node, code) in [("n1", own), ("n2", other)] {
+            let got = bed.send_as(super::node(node), method, &uri, &[], "").await;
+            assert_eq!(got.code, code, "{node} {method} {uri}: {}", got.text());
+        }
+    }
+    // What names no node any more is nobody's.
+    assert_eq!(
+        bed.send("DELETE", "/api/v1/namespaces/default/pods/p?gracePeriodSeconds=0", &[], "").await.code,
+        200
+    );
+    for uri in ["/api/v1/persistentvolumes/vol", &format!("{claims}/device")] {
+        until(&bed, super::node("n1"), uri, 403).await;
+    }
+}

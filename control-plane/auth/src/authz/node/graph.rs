@@ -64,26 +64,28 @@ struct Key {
     name: Arc<str>,
 }
 
+/// Namespace and name.
+type Named = (Arc<str>, Arc<str>);
+
 struct Pod {
     node: Arc<str>,
     refers_to: Box<[Key]>,
 }
 
 struct Volume {
-    claim: (Arc<str>, Arc<str>),
-    /// Namespace and name.
-    secrets: Box<[(Arc<str>, Arc<str>)]>,
+    claim: Named,
+    secrets: Box<[Named]>,
 }
 
 /// Fed with every event of [`Related`]. What names no node counts for nothing.
 #[derive(Default)]
 pub struct NodeGraph {
-    pods: HashMap<(Arc<str>, Arc<str>), Pod>,
+    pods: HashMap<Named, Pod>,
     /// For each object, how many pods of each node refer to it. Few nodes share most objects, so a short list it is.
     nodes: HashMap<Key, Vec<(Arc<str>, u32)>>,
     volumes: HashMap<Arc<str>, Volume>,
     /// The volumes that have a secret.
-    secrets: HashMap<(Arc<str>, Arc<str>), Vec<Arc<str>>>,
+    secrets: HashMap<Named, Vec<Arc<str>>>,
     /// By name, the node.
     attachments: HashMap<Arc<str>, Arc<str>>,
     slices: HashMap<Arc<str>, Arc<str>>,
@@ -159,7 +161,7 @@ impl NodeGraph {
         if node.is_empty() {
             return;
         }
-        let (namespace, name): (Arc<str>, Arc<str>) = (namespace.into(), name.into());
+        let (namespace, name): Named = (namespace.into(), name.into());
         let node: Arc<str> = node.into();
         let refers_to = references(pod, &namespace, &name);
         for key in &refers_to {
@@ -227,7 +229,7 @@ fn set_node(nodes: &mut HashMap<Arc<str>, Arc<str>>, name: &str, object: &Value)
 }
 
 /// Namespace and name of the secrets that a volume names; without a namespace of their own they are the claim's.
-fn volume_secrets(volume: &Value, claim_namespace: &str) -> Box<[(Arc<str>, Arc<str>)]> {
+fn volume_secrets(volume: &Value, claim_namespace: &str) -> Box<[Named]> {
     /// Where they stand, and what they are called there.
     const IN_SOURCES: [(&str, &str, &str); 10] = [
         ("/spec/azureFile", "secretNamespace", "secretName"),
@@ -242,7 +244,7 @@ fn volume_secrets(volume: &Value, claim_namespace: &str) -> Box<[(Arc<str>, Arc<
         ("/spec/csi/nodeExpandSecretRef", "namespace", "name"),
     ];
     let staged = ("/spec/csi/nodeStageSecretRef", "namespace", "name");
-    let mut secrets: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    let mut secrets: Vec<Named> = Vec::new();
     for (pointer, namespace, name) in IN_SOURCES.into_iter().chain([staged]) {
         let Some(reference) = volume.pointer(pointer) else { continue };
         let field = |key: &str| reference[key].as_str().unwrap_or_default();
