@@ -50,6 +50,7 @@ const QUIET_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Runs until `shutdown`; what is under way then is finished first.
 pub async fn run<R: Reconcile>(reconciler: Arc<R>, queue: Queue<R>, shutdown: CancellationToken) {
+    queue.set_name(R::NAME);
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..R::WORKERS {
         workers.spawn(work(reconciler.clone(), queue.clone()));

@@ -23,6 +23,7 @@ pub mod events;
 pub mod informer;
 pub mod leader;
 pub mod meta;
+mod metrics;
 pub mod queue;
 mod set;
 mod timestamp;

@@ -6,9 +6,10 @@
 //!
 //! The number of keys is that of objects: each key is here at most once, so the API's own limits bound the queue.
 
+use crate::metrics::Series;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
     time::Duration,
 };
@@ -32,14 +33,17 @@ pub struct WorkQueue<K> {
 /// The queue without its waiting, so that time is a parameter.
 struct State<K> {
     ready: VecDeque<K>,
-    /// Waiting in `ready`, or to be put there when its worker is done.
-    dirty: HashSet<K>,
-    working: HashSet<K>,
+    /// Waiting in `ready`, or to be put there when its worker is done; since when.
+    dirty: HashMap<K, Instant>,
+    /// Since when.
+    working: HashMap<K, Instant>,
     delayed: BTreeSet<(Instant, K)>,
     deadline: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
     bucket: Bucket,
     closed: bool,
+    /// None until the queue has a name.
+    series: Option<Series>,
 }
 
 struct Bucket {
@@ -62,14 +66,28 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
         if let Some(at) = self.deadline.remove(&key) {
             self.delayed.remove(&(at, key.clone()));
         }
-        if self.dirty.insert(key.clone()) && !self.working.contains(&key) {
+        if self.dirty.contains_key(&key) {
+            return;
+        }
+        self.dirty.insert(key.clone(), Instant::now());
+        if !self.working.contains_key(&key) {
             self.ready.push_back(key);
+        }
+        if let Some(series) = &self.series {
+            series.adds.inc();
+        }
+        self.show_depth();
+    }
+
+    fn show_depth(&self) {
+        if let Some(series) = &self.series {
+            series.depth.set(i64::try_from(self.ready.len()).unwrap_or(i64::MAX));
         }
     }
 
     /// The earliest of several deadlines counts.
     fn add_at(&mut self, key: K, at: Instant) {
-        if self.dirty.contains(&key) && !self.working.contains(&key) {
+        if self.dirty.contains_key(&key) && !self.working.contains_key(&key) {
             return;
         }
         match self.deadline.get(&key) {
@@ -93,15 +111,23 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
     fn take(&mut self, now: Instant) -> Option<K> {
         self.promote(now);
         let key = self.ready.pop_front()?;
-        self.dirty.remove(&key);
-        self.working.insert(key.clone());
+        let since = self.dirty.remove(&key).unwrap_or(now);
+        self.working.insert(key.clone(), now);
+        if let Some(series) = &self.series {
+            series.queued.observe(now.saturating_duration_since(since).as_secs_f64());
+        }
+        self.show_depth();
         Some(key)
     }
 
     fn done(&mut self, key: &K) {
-        self.working.remove(key);
-        if self.dirty.contains(key) {
+        let began = self.working.remove(key);
+        if let (Some(series), Some(began)) = (&self.series, began) {
+            series.worked.observe(began.elapsed().as_secs_f64());
+        }
+        if self.dirty.contains_key(key) {
             self.ready.push_back(key.clone());
+            self.show_depth();
         }
     }
 
@@ -117,19 +143,27 @@ impl<K: Clone + Eq + Hash + Ord> Default for WorkQueue<K> {
     fn default() -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            working: HashSet::new(),
+            dirty: HashMap::new(),
+            working: HashMap::new(),
             delayed: BTreeSet::new(),
             deadline: HashMap::new(),
             failures: HashMap::new(),
             bucket: Bucket { tokens: RETRY_BURST, at: None },
             closed: false,
+            series: None,
         };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
+    /// From now on the queue is counted under this name.
+    pub fn set_name(&self, name: &str) {
+        let mut state = self.state.lock();
+        state.series = Some(Series::of(name));
+        state.show_depth();
+    }
+
     /// Work on this key, now.
     pub fn add(&self, key: K) {
         self.state.lock().add(key);
@@ -150,6 +184,9 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let delay = state.backoff(&key, now);
+        if let Some(series) = &state.series {
+            series.retries.inc();
+        }
         state.add_at(key, now + delay);
         drop(state);
         self.changed.notify_one();
@@ -257,6 +294,30 @@ mod tests {
             assert_eq!(q.backoff(&key, later), BACKOFF_MIN);
         }
         assert!(q.backoff(&200, later) > Duration::from_millis(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_with_a_name_is_counted() {
+        let q = WorkQueue::<u32>::default();
+        q.set_name("own");
+        q.add(1);
+        q.add(1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let key = q.next().await.expect("a key");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        q.retry(key);
+        q.done(&key);
+        let mut text = String::new();
+        keelson_metrics::Group::process().render(&mut text);
+        for line in [
+            "workqueue_adds_total{name=\"own\"} 1",
+            "workqueue_depth{name=\"own\"} 0",
+            "workqueue_queue_duration_seconds_sum{name=\"own\"} 2",
+            "workqueue_work_duration_seconds_sum{name=\"own\"} 3",
+            "workqueue_retries_total{name=\"own\"} 1",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}: {text}");
+        }
     }
 
     #[tokio::test]
