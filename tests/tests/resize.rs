@@ -15,6 +15,7 @@ fn pod(name: &str, cpu: &str, memory: &str, restart_for: &str) -> Value {
             json!([{"resourceName": restart_for, "restartPolicy": "RestartContainer"}]);
     }
     pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
+    pod["spec"]["restartPolicy"] = json!("Always");
     pod
 }
 
