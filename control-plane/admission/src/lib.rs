@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! registry --mutate--> [Chain] NamespaceLifecycle > LimitRanger > ServiceAccount > NodeRestriction > TaintNodesByCondition
-//!          --validate-->         > PodSecurity > Priority > DefaultTolerationSeconds > DefaultStorageClass > PersistentVolumeClaimResize
+//!          --validate-->         > PodSecurity > Priority > DefaultTolerationSeconds > DefaultStorageClass
+//!                                > StorageObjectInUseProtection > PersistentVolumeClaimResize
 //!                                > RuntimeClass > certificates (approval, signing, subject)
 //!                                > DefaultIngressClass > RBAC escalation
 //!                                       > policies > webhooks (mutating: then all of it once more, where one changed
@@ -32,6 +33,7 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_class;
+mod storage_protection;
 mod surroundings;
 mod taint_nodes;
 #[cfg(test)]
@@ -117,6 +119,7 @@ impl Chain {
             Box::new(priority::Priority),
             Box::new(default_toleration::DefaultTolerationSeconds { config }),
             Box::new(storage_class::DefaultStorageClass),
+            Box::new(storage_protection::StorageObjectInUseProtection),
             Box::new(storage_class::PersistentVolumeClaimResize),
             Box::new(runtime_class::RuntimeClass),
             Box::new(certificates::CertificateApproval { authorizer: authorizer.clone() }),

@@ -18,6 +18,7 @@
 //! | `bootstraptokens` | bootstrap tokens end, and sign what the cluster says of itself in public |
 //! | `resourcequota` | what a quota says is used is what is there |
 //! | `pvc` | an unbound claim says what is missing |
+//! | `storageprotection` | claims, volumes and attribute classes stay while they are in use |
 //!
 //! They speak only the Kubernetes API, with the rights of the identity that the client carries.
 #![forbid(unsafe_code)]
@@ -43,6 +44,7 @@ mod resourcequota;
 mod rootca;
 mod serviceaccount;
 mod shared;
+mod storageprotection;
 mod tainteviction;
 
 pub use loadbalancer::{NotAPool, Pool};
@@ -147,6 +149,7 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     }
     if serves(&served, &api::PERSISTENT_VOLUME_CLAIMS) {
         all.spawn(pvc::run(shared.clone()));
+        all.spawn(storageprotection::run(shared.clone()));
     }
     while let Some(ended) = all.join_next().await {
         // A controller ends at shutdown; one that ends by a panic takes the process's others with it, to be restarted.

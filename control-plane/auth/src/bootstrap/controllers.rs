@@ -51,6 +51,26 @@ pub(super) const ROLES: &[Role] = &[
         ],
     ),
     Role::cluster(
+        "system:controller:pvc-protection-controller",
+        &[
+            Rule::On("get list patch update watch", "core", "persistentvolumeclaims"),
+            Rule::On(READ, "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
+        "system:controller:pv-protection-controller",
+        &[Rule::On("get list patch update watch", "core", "persistentvolumes"), EVENTS],
+    ),
+    Role::cluster(
+        "system:controller:volumeattributesclass-protection-controller",
+        &[
+            Rule::On(READ, "core", "persistentvolumeclaims persistentvolumes"),
+            Rule::On("get list patch update watch", "storage.k8s.io", "volumeattributesclasses"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
         "system:controller:deployment-controller",
         &[
             Rule::On("get list patch update watch", "apps", "deployments"),

@@ -121,6 +121,10 @@ resources! {
     EVENTS = namespaced("", "v1", "events", "Event");
     /// core/v1 PersistentVolumeClaim
     PERSISTENT_VOLUME_CLAIMS = namespaced("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+    /// core/v1 PersistentVolume
+    PERSISTENT_VOLUMES = cluster("", "v1", "persistentvolumes", "PersistentVolume");
+    /// storage.k8s.io/v1 VolumeAttributesClass
+    VOLUME_ATTRIBUTES_CLASSES = cluster("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass");
     /// core/v1 ResourceQuota
     RESOURCE_QUOTAS = namespaced("", "v1", "resourcequotas", "ResourceQuota");
     /// apps/v1 Deployment
