@@ -9,6 +9,7 @@ use crate::{
     nodes::NodeClient,
     published::{Documents, Published},
     reloads::Reloads,
+    resources::components::Running,
     wire::{
         Body, HttpOptions,
         peer::Peer,
@@ -30,7 +31,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 
 /// What the server is told. All keys and certificates are PEM.
@@ -134,6 +135,7 @@ pub(crate) struct Inner {
     pub(crate) request_timeout: Duration,
     http: HttpOptions,
     pub(crate) auditor: Option<Arc<Auditor>>,
+    pub(crate) components: OnceLock<Running>,
     pub(crate) shutdown: CancellationToken,
     started: AtomicBool,
 }
@@ -197,10 +199,18 @@ impl ApiServer {
             aggregation: Aggregation::default(),
             tls: OnceLock::new(),
             front_proxy_ca_pem: config.front_proxy_ca_pem.clone(),
+            components: OnceLock::new(),
             shutdown,
             started: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says which components run in this process, by the names of their Leases (`kube-scheduler`), for ComponentStatus. Counts once.
+    pub fn set_components(&self, running: Vec<(&'static str, AbortHandle)>) {
+        if self.inner.components.set(running).is_err() {
+            tracing::warn!("the components of this process are known already");
+        }
     }
 
     /// A step of the start is done: its check passes from here on.

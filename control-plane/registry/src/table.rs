@@ -207,6 +207,53 @@ mod tests {
         assert_eq!(scale.and_then(|sub| sub.body), Some(("autoscaling", "v1", "Scale")));
     }
 
+    /// What is GA is served whole. Beta and alpha versions are not: upstream has them off unless somebody turns them on.
+    #[test]
+    fn all_that_is_ga_is_served_with_all_its_subresources_and_verbs() {
+        let table = KindTable::builtin();
+        for line in RESOURCES.lines().skip(1) {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let found = table.by_resource(cells[0], cells[1], cells[4]);
+            if cells[2] != "ga" {
+                assert!(found.is_none(), "{line}: README.md says that it is not served");
+                continue;
+            }
+            let kind = found.unwrap_or_else(|| panic!("{line}: no row in kinds/mod.rs"));
+            assert_eq!(kind.verbs.join(","), cells[7], "{line}");
+            let served: Vec<&str> = kind.subresources.iter().map(|sub| sub.name).collect();
+            let known: Vec<&str> =
+                list_of(cells[8]).map(|cell| cell.split('[').next().unwrap_or_default()).collect();
+            assert_eq!(served, known, "{line}");
+        }
+    }
+
+    fn list_of(cell: &str) -> impl Iterator<Item = &str> {
+        cell.split(',').filter(|item| !item.is_empty())
+    }
+
+    #[test]
+    fn the_columns_are_those_of_the_facts() {
+        let table = KindTable::builtin();
+        let mut compared = 0;
+        for kind in table.iter() {
+            let lines = COLUMNS.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+            let own =
+                lines.filter(|cells| (cells[0], cells[2]) == kind.resource() && !cells[4].starts_with('('));
+            let mut expected: Vec<_> = own.collect();
+            expected.sort_by_key(|cells| {
+                cells[3].parse::<u32>().unwrap_or_else(|error| panic!("{cells:?}: {error}"))
+            });
+            let expected: Vec<_> = expected.iter().map(|cells| cells[4..8].join(" ")).collect();
+            let shown =
+                kind.columns.iter().map(|c| format!("{} {} {} {}", c.name, c.type_, c.format, c.priority));
+            if !expected.is_empty() {
+                assert_eq!(shown.collect::<Vec<_>>(), expected, "{}", kind.plural);
+                compared += 1;
+            }
+        }
+        assert!(compared > 50, "only {compared} kinds have printers");
+    }
+
     #[test]
     fn both_events_share_one_place() {
         let table = KindTable::builtin();

@@ -6,7 +6,7 @@ use http::{HeaderValue, header::USER_AGENT};
 use keelson_auth::pki::Authority;
 use keelson_harness::{Api, Informers, leader::LeaderElection};
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// A part of the control plane.
@@ -62,6 +62,14 @@ impl Settings {
     }
 }
 
+/// Components that run in this process.
+pub(crate) struct Started {
+    /// One each; ends with the component.
+    pub(crate) tasks: JoinSet<anyhow::Result<()>>,
+    /// The same tasks by the names of the components, to ask whether they run.
+    pub(crate) handles: Vec<(&'static str, AbortHandle)>,
+}
+
 /// Starts scheduler and controllers as asked; each ends by `shutdown` or by its failure. Together they share one watch
 /// a kind, which is the controllers': they may see whatever the scheduler may.
 pub(crate) fn start(
@@ -69,8 +77,8 @@ pub(crate) fn start(
     client: impl Fn(Component) -> kube::Client,
     settings: &Settings,
     shutdown: &CancellationToken,
-) -> JoinSet<anyhow::Result<()>> {
-    let mut tasks = JoinSet::new();
+) -> Started {
+    let (mut tasks, mut handles) = (JoinSet::new(), Vec::new());
     let watcher =
         if wanted.contains(&Component::Controllers) { Component::Controllers } else { Component::Scheduler };
     let informers = Informers::new(&Api::new(client(watcher)), shutdown);
@@ -85,7 +93,7 @@ pub(crate) fn start(
         };
         let client = client(Component::Controllers);
         let run = keelson_controllers::run_with(client, informers.clone(), config, shutdown.clone());
-        tasks.spawn(named("the controllers", run));
+        handles.push((Component::Controllers.agent(), tasks.spawn(named("the controllers", run))));
     }
     if wanted.contains(&Component::Scheduler) {
         let config = keelson_scheduler::Config {
@@ -94,9 +102,9 @@ pub(crate) fn start(
         };
         let run =
             keelson_scheduler::run_with(client(Component::Scheduler), informers, config, shutdown.clone());
-        tasks.spawn(named("the scheduler", run));
+        handles.push((Component::Scheduler.agent(), tasks.spawn(named("the scheduler", run))));
     }
-    tasks
+    Started { tasks, handles }
 }
 
 async fn named(what: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -215,8 +215,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             Component::Scheduler => scheduler.clone(),
             Component::Apiserver | Component::Controllers => controllers.clone(),
         };
-        let tasks = components::start(&args.components, client, &settings, &stop);
-        return until_stopped(tasks, &stop).await;
+        let started = components::start(&args.components, client, &settings, &stop);
+        return until_stopped(started.tasks, &stop).await;
     }
     let drain = CancellationToken::new();
     let certificates = certificates::watch(&args.data);
@@ -255,8 +255,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let user = UserInfo::authenticated(component.user(), [] as [&str; 0]);
         in_process_client(&server, user, component.agent())
     };
-    let tasks = components::start(&args.components, client, &settings, &stop);
-    let result = until_stopped(tasks, &stop).await;
+    let started = components::start(&args.components, client, &settings, &stop);
+    server.set_components(started.handles);
+    let result = until_stopped(started.tasks, &stop).await;
     keeping.await.context("keeping the API server's Service")?;
     repairing.await.context("repairing the records of Services")?;
     server.leave();

@@ -8,11 +8,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus as ApiStatus, Pod};
 use k8s_openapi::jiff::Timestamp;
 use keelson_runtime::{Runtime, keys, v1};
 
+use crate::allocation::{ByContainer, Replace};
+use crate::container::fields::requirements;
+use crate::container::resources::{is_as_wanted, pod_cgroup, pod_limits};
 use crate::context::Context;
-use crate::machine::{Adopted, AdoptedContainer, Exit, Live, SandboxInfo};
-use crate::pod;
+use crate::machine::{Adopted, AdoptedContainer, Amounts, Exit, Live, SandboxInfo};
+use crate::pod::{self, Stored};
 use crate::volumes;
-use crate::worker::{exit_of, gone};
+use crate::worker::{container_has, exit_of, gone};
 
 /// What the runtime holds at the start.
 #[derive(Debug, Default)]
@@ -47,11 +50,18 @@ impl Found {
     }
 
     /// Everything about one pod.
-    pub(crate) async fn of(&self, runtime: &dyn Runtime, pod: &Pod) -> keelson_runtime::Result<Adopted> {
+    pub(crate) async fn of(
+        &self,
+        ctx: &Context,
+        pod: &Pod,
+        given: &ByContainer,
+    ) -> keelson_runtime::Result<Adopted> {
+        let runtime = ctx.runtime.as_ref();
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let mut adopted = Adopted {
             started_at: pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map(|t| t.0),
             finished: pod::is_terminal(pod.status.as_ref()),
+            given: given.clone(),
             ..Adopted::default()
         };
         if let Some(newest) = self.newest_sandbox(uid) {
@@ -78,6 +88,9 @@ impl Found {
                 let restarts = u32::try_from(reported.restart_count).unwrap_or(0).saturating_add(1);
                 adopted.containers.push(remembered(name, restarts));
             }
+        }
+        if !adopted.finished {
+            amounts(ctx, pod, &mut adopted).await;
         }
         Ok(adopted)
     }
@@ -115,6 +128,7 @@ impl Found {
             live: None,
             exit: None,
             last: None,
+            has: None,
         };
         let in_sandbox = sandbox.is_some_and(|info| info.id == newest.pod_sandbox_id);
         if newest.state() == v1::ContainerState::ContainerRunning && in_sandbox {
@@ -229,5 +243,28 @@ fn remembered(name: &str, restarts: u32) -> AdoptedContainer {
         live: None,
         exit: None,
         last: None,
+        has: None,
     }
+}
+
+/// What the containers that run have, and whether the pod's cgroup fits. What cannot be read is taken to be as it was given.
+async fn amounts(ctx: &Context, pod: &Pod, adopted: &mut Adopted) {
+    let Ok(stored) = Stored::new(pod.clone()) else { return };
+    let spec = stored.spec();
+    for container in adopted.containers.iter_mut() {
+        let (Some(live), Some(asked)) = (&container.live, pod::container(&spec, &container.name)) else {
+            continue;
+        };
+        let asked = || Amounts::new(requirements(asked.resources.as_ref()));
+        let given = adopted.given.get(&container.name).cloned().unwrap_or_else(asked);
+        let has = container_has(ctx, &stored, &live.id, &given).await;
+        container.has = Some(has.unwrap_or_else(|error| {
+            tracing::warn!(pod = stored.name, container = container.name, error, "what it has is not known");
+            given
+        }));
+    }
+    let mut resources = stored.resources();
+    resources.replace(&adopted.given);
+    let (wanted, path) = (pod_limits(&resources), pod_cgroup(&ctx.config, stored.qos, &stored.uid));
+    adopted.unsettled = ctx.cgroups.read(&path).is_ok_and(|has| !is_as_wanted(&has, &wanted));
 }

@@ -12,6 +12,7 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::allocation::Allocations;
 use crate::config::Config;
 use crate::image::Images;
 use crate::recorder::Recorder;
@@ -102,6 +103,8 @@ pub(crate) struct Context {
     pub cgroups: Arc<dyn Cgroups>,
     /// The node's size.
     pub capacity: Capacity,
+    /// What of it pods have been given.
+    pub allocations: Allocations,
     /// Images that were lately seen, and who may use those that were pulled.
     pub images: Images,
     /// ServiceAccount tokens that are still fresh.

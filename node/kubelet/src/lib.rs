@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod allocation;
 pub mod config;
 mod container;
 mod context;
@@ -113,6 +114,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Kubelet, StartError> 
         network: parts.network,
         mounts: parts.mounts,
         cgroups: parts.cgroups,
+        allocations: allocation::Allocations::new(node::left_for_pods(capacity)),
         capacity,
         images,
         tokens: volumes::Tokens::default(),

@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use keelson_semantics::{PodResources, QosClass};
 
+use crate::allocation::ByContainer;
+use crate::container::fields::{quantities, requirements};
 use crate::machine::Role;
 
 /// One pod's object at one revision.
@@ -71,6 +73,35 @@ impl Stored {
     /// What its containers ask for.
     pub fn resources(&self) -> PodResources {
         resources(&self.json).expect("read once by `new`")
+    }
+
+    /// The same with these amounts in its containers; None where that is what it has.
+    pub(crate) fn with_resources(&self, given: &ByContainer) -> Option<Self> {
+        let mut pod = self.pod();
+        let spec = pod.spec.as_mut()?;
+        let mut changed = false;
+        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+            let Some(given) = given.get(&container.name) else { continue };
+            if **given != requirements(container.resources.as_ref()) {
+                let resources = container.resources.get_or_insert_default();
+                (resources.requests, resources.limits) =
+                    (quantities(&given.requests), quantities(&given.limits));
+                changed = true;
+            }
+        }
+        if !changed {
+            return None;
+        }
+        let json = serde_json::to_vec(&pod).expect("read from JSON").into_boxed_slice();
+        Some(Self {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            conditions: self.conditions.clone(),
+            generation: self.generation,
+            qos: self.qos,
+            json,
+        })
     }
 
     /// What its events refer to; `container` puts the field path of that container in.

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::adopt::Found;
+use crate::allocation::ByContainer;
 use crate::context::Context;
 use crate::machine::{Adopted, Event, PodShape};
 use crate::pod::{self, Stored};
@@ -95,9 +96,10 @@ impl Pods {
         let shape = Arc::new(PodShape::of(&pod));
         let known = self.workers.lock().get(&uid).filter(|h| !h.outbox.is_closed()).map(|h| h.outbox.clone());
         let terminal = pod::is_terminal(pod.status.as_ref());
+        let admit = || if terminal { HashMap::new() } else { ctx.allocations.admit(&ctx.config, &pod) };
         let adopted = match (&known, found) {
-            (None, Some(found)) => self.adopted(ctx, found, &pod).await,
-            (None, None) => Some(Adopted { finished: terminal, ..Adopted::default() }),
+            (None, Some(found)) => self.adopted(ctx, found, &pod, admit()).await,
+            (None, None) => Some(Adopted { finished: terminal, given: admit(), ..Adopted::default() }),
             (Some(_), _) => None,
         };
         let stored = match Stored::new(pod) {
@@ -133,10 +135,10 @@ impl Pods {
     }
 
     /// Reads what is there of a pod until the runtime answers: guessing would restart what runs.
-    async fn adopted(&self, ctx: &Context, found: &Found, pod: &Pod) -> Option<Adopted> {
+    async fn adopted(&self, ctx: &Context, found: &Found, pod: &Pod, given: ByContainer) -> Option<Adopted> {
         let mut pause = Duration::from_millis(50);
         loop {
-            match found.of(ctx.runtime.as_ref(), pod).await {
+            match found.of(ctx, pod, &given).await {
                 Ok(adopted) => return Some(adopted),
                 Err(error) => tracing::warn!(%error, "the runtime does not say what is left of a pod"),
             }

@@ -172,6 +172,16 @@ impl Runtime for CriRuntime {
         answer.status.ok_or_else(|| missing("ContainerStatus", "a status"))
     }
 
+    async fn update_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(resources),
+            annotations: Default::default(),
+        };
+        const CALL: &str = "UpdateContainerResources";
+        bounded(CALL, CALL_TIMEOUT, self.rt().update_container_resources(request)).await.map(drop)
+    }
+
     async fn containers(&self) -> Result<Vec<v1::Container>> {
         let request = v1::ListContainersRequest::default();
         Ok(bounded("ListContainers", CALL_TIMEOUT, self.rt().list_containers(request)).await?.containers)

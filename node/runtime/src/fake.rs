@@ -242,6 +242,9 @@ impl Runtime for FakeRuntime {
             image_ref: format!("sha256:{image}"),
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
+            resources: Some(v1::ContainerResources {
+                linux: config.linux.as_ref().and_then(|linux| linux.resources.clone()),
+            }),
             ..Default::default()
         };
         world.containers.insert(id.clone(), status);
@@ -289,6 +292,31 @@ impl Runtime for FakeRuntime {
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus> {
         let world = self.world.lock();
         world.containers.get(id).cloned().ok_or_else(|| not_found("ContainerStatus", "container", id))
+    }
+
+    async fn update_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        const CALL: &str = "UpdateContainerResources";
+        let mut world = self.world.lock();
+        let status = world.containers.get_mut(id).ok_or_else(|| not_found(CALL, "container", id))?;
+        if status.state() == v1::ContainerState::ContainerExited {
+            return Err(refused(CALL, format!("container {id} is in exited state")));
+        }
+        let name = name_of(status);
+        let linux = status.resources.get_or_insert_default().linux.get_or_insert_default();
+        for (number, new) in [
+            (&mut linux.cpu_shares, resources.cpu_shares),
+            (&mut linux.cpu_quota, resources.cpu_quota),
+            (&mut linux.memory_limit_in_bytes, resources.memory_limit_in_bytes),
+        ] {
+            if new != 0 {
+                *number = new;
+            }
+        }
+        world.calls.push(format!(
+            "{CALL} {name} {} {} {}",
+            resources.cpu_shares, resources.cpu_quota, resources.memory_limit_in_bytes
+        ));
+        Ok(())
     }
 
     async fn containers(&self) -> Result<Vec<v1::Container>> {

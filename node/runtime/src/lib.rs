@@ -82,6 +82,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_container(&self, id: &str) -> Result<()>;
     /// Everything the runtime knows of one container.
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus>;
+    /// Changes the cgroup of a container; numbers that are zero stay as they are.
+    async fn update_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()>;
     /// Containers of all pods, also those that have ended.
     async fn containers(&self) -> Result<Vec<v1::Container>>;
     /// Lets the runtime open a fresh log file after the old one was renamed.

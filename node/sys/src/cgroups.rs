@@ -79,6 +79,11 @@ pub trait Cgroups: Send + Sync + 'static {
     /// Creates the cgroup at `path` (absolute, as in `/kubepods/podX`) and sets its limits, in the tree
     /// that has the controllers. Creating what exists only sets the limits.
     fn create(&self, path: &str, limits: &Limits) -> io::Result<()>;
+    /// What the cgroup at `path` has. Shares are read from v1 alone: v2's weight is made of them by formulas that differ
+    /// between versions of the runtimes.
+    fn read(&self, path: &str) -> io::Result<Limits>;
+    /// Memory that the cgroup at `path` and those below it use, in bytes.
+    fn memory_used(&self, path: &str) -> io::Result<u64>;
     /// Removes the cgroup at `path` and those below it, in every tree. Fails while a process is in one.
     fn remove(&self, path: &str) -> io::Result<()>;
 }
@@ -106,6 +111,37 @@ impl Cgroups for Hierarchies {
         Ok(())
     }
 
+    fn read(&self, path: &str) -> io::Result<Limits> {
+        let mut found = Limits::default();
+        if self.cpu.is_none() && self.memory.is_none() {
+            let dir = existing(self.unified.as_ref(), path)?;
+            let cpu = text(&dir, "cpu.max")?;
+            found.cpu_quota_us = cpu.split_once(' ').and_then(|(quota, period)| in_our_period(quota, period));
+            found.memory_bytes = text(&dir, "memory.max")?.parse().ok();
+            return Ok(found);
+        }
+        if self.cpu.is_some() {
+            let dir = existing(self.cpu.as_ref(), path)?;
+            found.cpu_shares = text(&dir, "cpu.shares")?.parse().ok();
+            found.cpu_quota_us =
+                in_our_period(&text(&dir, "cpu.cfs_quota_us")?, &text(&dir, "cpu.cfs_period_us")?);
+        }
+        if self.memory.is_some() {
+            let text = text(&existing(self.memory.as_ref(), path)?, "memory.limit_in_bytes")?;
+            found.memory_bytes = text.parse().ok().filter(|bytes| *bytes < V1_UNLIMITED_BYTES);
+        }
+        Ok(found)
+    }
+
+    fn memory_used(&self, path: &str) -> io::Result<u64> {
+        let used = match &self.memory {
+            Some(root) => text(&existing(Some(root), path)?, "memory.usage_in_bytes")?,
+            None => text(&existing(self.unified.as_ref(), path)?, "memory.current")?,
+        };
+        used.parse()
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("memory in use is {used:?}")))
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
         let roots = self.unified.iter().chain(&self.cpu).chain(&self.memory).chain(&self.other);
         for root in roots {
@@ -115,21 +151,61 @@ impl Cgroups for Hierarchies {
     }
 }
 
-/// Records what would be made and removed.
+/// v1's "no limit" is the largest multiple of a page; nothing that somebody means comes near it.
+const V1_UNLIMITED_BYTES: u64 = 1 << 62;
+
+/// A quota for each of our periods; None where there is none ("max", or -1).
+fn in_our_period(quota: &str, period: &str) -> Option<u64> {
+    let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
+    Some(quota.saturating_mul(CPU_PERIOD_US) / period.max(1))
+}
+
+fn existing(root: Option<&PathBuf>, path: &str) -> io::Result<PathBuf> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no cgroup file system is mounted");
+    Ok(root.ok_or_else(none)?.join(path.trim_start_matches('/')))
+}
+
+fn text(dir: &Path, file: &str) -> io::Result<String> {
+    let path = dir.join(file);
+    let read = std::fs::read_to_string(&path);
+    read.map(|text| text.trim().to_owned())
+        .map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))
+}
+
+/// Records what would be made and removed, and keeps the limits of what is there.
 #[derive(Debug, Default)]
 pub struct RecordedCgroups {
     /// One line a call, in order.
     pub calls: parking_lot::Mutex<Vec<String>>,
+    /// What each cgroup has.
+    pub limits: parking_lot::Mutex<std::collections::BTreeMap<String, Limits>>,
+    /// Memory in use of each cgroup, in bytes, as the test says.
+    pub used: parking_lot::Mutex<std::collections::BTreeMap<String, u64>>,
 }
 
 impl Cgroups for RecordedCgroups {
-    fn create(&self, path: &str, _limits: &Limits) -> io::Result<()> {
+    fn create(&self, path: &str, limits: &Limits) -> io::Result<()> {
         self.calls.lock().push(format!("create {path}"));
+        let mut all = self.limits.lock();
+        let present = all.entry(path.to_owned()).or_default();
+        present.cpu_shares = limits.cpu_shares.or(present.cpu_shares);
+        present.cpu_quota_us = limits.cpu_quota_us.or(present.cpu_quota_us);
+        present.memory_bytes = limits.memory_bytes.or(present.memory_bytes);
         Ok(())
+    }
+
+    fn read(&self, path: &str) -> io::Result<Limits> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, format!("no cgroup {path}"));
+        self.limits.lock().get(path).copied().ok_or_else(none)
+    }
+
+    fn memory_used(&self, path: &str) -> io::Result<u64> {
+        Ok(self.used.lock().get(path).copied().unwrap_or(0))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.calls.lock().push(format!("remove {path}"));
+        self.limits.lock().remove(path);
         Ok(())
     }
 }
@@ -226,6 +302,28 @@ mod tests {
         assert_eq!(read(cpu.join("kubepods/pod1/cpu.cfs_quota_us")), "50000");
         assert_eq!(read(cpu.join("kubepods/pod1/cpu.shares")), "512");
         assert_eq!(read(memory.join("kubepods/pod1/memory.limit_in_bytes")), "1048576");
+        assert_eq!(trees.read("/kubepods/pod1").unwrap(), limits);
+        std::fs::write(cpu.join("kubepods/pod1/cpu.cfs_quota_us"), "-1\n").unwrap();
+        std::fs::write(memory.join("kubepods/pod1/memory.limit_in_bytes"), "9223372036854771712\n").unwrap();
+        std::fs::write(memory.join("kubepods/pod1/memory.usage_in_bytes"), "4096\n").unwrap();
+        let unlimited = Limits { cpu_quota_us: None, memory_bytes: None, ..limits };
+        assert_eq!(trees.read("/kubepods/pod1").unwrap(), unlimited);
+        assert_eq!(trees.memory_used("/kubepods/pod1").unwrap(), 4096);
+        assert!(trees.read("/kubepods/pod2").is_err(), "what cannot be read is not without limits");
+    }
+
+    #[test]
+    fn v2s_words_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let trees = Hierarchies { unified: Some(dir.path().to_owned()), ..Default::default() };
+        let put = |cpu: &str, memory: &str| {
+            std::fs::write(dir.path().join("cpu.max"), cpu).unwrap();
+            std::fs::write(dir.path().join("memory.max"), memory).unwrap();
+            trees.read("/").unwrap()
+        };
+        assert_eq!(put("max 100000\n", "max\n"), Limits::default());
+        let half = Limits { cpu_shares: None, cpu_quota_us: Some(50_000), memory_bytes: Some(4096) };
+        assert_eq!(put("25000 50000\n", "4096\n"), half);
     }
 
     #[test]

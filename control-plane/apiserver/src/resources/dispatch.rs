@@ -1,6 +1,6 @@
 //! From an authorised request to its handler: which kind, which subresource, which verb.
 
-use super::{delete, evict, protobuf, read, watch, write};
+use super::{components, delete, evict, protobuf, read, watch, write};
 use crate::{
     metrics::LongRunning,
     pipeline::text,
@@ -136,6 +136,9 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     }
     if kind.resource() == ("", "bindings") {
         return write::bind(&call, kind, request).await;
+    }
+    if kind.resource() == ("", "componentstatuses") {
+        return components::read(&call, kind, request.headers()).await;
     }
     if !kind.is_stored() {
         return reviews::create(&call, kind, request).await;

@@ -1,5 +1,6 @@
 //! The verbs of the API over the registry. One set of handlers serves every kind; nothing here knows a kind's rules.
 
+pub(crate) mod components;
 pub(crate) mod decode;
 mod delete;
 mod dispatch;

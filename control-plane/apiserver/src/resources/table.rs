@@ -67,6 +67,35 @@ pub(crate) fn render(
     Ok(out)
 }
 
+/// The same of objects that are not stored.
+pub(crate) fn of_values(
+    kind: &Kind,
+    meta: &ListMeta,
+    objects: &[Value],
+    frame: Frame,
+    now: OffsetDateTime,
+) -> Result<BytesMut, Status> {
+    let mut rows = Vec::with_capacity(objects.len());
+    for object in objects {
+        let mut row = json!({ "cells": printers::row(kind, object, now).cells });
+        match frame.include {
+            IncludeObject::None => {}
+            IncludeObject::Metadata => {
+                let mut out = BytesMut::new();
+                form::write_metadata_of(object.to_string().as_bytes(), frame.version, &mut out)?;
+                row["object"] = serde_json::from_slice(&out).map_err(Status::internal)?;
+            }
+            IncludeObject::Object => row["object"] = object.clone(),
+        }
+        rows.push(row);
+    }
+    let table = json!({
+        "kind": "Table", "apiVersion": frame.version.api_version(), "metadata": meta.to_json(),
+        "columnDefinitions": columns(kind), "rows": rows,
+    });
+    Ok(BytesMut::from(table.to_string().as_bytes()))
+}
+
 fn row(
     kind: &Kind,
     entry: &Entry,

@@ -32,7 +32,7 @@ use crate::{
     table::Row,
 };
 
-/// Requests in the form of objects; the API server's handlers answer them.
+/// Requests in the form of objects, and ComponentStatus; the API server's handlers answer them.
 pub struct Request;
 
 impl Strategy for Request {}
@@ -157,6 +157,7 @@ fn core_rows() -> Vec<Row> {
     ];
     vec![
         request("", "bindings"),
+        request("", "componentstatuses"),
         row("", "v1", "configmaps", &core::ConfigMap),
         row("", "v1", "endpoints", &core::Endpoints),
         row("", "v1", "events", &core::Event).selectable(fields::EVENTS),

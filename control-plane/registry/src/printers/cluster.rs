@@ -47,6 +47,18 @@ pub(super) fn api_service(object: &Value, age: Value) -> Vec<Value> {
     vec![name(object), json!(service), json!(available), age]
 }
 
+pub(super) fn component(object: &Value) -> Vec<Value> {
+    let healthy =
+        meta::items(object, &["conditions"]).iter().find(|condition| condition["type"] == "Healthy");
+    let text = |key: &str| json!(healthy.map_or("", |condition| meta::text(condition, &[key])));
+    let state = match healthy.map(|condition| meta::text(condition, &["status"])) {
+        Some("True") => "Healthy",
+        Some("False") => "Unhealthy",
+        _ => "Unknown",
+    };
+    vec![name(object), json!(state), text("message"), text("error")]
+}
+
 pub(super) fn signing_request(object: &Value, age: Value) -> Vec<Value> {
     let has = |kind: &str| {
         meta::items(object, &["status", "conditions"]).iter().any(|one| meta::text(one, &["type"]) == kind)

@@ -39,6 +39,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
     let age = || text::age(object, now);
     let cells = match kind.resource() {
         ("", "pods") => return Row { cells: pod::cells(object, now), conditions: pod::conditions(object) },
+        ("", "componentstatuses") => cluster::component(object),
         ("", "configmaps") => core::config_map(object, age()),
         ("", "endpoints") => network::endpoints(object, age()),
         ("", "events") | ("events.k8s.io", "events") => core::event(object, now),

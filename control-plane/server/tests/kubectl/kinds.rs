@@ -156,6 +156,38 @@ fn kubectl_makes_what_its_own_commands_make() {
     let warned = server.kubectl(&["create", "job", "warned", "--image=busybox"]);
     let said = crate::support::text(&warned.stderr);
     assert!(said.contains("jobs have no controller in this cluster yet"), "{said}");
-    let missing = server.kubectl(&["get", "componentstatuses"]);
-    assert!(!missing.status.success(), "what is not enforced is not served");
+}
+
+#[test]
+fn the_components_tell_how_they_are() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let alone = Server::start(Backend::Embedded, "apiserver");
+    let asked = alone.kubectl(&["get", "componentstatuses"]);
+    let (said, warned) = (crate::support::text(&asked.stdout), crate::support::text(&asked.stderr));
+    assert!(warned.contains("v1 ComponentStatus is deprecated in v1.19+"), "{warned}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = said.lines().map(words).collect();
+    assert_eq!(rows[0], ["NAME", "STATUS", "MESSAGE", "ERROR"]);
+    assert_eq!(rows[2], ["etcd-0", "Healthy", "ok"]);
+    for (row, name) in [(1, "controller-manager"), (3, "scheduler")] {
+        assert_eq!(rows[row][..2], [name, "Unhealthy"], "{said}");
+    }
+    // As long as somebody renews its Lease it lives, wherever it is.
+    let lease = |at: &str| {
+        format!(
+            r#"{{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {{"name": "kube-scheduler", "namespace": "kube-system"}},
+                "spec": {{"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "{at}"}}}}"#
+        )
+    };
+    let state = |name: &str| alone.ok(&["get", "cs", name, "-o", "jsonpath={.conditions[0].status}"]);
+    alone.ok_with(&["apply", "-f", "-"], &lease("2999-01-01T00:00:00.000000Z"));
+    assert_eq!(state("scheduler"), "True");
+    alone.ok_with(&["apply", "-f", "-"], &lease("2020-01-01T00:00:00.000000Z"));
+    assert_eq!(state("scheduler"), "False");
+    let whole = Server::start(Backend::Embedded, "apiserver,controllers,scheduler");
+    let said = whole.ok(&["get", "componentstatuses", "--no-headers"]);
+    assert_eq!(said.lines().filter(|line| words(line)[1] == "Healthy").count(), 3, "{said}");
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, ResourceFieldSelector};
+use k8s_openapi::api::core::v1::{self, Pod, PodSpec, ResourceFieldSelector};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use keelson_semantics::Quantity;
-use keelson_semantics::resources::ResourceList;
+use keelson_semantics::resources::{ResourceList, ResourceRequirements};
 
 use super::ConfigError;
 use crate::context::Capacity;
@@ -131,10 +132,23 @@ pub(crate) fn resource_field(
 }
 
 /// Quantities of an API object. The API server has let only valid ones pass; others count as absent.
-pub(crate) fn parse(
-    list: &BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
-) -> ResourceList {
+pub(crate) fn parse(list: &BTreeMap<String, ApiQuantity>) -> ResourceList {
     list.iter().filter_map(|(name, amount)| Some((name.clone(), amount.0.parse().ok()?))).collect()
+}
+
+/// Requests and limits of an API object.
+pub(crate) fn requirements(given: Option<&v1::ResourceRequirements>) -> ResourceRequirements {
+    let list = |list: Option<&BTreeMap<_, _>>| list.map(parse).unwrap_or_default();
+    ResourceRequirements {
+        limits: list(given.and_then(|given| given.limits.as_ref())),
+        requests: list(given.and_then(|given| given.requests.as_ref())),
+    }
+}
+
+/// The same as the API has it; None where there is nothing.
+pub(crate) fn quantities(list: &ResourceList) -> Option<BTreeMap<String, ApiQuantity>> {
+    let all = list.iter().map(|(name, amount)| (name.clone(), ApiQuantity(amount.to_string())));
+    (!list.is_empty()).then(|| all.collect())
 }
 
 /// In units of the divisor (default 1), rounded up. CPU is counted in thousandths.

@@ -99,7 +99,11 @@ pub(crate) async fn container_config(input: &Inputs<'_>) -> Result<v1::Container
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
         linux: Some(v1::LinuxContainerConfig {
-            resources: Some(resources::container_resources(input.ctx, input.stored, container)),
+            resources: Some(resources::linux_resources(
+                &fields::requirements(container.resources.as_ref()),
+                input.stored.qos,
+                input.ctx.capacity.memory_bytes,
+            )),
             security_context: Some(security::security_context(
                 &input.ctx.config,
                 input.spec,

@@ -2,20 +2,20 @@
 //! Formulas: Kubernetes documentation, "Manage resources for containers" and "Node-pressure eviction"
 //! (oom_score_adj by QoS class).
 
-use k8s_openapi::api::core::v1::Container;
 use keelson_runtime::v1;
-use keelson_semantics::resources::ResourceList;
-use keelson_semantics::{QosClass, Quantity};
+use keelson_semantics::quantity::Format;
+use keelson_semantics::resources::{ResourceList, ResourceRequirements};
+use keelson_semantics::{PodResources, QosClass, Quantity};
 use keelson_sys::cgroups::{CPU_PERIOD_US, Limits};
 
-use super::fields::parse;
 use crate::config::Config;
-use crate::context::Context;
 use crate::pod::Stored;
 
 /// The kernel's smallest cpu.shares and cfs quota.
 const SHARES_MIN: i64 = 2;
 const QUOTA_MIN_US: i64 = 1000;
+/// The largest page of an architecture that Linux runs on here.
+const PAGE_BYTES_MAX: i64 = 64 << 10;
 
 /// cpu.shares of a request in thousandths of a CPU.
 fn shares(milli: i64) -> i64 {
@@ -36,25 +36,69 @@ fn bytes(list: &ResourceList, name: &str) -> Option<i64> {
 }
 
 /// What one container's cgroup gets.
-pub(super) fn container_resources(
-    ctx: &Context,
-    stored: &Stored,
-    container: &Container,
+pub(crate) fn linux_resources(
+    given: &ResourceRequirements,
+    qos: QosClass,
+    memory_capacity: i64,
 ) -> v1::LinuxContainerResources {
-    let resources = container.resources.clone().unwrap_or_default();
-    let requests = parse(&resources.requests.unwrap_or_default());
-    let limits = parse(&resources.limits.unwrap_or_default());
-    let cpu_limit = milli(&limits, "cpu");
-    let cpu_request = milli(&requests, "cpu").or(cpu_limit);
-    let memory_request = bytes(&requests, "memory").or_else(|| bytes(&limits, "memory"));
+    let (requests, limits) = (&given.requests, &given.limits);
+    let memory_request = bytes(requests, "memory").or_else(|| bytes(limits, "memory"));
     v1::LinuxContainerResources {
-        cpu_shares: shares(cpu_request.unwrap_or(0)),
-        cpu_quota: cpu_limit.map_or(0, quota),
+        cpu_shares: cpu_shares(given),
+        cpu_quota: milli(limits, "cpu").map_or(0, quota),
         cpu_period: i64::try_from(CPU_PERIOD_US).unwrap_or(100_000),
-        memory_limit_in_bytes: bytes(&limits, "memory").unwrap_or(0),
-        oom_score_adj: oom_score_adj(stored.qos, memory_request.unwrap_or(0), ctx.capacity.memory_bytes),
+        memory_limit_in_bytes: bytes(limits, "memory").unwrap_or(0),
+        oom_score_adj: oom_score_adj(qos, memory_request.unwrap_or(0), memory_capacity),
         ..Default::default()
     }
+}
+
+/// Whether a limit of the kernel is that which was given: it has whole pages.
+fn is_same_memory(limit: Option<i64>, given: Option<i64>) -> bool {
+    match (limit, given) {
+        (Some(limit), Some(given)) => limit <= given && given - limit < PAGE_BYTES_MAX,
+        (limit, given) => limit == given,
+    }
+}
+
+/// Whether a pod's cgroup has these limits.
+pub(crate) fn is_as_wanted(has: &Limits, wanted: &Limits) -> bool {
+    let signed = |limit: Option<u64>| limit.and_then(|bytes| i64::try_from(bytes).ok());
+    has.cpu_quota_us == wanted.cpu_quota_us
+        && is_same_memory(signed(has.memory_bytes), signed(wanted.memory_bytes))
+}
+
+fn cpu_shares(given: &ResourceRequirements) -> i64 {
+    shares(milli(&given.requests, "cpu").or_else(|| milli(&given.limits, "cpu")).unwrap_or(0))
+}
+
+/// What a container has, by what its cgroup says: in the words of what it was given where both come to the same. Of the
+/// requests only that of cpu is known to the kernel; the others are as given.
+pub(crate) fn read_back(given: &ResourceRequirements, actual: &Limits) -> ResourceRequirements {
+    let mut has = given.clone();
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let mut put =
+        |of: fn(&mut ResourceRequirements) -> &mut ResourceList, name: &str, amount: Option<Quantity>| {
+            match amount {
+                Some(amount) => drop(of(&mut has).insert(name.to_owned(), amount)),
+                None => drop(of(&mut has).remove(name)),
+            }
+        };
+    let period = i64::try_from(CPU_PERIOD_US).unwrap_or(100_000);
+    let quota_us = actual.cpu_quota_us.map(signed);
+    if quota_us != milli(&given.limits, "cpu").map(quota) {
+        put(|of| &mut of.limits, "cpu", quota_us.map(|us| Quantity::from_milli(us * 1000 / period)));
+    }
+    let limit = actual.memory_bytes.map(signed);
+    if !is_same_memory(limit, bytes(&given.limits, "memory")) {
+        let amount = limit.map(|bytes| Quantity::from_units(bytes, Format::BinarySi));
+        put(|of| &mut of.limits, "memory", amount);
+    }
+    if let Some(weight) = actual.cpu_shares.map(signed).filter(|weight| *weight != cpu_shares(given)) {
+        let milli = (weight > SHARES_MIN).then(|| Quantity::from_milli(weight * 1000 / 1024));
+        put(|of| &mut of.requests, "cpu", milli);
+    }
+    has
 }
 
 /// Whom the kernel kills first when memory is short: best effort, then by how far over their request.
@@ -80,8 +124,7 @@ pub(crate) fn pod_cgroup(config: &Config, qos: QosClass, uid: &str) -> String {
 }
 
 /// Limits of the pod's cgroup: the sum of its containers', where every one of them has a limit.
-pub(crate) fn pod_limits(stored: &Stored) -> Limits {
-    let resources = stored.resources();
+pub(crate) fn pod_limits(resources: &PodResources) -> Limits {
     let (requests, limits) = (resources.requests(), resources.limits());
     let every = |name: &str| {
         let containers = resources.containers.iter().chain(&resources.init_containers);
@@ -117,6 +160,36 @@ mod tests {
     fn cpu_becomes_shares_and_quota() {
         assert_eq!([0, 1, 100, 1000, 2500].map(shares), [2, 2, 102, 1024, 2560]);
         assert_eq!([1, 5, 100, 1500].map(quota), [1000, 1000, 10_000, 150_000]);
+    }
+
+    #[test]
+    fn what_a_cgroup_has_is_told_in_the_words_of_what_was_given() {
+        let list = |text: &str| -> ResourceList {
+            let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+            pairs.map(|(name, amount)| (name.to_owned(), amount.parse().unwrap())).collect()
+        };
+        let of = |requests: &str, limits: &str| ResourceRequirements {
+            requests: list(requests),
+            limits: list(limits),
+        };
+        let given = of("cpu=100m memory=1Gi", "cpu=1500m memory=100M");
+        let exact =
+            Limits { cpu_shares: Some(102), cpu_quota_us: Some(150_000), memory_bytes: Some(99_999_744) };
+        for (actual, expected) in [
+            (exact, given.clone()),
+            (Limits { cpu_shares: None, ..exact }, given.clone()),
+            (Limits { cpu_shares: Some(1024), ..exact }, of("cpu=1 memory=1Gi", "cpu=1500m memory=100M")),
+            (Limits { cpu_shares: Some(2), ..exact }, of("memory=1Gi", "cpu=1500m memory=100M")),
+            (Limits { cpu_quota_us: None, ..exact }, of("cpu=100m memory=1Gi", "memory=100M")),
+            (
+                Limits { memory_bytes: Some(1 << 30), ..exact },
+                of("cpu=100m memory=1Gi", "cpu=1500m memory=1Gi"),
+            ),
+        ] {
+            assert_eq!(read_back(&given, &actual), expected);
+        }
+        let unbound = Limits { cpu_shares: Some(2), ..Limits::default() };
+        assert_eq!(read_back(&of("", ""), &unbound), of("", ""));
     }
 
     #[test]

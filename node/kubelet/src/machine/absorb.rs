@@ -7,8 +7,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Adopted, Effect, Event, Exit, Live, Machine, PodShape, Preparation, ProbeKind, Role, Run, Sandbox, Slot,
-    Stage, Why, backoff, stop,
+    Adopted, Amounts, Effect, Event, Exit, Live, Machine, PodShape, Preparation, ProbeKind, Role, Run,
+    Sandbox, Slot, Stage, Why, backoff, stop,
 };
 
 /// Pause after the first failure of a sandbox or a volume, and its longest.
@@ -19,7 +19,7 @@ const ERROR_SHOWN: Duration = Duration::from_secs(2);
 /// Restarts of an adopted container that count for its back-off: with them it is at its longest.
 const RESTARTS_COUNTED: u32 = 6;
 
-fn retry_at(now: Timestamp, failures: u32) -> Timestamp {
+pub(super) fn retry_at(now: Timestamp, failures: u32) -> Timestamp {
     now + RETRY.0.saturating_mul(1 << failures.min(10)).min(RETRY.1)
 }
 
@@ -32,6 +32,10 @@ impl Machine {
                 if let Some(shape) = shape.in_order_of(&self.shape) {
                     self.image_changed(now, &shape);
                     self.slots.resize_with(shape.containers.len(), Slot::default);
+                    let new = shape.containers.iter().skip(self.allocated.len()).map(|one| &one.resources);
+                    let new: Vec<Amounts> = new.cloned().collect();
+                    self.cgroup.extend(new.iter().cloned());
+                    self.allocated.extend(new);
                     self.shape = Arc::new(shape);
                 }
                 if let Some(grace) = deletion {
@@ -79,6 +83,9 @@ impl Machine {
             Event::Hooked { id, ok } => self.hooked(&id, ok, effects),
             Event::Exited { exit } => self.exited(exit, effects),
             Event::Probed { id, kind, healthy, grace } => self.probed(&id, kind, healthy, grace, effects),
+            Event::Allocated { wanted, refusal } => self.allocated(wanted, refusal),
+            Event::Resized { cgroup, read, error } => self.resized(now, cgroup, read, error),
+            Event::Freed => self.freed(),
             Event::Removed => self.stage = Stage::Gone,
         }
     }
@@ -237,6 +244,12 @@ impl Machine {
         if let Some(info) = found.sandbox {
             self.sandbox = Sandbox::Ready(info);
         }
+        for (shape, allocated) in self.shape.containers.iter().zip(&mut self.allocated) {
+            if let Some(given) = found.given.get(&shape.name) {
+                *allocated = Arc::clone(given);
+            }
+        }
+        self.cgroup = if found.unsettled { Vec::new() } else { self.allocated.clone() };
         for container in found.containers {
             let Some(index) = self.shape.containers.iter().position(|c| c.name == container.name) else {
                 continue;
@@ -245,6 +258,7 @@ impl Machine {
             slot.restarts = container.restarts;
             slot.hash = container.hash;
             slot.last = container.last;
+            slot.has = container.has;
             if let Some(exit) = container.exit.as_ref().or(slot.last.as_ref()) {
                 // The pauses before it are not known; they were at least these.
                 (0..slot.restarts.min(RESTARTS_COUNTED)).for_each(|_| slot.crash.grow(exit.finished_at));

@@ -31,6 +31,7 @@ impl Machine {
         if self.volumes == Preparation::Done && self.sandbox_info().is_some() {
             self.advance_containers(now, effects);
             self.advance_ephemeral(now, effects);
+            self.advance_resize(now, effects);
             // Probes of what has just been found running, or has just passed its startup probe.
             self.ask_probes(effects);
         }

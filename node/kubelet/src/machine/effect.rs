@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ProbeKind;
+use super::{Amounts, ProbeKind};
 
 /// Something is to be done. `slot` is the container's index in the shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,20 @@ pub enum Effect {
         slot: usize,
         /// Being restarted, rather than having its image pulled.
         crashed: bool,
+    },
+    /// Ask the node for these amounts, one for each container => `Allocated`.
+    Allocate {
+        /// What is wanted.
+        wanted: Vec<Amounts>,
+    },
+    /// Bring to these containers what they were given => `Resized`.
+    Resize {
+        /// What the pod's cgroup must have room for before.
+        first: Vec<Amounts>,
+        /// Which containers.
+        slots: Vec<usize>,
+        /// What the pod's cgroup is left with.
+        last: Vec<Amounts>,
     },
     /// Stop the sandbox, releasing its network => `SandboxReleased`.
     Release,

@@ -1,11 +1,13 @@
 //! What the machine is told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Exit, Live, PodShape, SandboxInfo};
+use super::resize::{ReadBack, Refusal};
+use super::{Amounts, Exit, Live, PodShape, SandboxInfo};
 
 /// The three probes of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +112,24 @@ pub enum Event {
         /// Grace that the probe itself asks for.
         grace: Option<Duration>,
     },
+    /// The node has answered what was asked for.
+    Allocated {
+        /// What was asked for.
+        wanted: Vec<Amounts>,
+        /// Why it is not given; None where it is.
+        refusal: Option<Refusal>,
+    },
+    /// Cgroups were changed, or not.
+    Resized {
+        /// What the pod's cgroup is for now; None where it was not touched.
+        cgroup: Option<Vec<Amounts>>,
+        /// What containers have.
+        read: Vec<ReadBack>,
+        /// What went wrong.
+        error: Option<String>,
+    },
+    /// Another pod has given something back to the node.
+    Freed,
     /// All traces are gone from node and API.
     Removed,
 }
@@ -127,6 +147,10 @@ pub struct Adopted {
     pub started_at: Option<Timestamp>,
     /// The object says that the pod has ended: nothing is to be started.
     pub finished: bool,
+    /// What the node gave to containers by their names, where it may be something else than the spec asks for.
+    pub given: HashMap<String, Amounts>,
+    /// The pod's cgroup is not what it should be for that.
+    pub unsettled: bool,
 }
 
 /// A container that is found in the runtime, or that only the API remembers.
@@ -144,4 +168,6 @@ pub struct AdoptedContainer {
     pub exit: Option<Exit>,
     /// How the one before ended.
     pub last: Option<Exit>,
+    /// What it has, if it runs.
+    pub has: Option<Amounts>,
 }

@@ -14,6 +14,7 @@ mod advance;
 pub mod backoff;
 pub mod effect;
 pub mod event;
+pub mod resize;
 mod restart;
 pub mod shape;
 pub mod state;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use effect::Effect;
 pub use event::{Adopted, AdoptedContainer, Event, ProbeKind};
+pub use resize::{Amounts, Applying, Resize};
 pub use shape::{ContainerShape, PodShape, RestartPolicy, Role};
 pub use state::{Exit, Live, Preparation, Run, Sandbox, SandboxInfo, Slot, Stage, Why};
 
@@ -52,13 +54,23 @@ pub struct Machine {
     pub started_at: Timestamp,
     /// The API object is gone: nothing is left to report to.
     pub vanished: bool,
+    /// What the node has given to each container.
+    pub allocated: Vec<Amounts>,
+    /// What the pod's cgroup was made for, container by container; empty where that is not known.
+    pub cgroup: Vec<Amounts>,
+    /// The way from what the spec asks for to what the containers have.
+    pub resize: Resize,
 }
 
 impl Machine {
     /// A pod of which nothing exists on this node yet.
     pub fn new(shape: Arc<PodShape>, now: Timestamp) -> Self {
         let slots = shape.containers.iter().map(|_| Slot::default()).collect();
+        let allocated: Vec<Amounts> = shape.containers.iter().map(|one| Arc::clone(&one.resources)).collect();
         Self {
+            cgroup: allocated.clone(),
+            allocated,
+            resize: Resize::default(),
             shape,
             stage: Stage::Active,
             volumes: Preparation::Idle,
@@ -90,7 +102,11 @@ impl Machine {
             _ => None,
         });
         let deadline = self.shape.deadline.map(|limit| self.started_at + limit);
-        slots.chain(self.volumes.due()).chain(self.sandbox.due()).chain(deadline).min()
+        let resize = match &self.resize.applying {
+            Applying::Failed { due, .. } => Some(*due),
+            _ => None,
+        };
+        slots.chain(resize).chain(self.volumes.due()).chain(self.sandbox.due()).chain(deadline).min()
     }
 
     /// The sandbox to start containers in, if there is one.

@@ -1,5 +1,6 @@
 //! One container: when it is started, started again, or held back; and how it is killed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -9,6 +10,9 @@ use super::{Effect, Exit, Machine, RestartPolicy, Run};
 impl Machine {
     /// Whether a container that ended like this is started again.
     pub(super) fn restarts_after(&self, index: usize, exit: &Exit) -> bool {
+        if self.slots[index].again {
+            return true;
+        }
         match self.shape.restart_policy(index) {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => exit.code != 0,
@@ -24,7 +28,7 @@ impl Machine {
             Run::Exited(exit) if self.restarts_after(index, exit) => {
                 let exit = exit.clone();
                 let due = exit.finished_at + self.slots[index].crash.pause(exit.finished_at);
-                if due <= now {
+                if due <= now || self.slots[index].again {
                     self.restart(index, exit, now, effects);
                 } else {
                     self.slots[index].run = Run::CrashLoop { exit, due };
@@ -50,6 +54,8 @@ impl Machine {
         slot.hash.clone_from(&self.shape.containers[index].hash);
         slot.retry_at = None;
         slot.probing.clear();
+        slot.has = Some(Arc::clone(&self.allocated[index]));
+        slot.again = false;
         slot.run = Run::Starting { id: None };
         effects.push(Effect::Start { slot: index, restarts: slot.restarts });
     }
@@ -72,7 +78,9 @@ impl Machine {
     /// Exited or CrashLoop => Starting. The exit becomes the last one; the one before it is forgotten.
     fn restart(&mut self, index: usize, exit: Exit, now: Timestamp, effects: &mut Vec<Effect>) {
         let slot = &mut self.slots[index];
-        slot.crash.grow(now);
+        if !slot.again {
+            slot.crash.grow(now);
+        }
         slot.restarts += 1;
         if let Some(old) = slot.last.replace(exit)
             && !old.id.is_empty()

@@ -1,10 +1,13 @@
 //! What the machine needs of a pod's spec: a few words a container instead of the whole object.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use sha2::{Digest, Sha256};
 
+use super::Amounts;
+use crate::container::fields::requirements;
 use crate::pod;
 
 /// Upstream's default of `terminationGracePeriodSeconds`.
@@ -58,6 +61,10 @@ pub struct ContainerShape {
     pub hash: String,
     /// The container that an ephemeral one looks into.
     pub target: Option<String>,
+    /// What it asks for.
+    pub resources: Amounts,
+    /// Resources whose change wants it restarted (`resizePolicy`).
+    pub restart_for: Vec<String>,
     /// Has a startup probe.
     pub startup: bool,
     /// Has a readiness probe.
@@ -83,6 +90,8 @@ pub struct PodShape {
     pub gates: Vec<String>,
     /// Uses the host's network: the node's addresses are the pod's.
     pub host_network: bool,
+    /// `metadata.generation` of the object.
+    pub generation: Option<i64>,
     /// What the pod asks for that this node cannot do: nothing of it is started.
     pub refused: Option<String>,
 }
@@ -113,6 +122,7 @@ impl PodShape {
             deadline: spec.active_deadline_seconds.map(seconds),
             gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
             host_network: spec.host_network == Some(true),
+            generation: pod.metadata.generation,
             refused: crate::unsupported::find(pod),
         }
     }
@@ -153,6 +163,7 @@ fn seconds(count: i64) -> Duration {
 
 fn container_shape(container: &Container, role: Role) -> ContainerShape {
     let image = container.image.clone().unwrap_or_default();
+    let policies = container.resize_policy.iter().flatten();
     let post_start = container.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
     ContainerShape {
         hash: hash_of(&container.name, &image),
@@ -160,6 +171,11 @@ fn container_shape(container: &Container, role: Role) -> ContainerShape {
         image,
         role,
         target: None,
+        resources: Arc::new(requirements(container.resources.as_ref())),
+        restart_for: policies
+            .filter(|one| one.restart_policy == "RestartContainer")
+            .map(|one| one.resource_name.clone())
+            .collect(),
         startup: container.startup_probe.is_some(),
         readiness: container.readiness_probe.is_some(),
         liveness: container.liveness_probe.is_some(),

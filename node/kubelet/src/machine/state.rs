@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::ProbeKind;
 use super::backoff::Backoff;
+use super::{Amounts, ProbeKind};
 
 /// Why a pod is on its way down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +223,10 @@ pub struct Slot {
     pub retry_at: Option<Timestamp>,
     /// Probes that were asked for, for the present container.
     pub probing: BTreeSet<ProbeKind>,
+    /// What the newest container has: what it was made with, or what was read back since.
+    pub has: Option<Amounts>,
+    /// Is being stopped to start again at once, with what it was given since, whatever the pod's restart policy.
+    pub again: bool,
 }
 
 impl Slot {

@@ -5,6 +5,8 @@
 mod conditions;
 mod containers;
 
+pub(crate) use conditions::{RESIZE_IN_PROGRESS, RESIZE_PENDING};
+
 use k8s_openapi::api::core::v1::{HostIP, PodCondition, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -62,10 +64,10 @@ pub fn pod_status(machine: &Machine, facts: &Facts<'_>) -> PodStatus {
             | Stage::Stopped { why: Why::Deadline }
     );
     let statuses = |roles: &[Role]| {
-        let all = machine.shape.containers.iter().zip(&machine.slots);
+        let all = machine.shape.containers.iter().enumerate();
         let statuses: Vec<_> = all
-            .filter(|(shape, _)| roles.contains(&shape.role))
-            .map(|(shape, slot)| containers::status(machine, shape, slot))
+            .filter(|(_, shape)| roles.contains(&shape.role))
+            .map(|(index, _)| containers::status(machine, index))
             .collect();
         (!statuses.is_empty()).then_some(statuses)
     };

@@ -8,6 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::status::{Facts, Phase, phase, pod_status};
 use super::*;
 
+mod resize;
+
 fn container(name: &str, role: Role) -> ContainerShape {
     ContainerShape {
         name: name.to_owned(),
@@ -15,6 +17,8 @@ fn container(name: &str, role: Role) -> ContainerShape {
         role,
         hash: "h1".to_owned(),
         target: None,
+        resources: Amounts::default(),
+        restart_for: Vec::new(),
         startup: false,
         readiness: false,
         liveness: false,
@@ -30,6 +34,7 @@ fn shape(restart: RestartPolicy, containers: Vec<ContainerShape>) -> PodShape {
         deadline: None,
         gates: Vec::new(),
         host_network: false,
+        generation: None,
         refused: None,
     }
 }
@@ -368,9 +373,9 @@ fn what_a_daemon_before_left_running_is_adopted_and_not_restarted() {
             live: Some(live),
             exit: None,
             last: None,
+            has: None,
         }],
-        started_at: None,
-        finished: false,
+        ..Adopted::default()
     };
     assert_eq!(life.on(Event::Adopt(adopted)), [Effect::MountVolumes]);
     assert_eq!(life.condition("Ready"), "True");

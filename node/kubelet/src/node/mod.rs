@@ -192,13 +192,16 @@ fn resources(config: &Config, capacity: &Capacity) -> BTreeMap<String, Quantity>
 }
 
 /// What is left for pods: less the memory, and a tenth of the disk, at which a node is under pressure.
-fn allocatable(config: &Config, capacity: &Capacity) -> BTreeMap<String, Quantity> {
-    let left = Capacity {
+pub(crate) fn left_for_pods(capacity: Capacity) -> Capacity {
+    Capacity {
         memory_bytes: (capacity.memory_bytes - MEMORY_RESERVED_BYTES).max(0),
         storage_bytes: capacity.storage_bytes / 10 * 9,
-        ..*capacity
-    };
-    resources(config, &left)
+        ..capacity
+    }
+}
+
+fn allocatable(config: &Config, capacity: &Capacity) -> BTreeMap<String, Quantity> {
+    resources(config, &left_for_pods(*capacity))
 }
 
 fn condition(kind: &str, status: bool, reason: &str, message: &str) -> NodeCondition {

@@ -5,6 +5,8 @@
 
 mod exit;
 pub(crate) use exit::{exit_of, gone};
+mod resize;
+pub(crate) use resize::container_has;
 mod sandbox;
 mod start;
 mod status;
@@ -48,6 +50,9 @@ pub(crate) enum Message {
 
 pub(crate) struct Worker {
     ctx: Arc<Context>,
+    /// The object as the API has it.
+    asked: Arc<Stored>,
+    /// The same with what the node has given in place of what is asked for.
     stored: Arc<Stored>,
     machine: Machine,
     outbox: mpsc::Sender<Message>,
@@ -76,6 +81,7 @@ pub(crate) fn spawn(
         out_of_memory: HashSet::new(),
         tasks: JoinSet::new(),
         ctx,
+        asked: Arc::clone(&stored),
         stored,
     };
     tokio::spawn(worker.run(inbox, first.unwrap_or(Event::Tick)));
@@ -89,6 +95,7 @@ impl Worker {
         }
         self.step(first);
         self.publish();
+        let mut freed = self.ctx.allocations.freed();
         let mut refresh = tokio::time::interval_at(tokio::time::Instant::now() + REFRESH, REFRESH);
         while self.machine.stage != Stage::Gone {
             let due = self.machine.next_due().map(|due| {
@@ -104,6 +111,7 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep(due.unwrap_or(REFRESH)), if due.is_some() => self.step(Event::Tick),
+                Ok(()) = freed.changed() => self.step(Event::Freed),
                 _ = refresh.tick() => self.refresh_volumes(),
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
@@ -122,7 +130,8 @@ impl Worker {
             Message::Event(event) => self.step(event),
             Message::Object(stored, shape, deletion) => {
                 self.status.observe(&stored);
-                self.stored = stored;
+                self.asked = stored;
+                self.overlay();
                 self.step(Event::Changed { shape, deletion });
             }
             Message::Runtime(RuntimeEvent::OutOfMemory { id }) => drop(self.out_of_memory.insert(id)),
@@ -136,8 +145,16 @@ impl Worker {
     fn step(&mut self, event: Event) {
         tracing::debug!(pod = %self.stored.name, ?event);
         let now = Timestamp::now();
-        let (machine, effects) = self.machine.clone().step(now, event);
+        let before = self.machine.clone();
+        let (machine, effects) = before.clone().step(now, event);
         self.machine = machine;
+        if before.allocated != self.machine.allocated {
+            self.overlay();
+        }
+        self.report_resize(&before);
+        if matches!(self.machine.stage, Stage::Stopped { .. } | Stage::Removing | Stage::Gone) {
+            self.ctx.allocations.release(&self.stored.uid);
+        }
         for effect in effects {
             self.perform(effect);
         }
@@ -161,6 +178,8 @@ impl Worker {
             }
             Effect::RemoveContainer { id } => self.remove_container(id),
             Effect::ReportBackOff { slot, crashed } => self.report_back_off(slot, crashed),
+            Effect::Allocate { wanted } => self.allocate(wanted),
+            Effect::Resize { first, slots, last } => self.resize(first, &slots, last),
             Effect::Release => self.release_sandbox(),
             Effect::Remove => self.remove_pod(),
         }

@@ -77,7 +77,7 @@ async fn create(ctx: &Context, stored: &Stored, attempt: u32) -> Result<SandboxI
     let handler = runtime_class::handler(&ctx.client, &spec).await?;
     let cgroup = pod_cgroup(&ctx.config, stored.qos, &stored.uid);
     ctx.cgroups
-        .create(&cgroup, &pod_limits(stored))
+        .create(&cgroup, &pod_limits(&stored.resources()))
         .map_err(|e| format!("cannot create cgroup {cgroup}: {e}"))?;
     let logs = ctx.config.log_dir(&stored.namespace, &stored.name, &stored.uid);
     std::fs::create_dir_all(&logs).map_err(|e| format!("cannot create {}: {e}", logs.display()))?;

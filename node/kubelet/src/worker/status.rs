@@ -13,13 +13,16 @@ use tokio::sync::mpsc;
 
 use super::Message;
 use crate::context::Context;
-use crate::machine::status::{Facts, pod_status};
+use crate::machine::status::{Facts, RESIZE_IN_PROGRESS, RESIZE_PENDING, pod_status};
 use crate::machine::{Machine, Stage};
 use crate::patch::replace_whole;
 use crate::pod::Stored;
 
 /// Pause after a failed write, doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Conditions that go when they no longer hold.
+const FLEETING: [&str; 2] = [RESIZE_PENDING, RESIZE_IN_PROGRESS];
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(crate) struct Writer {
     failures: u32,
     silent: bool,
     conditions: Vec<PodCondition>,
+    /// A fleeting condition has been there: those that are not now are taken away with every write.
+    fleeting: bool,
 }
 
 impl Writer {
@@ -50,6 +55,7 @@ impl Writer {
             under_way: None,
             failures: 0,
             silent: frozen,
+            fleeting: stored.conditions.iter().any(|one| FLEETING.contains(&one.type_.as_str())),
             conditions: stored.conditions.clone(),
         }
     }
@@ -92,7 +98,16 @@ impl Writer {
         let own = status.conditions.clone().unwrap_or_default();
         self.conditions.retain(|condition| !is_ours(&condition.type_));
         self.conditions.extend(own);
-        serde_json::to_value(&status).expect("a status is JSON")
+        let holds = |kind: &str| self.conditions.iter().any(|one| one.type_ == kind);
+        self.fleeting |= FLEETING.iter().any(|kind| holds(kind));
+        let mut value = serde_json::to_value(&status).expect("a status is JSON");
+        if self.fleeting
+            && let Some(list) = value["conditions"].as_array_mut()
+        {
+            let gone = FLEETING.iter().filter(|kind| !holds(kind));
+            list.extend(gone.map(|kind| json!({ "type": kind, "$patch": "delete" })));
+        }
+        value
     }
 
     /// The status to leave behind. Nothing is written by [`Writer::publish`] after it.
@@ -141,6 +156,7 @@ impl Writer {
 
 fn is_ours(kind: &str) -> bool {
     matches!(kind, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady")
+        || FLEETING.contains(&kind)
 }
 
 /// Patches the status of exactly this pod. `false`: it is gone. A null status writes nothing.

@@ -399,3 +399,53 @@ async fn an_ephemeral_container_that_cannot_be_had_is_named_and_the_pod_runs_on(
     }
     assert_eq!(condition(&node.api.state.lock(), "web", "Ready").as_deref(), Some("True"));
 }
+
+fn pod_of_size(cpu: &str, policy: serde_json::Value) -> serde_json::Value {
+    let amounts = json!({ "cpu": cpu, "memory": "64Mi" });
+    let mut pod = spec();
+    pod["containers"][0]["resources"] = json!({ "limits": amounts, "requests": amounts });
+    pod["containers"][0]["resizePolicy"] = policy;
+    pod
+}
+
+#[tokio::test]
+async fn a_resize_reaches_the_running_container_or_says_why_not() {
+    let node = node().await;
+    let restart = json!([{ "resourceName": "memory", "restartPolicy": "RestartContainer" }]);
+    node.api.create("web", pod_of_size("100m", restart));
+    node.api.wait("Ready", |state| condition(state, "web", "Ready").as_deref() == Some("True")).await;
+    let cpu = |state: &crate::support::State| container(state, "web")["resources"]["limits"]["cpu"].clone();
+    assert_eq!(cpu(&node.api.state.lock()), "100m");
+    let id = node.runtime.running("app").unwrap();
+    let set = |name: &str, amount: &str| {
+        node.api.change("web", |spec| {
+            for part in ["limits", "requests"] {
+                spec["containers"][0]["resources"][part][name] = amount.into();
+            }
+        });
+    };
+    set("cpu", "200m");
+    node.api.wait("the resize", |state| cpu(state) == "200m").await;
+    let call = format!("UpdateContainerResources app 204 20000 {}", 64 << 20);
+    assert!(node.runtime.world.lock().calls.contains(&call), "{:?}", node.runtime.world.lock().calls);
+    assert_eq!(node.runtime.running("app").as_deref(), Some(id.as_str()));
+    assert_eq!(container(&node.api.state.lock(), "web")["allocatedResources"]["cpu"], "200m");
+    node.api.wait("its end", |state| condition(state, "web", "PodResizeInProgress").is_none()).await;
+
+    set("memory", "32Mi");
+    node.api.wait("the restart", |state| container(state, "web")["restartCount"] == 1).await;
+    node.api
+        .wait("the new amount", |state| container(state, "web")["resources"]["limits"]["memory"] == "32Mi")
+        .await;
+    assert_ne!(node.runtime.running("app").as_deref(), Some(id.as_str()));
+
+    set("cpu", "100000");
+    let pending = |state: &crate::support::State| condition(state, "web", "PodResizePending");
+    node.api.wait("a refusal", |state| pending(state).as_deref() == Some("True")).await;
+    let told =
+        |event: &String| event.starts_with("ResizeInfeasible: ") && event.contains("requested: 100000000");
+    node.api.wait("the event", |state| state.events.iter().any(told)).await;
+    assert_eq!(cpu(&node.api.state.lock()), "200m");
+    set("cpu", "200m");
+    node.api.wait("all is well", |state| pending(state).is_none()).await;
+}

@@ -4,8 +4,14 @@
 use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::{Machine, Role, Slot};
+use super::super::resize::{Asking, Refusal};
+use super::super::{Applying, Machine, Role, Slot};
 use super::{Facts, Phase};
+
+/// The node has not agreed to what the spec asks for.
+pub(crate) const RESIZE_PENDING: &str = "PodResizePending";
+/// It has, and containers are being brought to it.
+pub(crate) const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// Whether a condition holds and, if not, why.
 enum Verdict {
@@ -36,21 +42,51 @@ pub(super) fn conditions(machine: &Machine, phase: Phase, facts: &Facts<'_>) -> 
         ("ContainersReady", containers),
     ]
     .map(|(kind, verdict)| condition(kind, verdict, facts))
-    .to_vec()
+    .into_iter()
+    .chain(resize(machine, facts))
+    .collect()
+}
+
+/// They are there only while they hold.
+fn resize(machine: &Machine, facts: &Facts<'_>) -> impl Iterator<Item = PodCondition> {
+    let holds = |kind: &str, reason: &str, message: &str, generation| PodCondition {
+        observed_generation: generation,
+        ..told(kind, true, reason, message, facts)
+    };
+    let pending = match &machine.resize.asking {
+        Asking::Refused { refusal: Refusal::Deferred(why), .. } => Some(("Deferred", why)),
+        Asking::Refused { refusal: Refusal::Infeasible(why), .. } => Some(("Infeasible", why)),
+        Asking::Settled | Asking::Asked => None,
+    };
+    let pending = pending.map(|(reason, why)| holds(RESIZE_PENDING, reason, why, facts.generation));
+    let (reason, message) = match &machine.resize.applying {
+        Applying::Failed { message, .. } => ("Error", message.as_str()),
+        Applying::Idle | Applying::Working { .. } => ("", ""),
+    };
+    // Of pods whose cgroup a daemon only looks after again there is nothing to tell.
+    let is_resizing = machine.resize.generation.is_some() && machine.is_resizing() || !reason.is_empty();
+    let progress = is_resizing
+        .then(|| holds(RESIZE_IN_PROGRESS, reason, message, machine.resize.generation.or(facts.generation)));
+    pending.into_iter().chain(progress)
 }
 
 fn condition(kind: &str, verdict: Verdict, facts: &Facts<'_>) -> PodCondition {
-    let (status, reason, message) = match verdict {
-        Verdict::Holds => ("True", "", String::new()),
-        Verdict::Done => ("True", "PodCompleted", String::new()),
-        Verdict::Not { reason, message } => ("False", reason, message),
-    };
+    match verdict {
+        Verdict::Holds => told(kind, true, "", "", facts),
+        Verdict::Done => told(kind, true, "PodCompleted", "", facts),
+        Verdict::Not { reason, message } => told(kind, false, reason, &message, facts),
+    }
+}
+
+fn told(kind: &str, holds: bool, reason: &str, message: &str, facts: &Facts<'_>) -> PodCondition {
+    let status = if holds { "True" } else { "False" };
     let before = facts.conditions.iter().find(|c| c.type_ == kind && c.status == status);
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     PodCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
-        reason: (!reason.is_empty()).then(|| reason.to_owned()),
-        message: (!message.is_empty()).then_some(message),
+        reason: some(reason),
+        message: some(message),
         last_transition_time: before.and_then(|c| c.last_transition_time.clone()).or(Some(Time(facts.now))),
         observed_generation: facts.generation,
         ..PodCondition::default()

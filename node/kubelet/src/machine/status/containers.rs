@@ -2,15 +2,20 @@
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::{ContainerShape, Exit, Live, Machine, Role, Run, Slot};
 
+use crate::container::fields::quantities;
+
 /// Scheme of a container id in the API: the runtime's name, as it calls itself.
 const SCHEME: &str = "containerd://";
 
-pub(super) fn status(machine: &Machine, shape: &ContainerShape, slot: &Slot) -> ContainerStatus {
+pub(super) fn status(machine: &Machine, index: usize) -> ContainerStatus {
+    let (shape, slot) = (&machine.shape.containers[index], &machine.slots[index]);
+    let allocated = &machine.allocated[index];
     let state = state(machine, shape, slot);
     let shown = match &slot.run {
         Run::Starting { .. } | Run::Waiting { .. } | Run::Pending => slot.last.as_ref(),
@@ -34,6 +39,15 @@ pub(super) fn status(machine: &Machine, shape: &ContainerShape, slot: &Slot) -> 
         started: (shape.role != Role::Ephemeral)
             .then(|| live.is_some_and(|live| live.hooked && live.started)),
         restart_count: i32::try_from(slot.restarts).unwrap_or(i32::MAX),
+        // Once it has run: what the newest one has.
+        resources: slot.has.as_ref().filter(|_| id.is_some() && shape.role != Role::Ephemeral).map(|has| {
+            ResourceRequirements {
+                requests: quantities(&has.requests),
+                limits: quantities(&has.limits),
+                claims: None,
+            }
+        }),
+        allocated_resources: quantities(&allocated.requests),
         last_state: last_state(slot),
         state: Some(state),
         ..ContainerStatus::default()
