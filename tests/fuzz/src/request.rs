@@ -104,6 +104,9 @@ impl Served {
 
     fn answer(&self, request: Request<Vec<u8>>) {
         let what = format!("{} {}", request.method(), request.uri());
+        // Nobody takes the steps of a start here, which is 500 where it is asked for.
+        let asks_for_health =
+            ["/healthz", "/livez", "/readyz"].iter().any(|path| request.uri().path().starts_with(path));
         let answered = async {
             let response =
                 self.client.send(request.map(kube::client::Body::from)).await.expect("no refusals");
@@ -115,7 +118,8 @@ impl Served {
         let (status, body) = answered.unwrap_or_else(|_| panic!("{what}: no answer"));
         let body = body.unwrap_or_default();
         let body = String::from_utf8_lossy(&body);
-        assert!(status != StatusCode::INTERNAL_SERVER_ERROR || body.is_empty(), "{what}: {body}");
+        let is_broken = status == StatusCode::INTERNAL_SERVER_ERROR && !body.is_empty();
+        assert!(asks_for_health || !is_broken, "{what}: {body}");
     }
 }
 

@@ -6,12 +6,13 @@
 use crate::{
     build::cargo,
     paths,
-    shell::{cmd, run, succeeds},
+    shell::{cmd, run},
 };
 use anyhow::{Context, Result, bail};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    process::Stdio,
     time::Instant,
 };
 
@@ -36,14 +37,18 @@ pub(super) fn run_all(minutes: u32, seed: Option<u64>, output: &str) -> Result<(
     let programs = build()?;
     let seconds = (minutes * 60 / u32::try_from(programs.len())?).max(1);
     let mut rows = Vec::new();
-    for program in &programs {
-        rows.push(fuzz(program, seconds, seed)?);
+    let outcome = programs.iter().try_for_each(|program| {
+        let figures = fuzz(program, seconds, seed)?;
+        if output != "json" {
+            figures.print();
+        }
+        rows.push(figures.json());
+        anyhow::Ok(())
+    });
+    if output == "json" {
+        println!("{}", serde_json::Value::Array(rows));
     }
-    match output {
-        "json" => println!("{}", serde_json::Value::Array(rows.iter().map(Figures::json).collect())),
-        _ => rows.iter().for_each(Figures::print),
-    }
-    Ok(())
+    outcome
 }
 
 /// The targets' programs, with the coverage that libFuzzer follows.
@@ -105,7 +110,7 @@ fn fuzz(program: &Path, seconds: u32, seed: Option<u64>) -> Result<Figures> {
     }
     eprintln!("fuzzing {target} for {seconds} s");
     let started = Instant::now();
-    let held = succeeds(&mut command);
+    let held = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?.success();
     let told = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     if !held {
         let end = told.lines().rev().take(40).collect::<Vec<_>>();

@@ -1,3 +1,5 @@
+//! What is counted of requests, as `/metrics` tells it.
+
 use super::*;
 use crate::request::{info::RequestInfo, query::Query};
 use http::{HeaderMap, Method};

@@ -1,3 +1,5 @@
+//! Against a real HTTPS server: batches, their time, posts again, what is lost.
+
 use super::*;
 use crate::{Auditor, Event, Level, Policy, Rejected, Stage, event::tests::event};
 use keelson_webhook::{
