@@ -102,7 +102,7 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Stri
         for sub in kind.subresources {
             let operations = match sub.kind {
                 Some((group, version, kind)) if Schemas::builtin().kind(group, version, kind).is_none() => {
-                    connections(about, sub.verbs, sub.name)
+                    connections(about, (group, version, kind), sub.verbs, sub.name)
                 }
                 Some((group, version, kind)) => {
                     item_operations(About { group, version, kind, ..about }, sub.verbs, sub.name)
@@ -132,8 +132,14 @@ fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static
 }
 
 /// Streams and proxies (`exec`, `proxy` ..): their options come as parameters of the query and have no definition, and
-/// what is answered is somebody else's.
-fn connections(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str, Value)> {
+/// what is answered is somebody else's. They are operations of their options' kind: of the pod's, a client that looks for a
+/// parameter of its patches would find them without.
+fn connections(
+    about: About<'_>,
+    (group, version, kind): (&str, &str, &str),
+    verbs: &[&str],
+    sub: &str,
+) -> Vec<(&'static str, Value)> {
     let tag = tag(about.group, about.version);
     let scope = if about.namespaced { "Namespaced" } else { "" };
     let methods =
@@ -151,8 +157,7 @@ fn connections(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str
                     "401": {"description": "Unauthorized"},
                 },
                 "x-kubernetes-action": "connect",
-                "x-kubernetes-group-version-kind":
-                    {"group": about.group, "version": about.version, "kind": about.kind},
+                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
             });
             (method, operation)
         })

@@ -123,6 +123,11 @@ fn streams_and_proxies_refer_to_no_definition() {
         verbs: &["create", "get"],
         kind: Some(("", "v1", "PodExecOptions")),
     };
+    let proxy = SubresourceFacts {
+        name: "proxy",
+        verbs: &["create", "delete", "get", "patch", "update"],
+        kind: Some(("", "v1", "PodProxyOptions")),
+    };
     let pod = KindFacts {
         group: "",
         version: "v1",
@@ -130,7 +135,7 @@ fn streams_and_proxies_refer_to_no_definition() {
         plural: "pods",
         namespaced: true,
         verbs: ALL,
-        subresources: &[exec, STATUS],
+        subresources: &[exec, proxy, STATUS],
         definition: None,
     };
     let document: Value = serde_json::from_slice(&v3_document("", "v1", &[pod])).expect("a JSON document");
@@ -143,5 +148,13 @@ fn streams_and_proxies_refer_to_no_definition() {
         assert_eq!(operation["x-kubernetes-action"], "connect");
         assert_eq!(operation["responses"]["200"]["content"], json!({"*/*": {"schema": {"type": "string"}}}));
         assert!(operation.get("requestBody").is_none());
+    }
+    // kubectl asks any patch of the kind, whichever it comes upon, whether the server looks at unknown fields.
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let patch = &methods["patch"];
+        if patch["x-kubernetes-group-version-kind"]["kind"] == "Pod" {
+            let parameters = patch["parameters"].to_string();
+            assert!(parameters.contains("fieldValidation"), "{path}: {parameters}");
+        }
     }
 }
