@@ -32,6 +32,8 @@ mod policies;
 mod quota;
 #[path = "kubectl/services.rs"]
 mod services;
+#[path = "kubectl/storage.rs"]
+mod storage;
 #[path = "kubectl/stores.rs"]
 mod stores;
 mod support;
