@@ -20,6 +20,7 @@
 //! [`remove_all`].
 #![forbid(unsafe_code)]
 
+mod backoff;
 mod encode;
 mod error;
 pub mod flows;

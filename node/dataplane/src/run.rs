@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dataplane, Error, Handle, Object, Options, PortAddresses, Talk,
+    backoff::Bounded,
     flows::Reader,
     follower::{Follower, Parts, chain},
     handle::{PolicyStatus, Progress, Shared},
@@ -263,7 +264,7 @@ where
     T: Send + 'static,
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), config).default_backoff();
+    let events = watcher(Api::<K>::all(client.clone()), config).backoff(Bounded::default());
     let heard = move |error| tracing::warn!(plural, %error, "the watch failed");
     Box::pin(events.filter_map(move |event| std::future::ready(event.map(wrap).map_err(heard).ok())))
 }
