@@ -58,9 +58,11 @@ fn word(folder: &Path, name: &str) -> Result<String> {
 fn kernel(cluster: &Cluster, pod: &Value) -> Result<(String, String)> {
     let text = |value: &Value| value.as_str().map(str::to_owned).context("a bound pod has node and uid");
     let (node, uid) = (text(&pod["spec"]["nodeName"])?, text(&pod["metadata"]["uid"])?);
-    let processes = cluster.pod_processes(&node, &uid)?;
-    let main =
-        processes.iter().find(|(_, command)| command.contains("sleep")).context("the container runs")?;
+    // A container is said to run while its process is still the runtime's, about to become what it was told to run.
+    let main = eventually(PATIENCE, "the container's own process runs", || {
+        let processes = cluster.pod_processes(&node, &uid)?;
+        processes.into_iter().find(|(_, command)| command.contains("sleep")).context("no process that sleeps")
+    })?;
     let (cpu, memory) = (cgroup(main.0.as_raw(), "cpu")?, cgroup(main.0.as_raw(), "memory")?);
     if cpu.join("cpu.max").exists() {
         let max = word(&cpu, "cpu.max")?;
