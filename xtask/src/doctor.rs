@@ -17,10 +17,12 @@ pub(crate) struct Args {
     output: String,
 }
 
-/// What a need is for; `up` asks for less than `test`.
+/// What a need is for; each asks for what those before it ask for, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum For {
-    /// To build and run a cluster.
+    /// To build.
+    Build,
+    /// To run a cluster.
     Up,
     /// To run a cluster on a real etcd.
     Etcd,
@@ -51,12 +53,12 @@ macro_rules! file {
 }
 
 const NEEDS: &[Need] = &[
+    program!("protoc", "protobuf-compiler", For::Build),
+    file!("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev", For::Build),
     program!("containerd", "containerd", For::Up),
     program!("runc", "runc", For::Up),
     program!("ip", "iproute2", For::Up),
     program!("nsenter", "util-linux", For::Up),
-    program!("protoc", "protobuf-compiler", For::Up),
-    file!("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev", For::Up),
     program!("dpkg-deb", "dpkg", For::Up),
     Need { what: "rust-src for eBPF", package: EBPF_PACKAGES, found: ebpf_compiler, needed_for: For::Up },
     program!("etcd", "etcd-server", For::Etcd),

@@ -2,7 +2,7 @@
 
 use crate::{
     build::cargo,
-    paths,
+    doctor, paths,
     shell::{cmd, output, run as run_command},
 };
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !args.rules_only {
         run_command(cargo().args(["fmt", "--all", "--check"]))?;
+        doctor::ensure(doctor::For::Build)?;
         run_command(cargo().args([
             "clippy",
             "--workspace",
