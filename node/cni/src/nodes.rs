@@ -15,10 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use keelson_sys::net::{Network, route_changes};
-use kube::{
-    Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, ResourceExt, runtime::watcher};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +59,7 @@ pub async fn run(
     told: Told,
     shutdown: CancellationToken,
 ) {
-    let nodes = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
+    let nodes = keelson_watch::watch(Api::<Node>::all(client), watcher::Config::default());
     let mut events = nodes.take_until(shutdown.cancelled_owned()).boxed();
     let mut underlay = match route_changes() {
         Ok(changes) => changes.boxed(),

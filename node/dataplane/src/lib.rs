@@ -20,7 +20,6 @@
 //! [`remove_all`].
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod encode;
 mod error;
 pub mod flows;

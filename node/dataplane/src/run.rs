@@ -10,10 +10,7 @@ use std::{
 use futures::{Stream, StreamExt, stream};
 use ipnet::IpNet;
 use keelson_sys::net::{address_changes, own_addresses};
-use kube::{
-    Api, Client, Resource,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, Resource, runtime::watcher};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dataplane, Error, Handle, Object, Options, PortAddresses, Talk,
-    backoff::Bounded,
     flows::Reader,
     follower::{Follower, Parts, chain},
     handle::{PolicyStatus, Progress, Shared},
@@ -264,7 +260,7 @@ where
     T: Send + 'static,
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), config).backoff(Bounded::default());
+    let events = keelson_watch::watch(Api::<K>::all(client.clone()), config);
     let heard = move |error| tracing::warn!(plural, %error, "the watch failed");
     Box::pin(events.filter_map(move |event| std::future::ready(event.map(wrap).map_err(heard).ok())))
 }

@@ -7,10 +7,7 @@ use crate::{
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, Client, Resource,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -105,7 +102,7 @@ pub(crate) async fn follow(client: Client, cluster: &Cluster, shutdown: &Cancell
 }
 
 async fn follow_kind<K: Watched>(client: Client, cluster: &Cluster, shutdown: &CancellationToken) {
-    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
+    let stream = keelson_watch::watch(Api::<K>::all(client), watcher::Config::default());
     let mut events = stream.take_until(shutdown.cancelled()).boxed();
     let mut listing = BTreeSet::new();
     loop {

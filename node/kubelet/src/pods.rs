@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use keelson_runtime::RuntimeEvent;
 use kube::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -52,7 +52,7 @@ impl Pods {
     pub(crate) async fn run(self, ctx: Arc<Context>, found: Found, mut events: mpsc::Receiver<RuntimeEvent>) {
         let api: Api<Pod> = Api::all(ctx.client.clone());
         let mine = watcher::Config::default().fields(&format!("spec.nodeName={}", ctx.config.node_name));
-        let mut objects = watcher(api, mine).default_backoff().boxed();
+        let mut objects = keelson_watch::watch(api, mine);
         let mut resync = tokio::time::interval(RESYNC);
         let mut found = Some(found);
         let mut listed = HashSet::new();

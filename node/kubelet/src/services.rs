@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -49,7 +49,7 @@ impl Services {
 
     async fn follow(self, client: Client, done: watch::Sender<bool>) {
         let api: Api<Service> = Api::all(client);
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = keelson_watch::watch(api, watcher::Config::default());
         let mut fresh = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {

@@ -1,6 +1,6 @@
 //! A watch of this node's own Node object: what the API says of the node.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{
     Api,
@@ -14,7 +14,7 @@ use crate::context::Context;
 pub(super) async fn follow(ctx: &Context, seen: watch::Sender<Vec<NodeCondition>>) {
     let own = watcher::Config::default().fields(&format!("metadata.name={}", ctx.config.node_name));
     let nodes: Api<Node> = Api::all(ctx.client.clone());
-    let mut events = watcher(nodes, own).default_backoff().applied_objects().boxed();
+    let mut events = keelson_watch::watch(nodes, own).applied_objects();
     loop {
         match events.try_next().await {
             Ok(Some(node)) => {

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 
 /// kube's, but never longer than [`LONGEST`].
 #[derive(Default)]
-pub(crate) struct Bounded(DefaultBackoff);
+pub(super) struct Bounded(DefaultBackoff);
 
 impl Iterator for Bounded {
     type Item = Duration;
