@@ -24,6 +24,7 @@ mod policies;
 mod probes;
 mod pulls;
 mod refusals;
+mod replication;
 mod resize;
 mod rollouts;
 mod runtime_class;

@@ -3,7 +3,7 @@
 //! | folder | keeps true |
 //! |---|---|
 //! | `deployment` | the newest template is rolled out within its bounds; history and conditions |
-//! | `replicaset` | as many active pods as wanted |
+//! | `replicaset` | as many active pods as wanted, of a ReplicaSet or a ReplicationController |
 //! | `endpointslice` | slices name a Service's pods and what they can take |
 //! | `endpointslicemirroring` | slices show the Endpoints that users keep |
 //! | `endpoints` | the form before slices, for clients that read it |
@@ -122,7 +122,8 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     all.spawn(serviceaccount::run(shared.clone()));
     all.spawn(rootca::run(shared.clone(), config.root_ca_pem.clone()));
     all.spawn(deployment::run(shared.clone()));
-    all.spawn(replicaset::run(shared.clone()));
+    all.spawn(replicaset::run(shared.clone(), shared.informers.replica_sets()));
+    all.spawn(replicaset::run(shared.clone(), shared.informers.replication_controllers()));
     all.spawn(endpointslice::run(shared.clone()));
     all.spawn(endpoints::run(shared.clone()));
     all.spawn(endpointslicemirroring::run(shared.clone()));

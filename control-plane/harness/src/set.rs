@@ -42,6 +42,8 @@ informers! {
     deployments: Deployment;
     /// ReplicaSets.
     replica_sets: ReplicaSet;
+    /// ReplicationControllers.
+    replication_controllers: ReplicationController;
     /// EndpointSlices.
     endpoint_slices: EndpointSlice;
     /// Endpoints.

@@ -90,6 +90,19 @@ pub(super) const ROLES: &[Role] = &[
         ],
     ),
     Role::cluster(
+        "system:controller:replication-controller",
+        &[
+            Rule::On("get list patch update watch", "core", "replicationcontrollers"),
+            Rule::On(
+                "patch update",
+                "core",
+                "replicationcontrollers/finalizers replicationcontrollers/status",
+            ),
+            Rule::On("create delete get list patch watch", "core", "pods"),
+            EVENTS,
+        ],
+    ),
+    Role::cluster(
         "system:controller:endpoint-controller",
         &[
             Rule::On(READ, "core", "pods services"),

@@ -108,6 +108,7 @@ mod tests {
             (&scheduler, "delete", ":nodes", "", "n", false),
             (&controllers, "create", "apps:replicasets", "ns", "", true),
             (&controllers, "patch", "apps:deployments/status", "ns", "d", true),
+            (&controllers, "patch", ":replicationcontrollers/status", "ns", "r", true),
             (&controllers, "create", ":pods", "ns", "", true),
             (&controllers, "create", "discovery.k8s.io:endpointslices", "ns", "", true),
             (&controllers, "update", ":namespaces/finalize", "", "ns", true),

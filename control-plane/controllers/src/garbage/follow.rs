@@ -51,6 +51,7 @@ impl Follower {
         self.hear(informers.service_accounts()).await;
         self.hear(informers.deployments()).await;
         self.hear(informers.replica_sets()).await;
+        self.hear(informers.replication_controllers()).await;
         self.hear(informers.endpoint_slices()).await;
         self.hear(informers.leases()).await;
         self.hear(informers.cluster_roles()).await;

@@ -113,7 +113,7 @@ pub(super) struct Failure {
 pub(super) fn status(
     set: &ReplicaSet,
     active: &[Arc<Pod>],
-    terminating: usize,
+    terminating: Option<usize>,
     template_labels: &BTreeMap<String, String>,
     failure: Option<&Failure>,
     now: Timestamp,
@@ -135,7 +135,7 @@ pub(super) fn status(
         fully_labeled_replicas: count(&labeled),
         ready_replicas: count(&Pod::is_ready),
         available_replicas: available,
-        terminating_replicas: Some(terminating as i32),
+        terminating_replicas: terminating.map(|number| number as i32),
         observed_generation: set.metadata.generation,
         conditions: conditions(&set.status.conditions, active.len() as i32 - set.spec.replicas, failure, now),
     };

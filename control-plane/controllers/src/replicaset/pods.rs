@@ -1,13 +1,13 @@
 //! Executes a plan: creates pods in batches that double while they succeed, deletes the surplus at once.
 
 use super::{
-    ReplicaSets,
+    ReplicaSets, Replicated,
     plan::{Failure, Plan},
 };
 use futures::future::join_all;
 use keelson_harness::{
-    ApiError, OwnerReference,
-    api::{DeleteOptions, PODS, REPLICA_SETS},
+    ApiError, OwnerReference, Resource,
+    api::{DeleteOptions, PODS},
     views::{MetaOnly, Pod, ReplicaSet},
 };
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// A quota or a webhook that refuses one pod refuses all: the first batch finds out with a single request.
 const FIRST_BATCH: usize = 1;
 
-impl ReplicaSets {
+impl<K: Replicated> ReplicaSets<K> {
     pub(super) async fn execute(&self, set: &ReplicaSet, plan: Plan) -> Option<Failure> {
         if plan.create > 0 {
             return self.create(set, plan.create).await;
@@ -30,7 +30,7 @@ impl ReplicaSets {
 
     async fn create(&self, set: &ReplicaSet, wanted: usize) -> Option<Failure> {
         let key = set.metadata.key();
-        let pod = match pod_of(set) {
+        let pod = match pod_of(&K::RESOURCE, set) {
             Ok(pod) => pod,
             Err(e) => return Some(Failure { reason: "FailedCreate", message: e.to_string() }),
         };
@@ -56,13 +56,13 @@ impl ReplicaSets {
         match self.shared.api.create::<MetaOnly>(&PODS, Some(&meta.namespace), pod).await {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.metadata.name);
-                self.recorder.normal(&REPLICA_SETS, meta, "SuccessfulCreate", message);
+                self.recorder.normal(&K::RESOURCE, meta, "SuccessfulCreate", message);
                 Ok(())
             }
             Err(e) => {
                 if !e.is_namespace_terminating() {
                     let message = format!("Error creating: {}", e.message());
-                    self.recorder.warning(&REPLICA_SETS, meta, "FailedCreate", message);
+                    self.recorder.warning(&K::RESOURCE, meta, "FailedCreate", message);
                 }
                 Err(e)
             }
@@ -85,7 +85,7 @@ impl ReplicaSets {
         match result {
             Ok(()) => {
                 let message = format!("Deleted pod: {name}");
-                self.recorder.normal(&REPLICA_SETS, &set.metadata, "SuccessfulDelete", message);
+                self.recorder.normal(&K::RESOURCE, &set.metadata, "SuccessfulDelete", message);
                 Ok(())
             }
             Err(e) => {
@@ -95,7 +95,7 @@ impl ReplicaSets {
                     return Ok(());
                 }
                 let message = format!("Error deleting: {}", e.message());
-                self.recorder.warning(&REPLICA_SETS, &set.metadata, "FailedDelete", message);
+                self.recorder.warning(&K::RESOURCE, &set.metadata, "FailedDelete", message);
                 Err(e)
             }
         }
@@ -103,7 +103,7 @@ impl ReplicaSets {
 }
 
 /// The pod of a template: its labels, annotations, finalizers and spec, a generated name, and the owner.
-pub(super) fn pod_of(set: &ReplicaSet) -> Result<Value, serde_json::Error> {
+pub(super) fn pod_of(owner: &Resource, set: &ReplicaSet) -> Result<Value, serde_json::Error> {
     let mut template: Value = serde_json::from_str(set.spec.template.get())?;
     let mut metadata = Map::new();
     for field in ["labels", "annotations", "finalizers"] {
@@ -114,7 +114,7 @@ pub(super) fn pod_of(set: &ReplicaSet) -> Result<Value, serde_json::Error> {
     }
     metadata.insert("generateName".to_owned(), format!("{}-", set.metadata.name).into());
     metadata.insert("namespace".to_owned(), (&*set.metadata.namespace).into());
-    let owner = OwnerReference::controller_of(&REPLICA_SETS, &set.metadata);
+    let owner = OwnerReference::controller_of(owner, &set.metadata);
     metadata.insert("ownerReferences".to_owned(), json!([owner]));
     Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"].take()}))
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::claim::claim;
 use keelson_harness::{
     ObjectKey, Timestamp,
+    api::REPLICA_SETS,
     views::{Pod, ReplicaSet},
 };
 use serde_json::{Value, json};
@@ -109,17 +110,17 @@ fn the_status_counts_ready_and_available_pods() {
     ];
     let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
     let now = Timestamp::from_unix(NOW);
-    let (s, soon) = status(&rs, &pods, 1, &labels, None, now);
+    let (s, soon) = status(&rs, &pods, Some(1), &labels, None, now);
     assert_eq!((s.replicas, s.ready_replicas, s.available_replicas), (3, 2, 1));
     assert_eq!((s.fully_labeled_replicas, s.terminating_replicas, s.observed_generation), (2, Some(1), 3));
     assert_eq!(soon, Some(Duration::from_secs(6)));
 
     let failure = Failure { reason: "FailedCreate", message: "quota".into() };
-    let (s, _) = status(&rs, &pods[..1], 0, &labels, Some(&failure), now);
+    let (s, _) = status(&rs, &pods[..1], Some(0), &labels, Some(&failure), now);
     assert_eq!((&*s.conditions[0].r#type, &*s.conditions[0].reason), ("ReplicaFailure", "FailedCreate"));
     rs.status = s;
     assert!(
-        status(&rs, &pods[..1], 0, &labels, None, now).0.conditions.is_empty(),
+        status(&rs, &pods[..1], Some(0), &labels, None, now).0.conditions.is_empty(),
         "gone with the next success"
     );
 }
@@ -142,7 +143,7 @@ fn nothing_is_done_while_something_is_expected() {
 
 #[test]
 fn a_pod_is_made_of_the_template_and_its_owner() {
-    let pod = pod_of(&set(1)).unwrap();
+    let pod = pod_of(&REPLICA_SETS, &set(1)).unwrap();
     assert_eq!(pod["metadata"]["generateName"], "web-1-");
     assert_eq!(pod["metadata"]["labels"], json!({"app": "web"}));
     assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "rs");

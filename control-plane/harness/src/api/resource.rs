@@ -127,6 +127,8 @@ resources! {
     VOLUME_ATTRIBUTES_CLASSES = cluster("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass");
     /// core/v1 ResourceQuota
     RESOURCE_QUOTAS = namespaced("", "v1", "resourcequotas", "ResourceQuota");
+    /// core/v1 ReplicationController
+    REPLICATION_CONTROLLERS = namespaced("", "v1", "replicationcontrollers", "ReplicationController");
     /// apps/v1 Deployment
     DEPLOYMENTS = namespaced("apps", "v1", "deployments", "Deployment");
     /// apps/v1 ReplicaSet

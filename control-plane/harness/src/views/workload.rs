@@ -1,11 +1,12 @@
-//! Deployment and ReplicaSet. Pod templates stay text: controllers compare and copy them, they do not look inside.
+//! Deployment, ReplicaSet and ReplicationController. Pod templates stay text: controllers compare and copy them, they do not look inside.
 
 use super::pod_spec::Selector;
 use super::{View, null_default, owner_index};
 use crate::{IndexKey, Meta, Resource, Timestamp, api};
+use keelson_semantics::label_selector::LabelSelectorSpec;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// apps/v1 Deployment.
 #[derive(Clone, Debug, Deserialize)]
@@ -197,6 +198,57 @@ impl View for ReplicaSet {
 
     fn share(&mut self, other: &Self) {
         share_template(&mut self.spec.template, &other.spec.template);
+    }
+}
+
+/// core/v1 ReplicationController: a ReplicaSet whose selector is a map of labels.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "ReplicationControllerForm")]
+pub struct ReplicationController(pub ReplicaSet);
+
+#[derive(Deserialize)]
+struct ReplicationControllerForm {
+    metadata: Meta,
+    spec: ReplicationControllerSpec,
+    #[serde(default)]
+    status: ReplicaSetStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplicationControllerSpec {
+    #[serde(default = "one")]
+    replicas: i32,
+    #[serde(default, deserialize_with = "null_default")]
+    selector: BTreeMap<String, String>,
+    #[serde(default = "empty_template")]
+    template: Arc<RawValue>,
+    #[serde(default)]
+    min_ready_seconds: i32,
+}
+
+impl From<ReplicationControllerForm> for ReplicationController {
+    fn from(form: ReplicationControllerForm) -> Self {
+        let ReplicationControllerSpec { replicas, selector, template, min_ready_seconds } = form.spec;
+        let selector = Selector::new(LabelSelectorSpec { match_labels: selector, ..Default::default() });
+        let spec = ReplicaSetSpec { replicas, selector, template, min_ready_seconds };
+        Self(ReplicaSet { metadata: form.metadata, spec, status: form.status })
+    }
+}
+
+impl View for ReplicationController {
+    const RESOURCE: Resource = api::REPLICATION_CONTROLLERS;
+
+    fn meta(&self) -> &Meta {
+        self.0.meta()
+    }
+
+    fn indexes(&self) -> Vec<IndexKey> {
+        self.0.indexes()
+    }
+
+    fn share(&mut self, other: &Self) {
+        self.0.share(&other.0);
     }
 }
 

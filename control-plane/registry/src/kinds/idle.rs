@@ -8,7 +8,6 @@ use serde_json::Value;
 /// Group, resource, and what does not happen.
 const IDLE: &[(&str, &str, &str)] = &[
     ("", "persistentvolumes", "no claim is bound to it"),
-    ("", "replicationcontrollers", "no pods are made"),
     ("apps", "daemonsets", "no pods are made"),
     ("apps", "statefulsets", "no pods are made"),
     ("autoscaling", "horizontalpodautoscalers", "nothing is scaled"),
