@@ -67,6 +67,8 @@ const NEEDS: &[Need] = &[
     program!("setpriv", "util-linux", For::Test),
     program!("nft", "nftables", For::Test),
     program!("iptables", "iptables", For::Test),
+    program!("ethtool", "ethtool", For::Test),
+    program!("bpftool", "bpftool", For::Test),
     program!("prometheus", "prometheus", For::Test),
     program!("victoria-metrics", "victoria-metrics", For::Test),
     program!("npm", "npm", For::Test),

@@ -192,7 +192,7 @@ fn start_node(
 }
 
 /// Pins need the bpf file system; most distributions mount it, containers of build systems often do not.
-fn mount_bpffs() -> Result<()> {
+pub(crate) fn mount_bpffs() -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").context("reading /proc/self/mounts")?;
     let mounted = mounts.lines().any(|line| line.split(' ').nth(2) == Some("bpf"));
     if mounted { Ok(()) } else { run_command(&mut cmd("mount", ["-t", "bpf", "bpf", node::BPFFS])) }

@@ -12,7 +12,7 @@ use crate::{
     build::{self, Built},
     clients,
     cluster::{Store, Translation, Tunnel, down, up},
-    doctor,
+    doctor, images,
     shell::Progress,
 };
 use anyhow::{Result, ensure};
@@ -70,6 +70,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     progress.step("building all binaries and tests");
     build::ebpf()?;
     let built = build::workspace()?;
+    if wanted(Tier::Unit) {
+        progress.step("what the tests of the node need");
+        images::ensure(images::to_make(false), false)?;
+        if nix::unistd::geteuid().is_root() {
+            up::mount_bpffs()?;
+        }
+    }
     let mut found = scenarios.len();
     for selection in Selection::ALL.into_iter().filter(|selection| wanted(selection.tier())) {
         // A word that names a test of one selection finds nothing in the others, which need no cluster then.
