@@ -12,8 +12,13 @@ use crate::{
     api::{LEASES, PatchKind, chain},
     views::Lease,
 };
+use keelson_metrics::{Group, IntGauge, IntGaugeVec, Stability::Alpha};
+use parking_lot::Mutex;
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +37,50 @@ pub struct LeaderElection {
     pub renew_deadline: Duration,
     /// Time between attempts.
     pub retry_period: Duration,
+    /// Whether we lead.
+    pub leadership: Leadership,
 }
+
+/// For how long a leader may go on after its lease has ended before it counts as stuck (upstream's 20 s).
+const EXPIRED_MAX: Duration = Duration::from_secs(20);
+
+/// Whether we lead, for whoever asks how the process is. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+
+impl Leadership {
+    /// Upstream's check `leaderElection`: Err where the work of a leader goes on though its lease has ended long since.
+    ///
+    /// # Errors
+    /// In upstream's words.
+    pub fn check(&self, election: &LeaderElection) -> Result<(), String> {
+        let renewed = *self.0.lock();
+        match renewed {
+            Some(at) if at.elapsed() > election.lease_duration + EXPIRED_MAX => {
+                Err(format!("failed election to renew leadership on lease {}", election.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn renewed(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// The work that only a leader does has ended.
+    fn ended(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+static MASTERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    Group::process().gauges(
+        Alpha,
+        "leader_election_master_status",
+        "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.",
+        &["name"],
+    )
+});
 
 impl LeaderElection {
     /// Upstream's names and times: 15 s, 10 s, 2 s, in kube-system.
@@ -44,7 +92,13 @@ impl LeaderElection {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            leadership: Leadership::default(),
         }
+    }
+
+    /// 1 while we lead.
+    fn gauge(&self) -> IntGauge {
+        MASTERS.with_label_values(&[&self.name])
     }
 }
 
@@ -139,6 +193,7 @@ pub async fn acquire(
     shutdown: &CancellationToken,
 ) -> Option<CancellationToken> {
     let mut elector = Elector { api, config, seen: None };
+    config.gauge().set(0);
     loop {
         match elector.try_once().await {
             Ok(true) => break,
@@ -151,6 +206,8 @@ pub async fn acquire(
         }
     }
     tracing::info!(lease = config.name, identity = config.identity, "leading");
+    config.gauge().set(1);
+    config.leadership.renewed();
     let leading = shutdown.child_token();
     tokio::spawn(hold(api.clone(), config.clone(), elector.seen, leading.clone()));
     Some(leading)
@@ -179,6 +236,9 @@ where
             },
         };
         work(working).await?;
+        if let Some(election) = election {
+            election.leadership.ended();
+        }
     }
     Ok(())
 }
@@ -193,7 +253,10 @@ async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: Can
         }
         let deadline = renewed + config.renew_deadline;
         match tokio::time::timeout_at(deadline, elector.try_once()).await {
-            Ok(Ok(true)) => renewed = Instant::now(),
+            Ok(Ok(true)) => {
+                renewed = Instant::now();
+                config.leadership.renewed();
+            }
             Ok(Ok(false)) => break,
             Ok(Err(e)) => tracing::warn!(lease = config.name, error = chain(&e), "the lease was not renewed"),
             Err(_) => break,
@@ -204,6 +267,7 @@ async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: Can
     }
     let orderly = leading.is_cancelled();
     leading.cancel();
+    config.gauge().set(0);
     tracing::info!(lease = config.name, orderly, "no longer leading");
     if let (true, Some(seen)) = (orderly, &elector.seen) {
         let patch = json!({"metadata": {"resourceVersion": seen.version}, "spec": {"holderIdentity": ""}});
@@ -218,6 +282,21 @@ async fn hold(api: Api, config: LeaderElection, seen: Option<Seen>, leading: Can
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_works_on_without_its_lease_is_not_healthy() {
+        let election = LeaderElection::new("kube-scheduler", "me");
+        let leadership = &election.leadership;
+        assert_eq!(leadership.check(&election), Ok(()), "who does not lead need not renew");
+        leadership.renewed();
+        tokio::time::advance(Duration::from_secs(35)).await;
+        assert_eq!(leadership.check(&election), Ok(()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let why = "failed election to renew leadership on lease kube-scheduler";
+        assert_eq!(leadership.check(&election), Err(why.to_owned()));
+        leadership.ended();
+        assert_eq!(leadership.check(&election), Ok(()));
+    }
 
     #[test]
     fn a_lease_is_taken_only_when_free_or_silent_for_its_duration() {

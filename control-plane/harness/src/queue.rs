@@ -6,11 +6,12 @@
 //!
 //! The number of keys is that of objects: each key is here at most once, so the API's own limits bound the queue.
 
-use crate::metrics::Series;
+use crate::metrics::{self, Series};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -156,14 +157,24 @@ impl<K: Clone + Eq + Hash + Ord> Default for WorkQueue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
+impl<K: Send + Sync + 'static> metrics::Busy for WorkQueue<K> {
+    fn since(&self) -> Vec<Instant> {
+        self.state.lock().working.values().copied().collect()
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord + Send + Sync + 'static> WorkQueue<K> {
     /// From now on the queue is counted under this name.
-    pub fn set_name(&self, name: &str) {
+    pub fn set_name(self: &Arc<Self>, name: &str) {
+        metrics::watch(name, self);
+        let series = Series::of(name);
         let mut state = self.state.lock();
-        state.series = Some(Series::of(name));
+        state.series = Some(series);
         state.show_depth();
     }
+}
 
+impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
     /// Work on this key, now.
     pub fn add(&self, key: K) {
         self.state.lock().add(key);
@@ -298,22 +309,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_with_a_name_is_counted() {
-        let q = WorkQueue::<u32>::default();
+        let q = Arc::new(WorkQueue::<u32>::default());
         q.set_name("own");
         q.add(1);
         q.add(1);
         tokio::time::advance(Duration::from_secs(2)).await;
         let key = q.next().await.expect("a key");
+        q.add(2);
+        q.next().await.expect("another one");
         tokio::time::advance(Duration::from_secs(3)).await;
+        let told = || {
+            let mut text = String::new();
+            keelson_metrics::Group::process().render(&mut text);
+            text
+        };
+        let busy = told();
+        assert!(busy.contains("workqueue_unfinished_work_seconds{name=\"own\"} 6\n"), "{busy}");
+        assert!(busy.contains("workqueue_longest_running_processor_seconds{name=\"own\"} 3\n"), "{busy}");
         q.retry(key);
         q.done(&key);
-        let mut text = String::new();
-        keelson_metrics::Group::process().render(&mut text);
+        q.done(&2);
+        let text = told();
         for line in [
-            "workqueue_adds_total{name=\"own\"} 1",
+            "workqueue_unfinished_work_seconds{name=\"own\"} 0",
+            "workqueue_longest_running_processor_seconds{name=\"own\"} 0",
+            "workqueue_adds_total{name=\"own\"} 2",
             "workqueue_depth{name=\"own\"} 0",
             "workqueue_queue_duration_seconds_sum{name=\"own\"} 2",
-            "workqueue_work_duration_seconds_sum{name=\"own\"} 3",
+            "workqueue_work_duration_seconds_sum{name=\"own\"} 6",
             "workqueue_retries_total{name=\"own\"} 1",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}: {text}");

@@ -1,5 +1,8 @@
 //! Upper bounds of histograms.
 
+/// Seconds, where upstream names none.
+pub const DEFAULT: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// Milliseconds as seconds.
 pub fn seconds(bounds_ms: &[u32]) -> Vec<f64> {
     bounds_ms.iter().map(|ms| f64::from(*ms) / 1_000.0).collect()

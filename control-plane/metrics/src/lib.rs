@@ -7,12 +7,16 @@
 //! Names and stability: <https://kubernetes.io/docs/reference/instrumentation/metrics/>.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod buckets;
+pub mod waits;
 
-pub use buckets::{exponential, seconds};
-pub use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+pub use asked::Tell;
+pub use buckets::{DEFAULT, exponential, seconds};
+pub use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use prometheus::{HistogramOpts, Opts, Registry, TextEncoder, core::Collector};
+use asked::Asked;
+use prometheus::{GaugeVec, HistogramOpts, Opts, Registry, TextEncoder, core::Collector};
 use std::sync::LazyLock;
 
 /// What upstream promises of a family.
@@ -75,6 +79,22 @@ impl Group {
     /// See [`Group::counters`].
     pub fn gauges(&self, stability: Stability, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.added(IntGaugeVec::new(options(stability, name, help), labels))
+    }
+
+    /// A family of gauges that are measured when they are told: `measure` tells the series that there are then.
+    ///
+    /// # Panics
+    /// See [`Group::counters`].
+    pub fn measured(
+        &self,
+        stability: Stability,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        measure: impl Fn(&mut Tell<'_>) + Send + Sync + 'static,
+    ) {
+        let family = GaugeVec::new(options(stability, name, help), labels);
+        self.add(Asked::new(family.expect("the name and the labels of a family are constants"), measure));
     }
 
     /// A family of histograms with these upper bounds.

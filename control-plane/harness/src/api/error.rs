@@ -123,18 +123,48 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 pub(super) fn cause_of(error: kube::Error) -> Cause {
     match error {
-        kube::Error::Api(status) => Cause::Refused {
-            code: status.code,
-            reason: status.reason.clone(),
-            message: status.message.clone(),
+        kube::Error::SerdeError(e) => Cause::Decode(e),
+        other => Cause::Transport(Box::new(other)),
+    }
+}
+
+/// An answer of 400 or more: a Status, or whatever somebody on the way has written instead.
+pub(super) fn refused(code: u16, body: &[u8]) -> Cause {
+    match serde_json::from_slice::<kube::core::Status>(body) {
+        Ok(status) => Cause::Refused {
+            code,
+            reason: status.reason,
+            message: status.message,
             retry_after: status
                 .details
-                .as_ref()
                 .map(|d| d.retry_after_seconds)
                 .filter(|&s| s > 0)
                 .map(|s| Duration::from_secs(s.into())),
         },
-        kube::Error::SerdeError(e) => Cause::Decode(e),
-        other => Cause::Transport(Box::new(other)),
+        Err(_) => Cause::Refused {
+            code,
+            reason: String::new(),
+            message: String::from_utf8_lossy(body).trim().to_owned(),
+            retry_after: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_whoever_wrote_it() {
+        let status =
+            br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"slow down",
+            "reason":"TooManyRequests","details":{"retryAfterSeconds":3},"code":429}"#;
+        let of = |code, body| ApiError { verb: "GET", path: "/".into(), cause: refused(code, body) };
+        let busy = of(429, status);
+        assert_eq!((busy.code(), busy.message()), (Some(429), "slow down".to_owned()));
+        assert_eq!(busy.retry_after(), Some(Duration::from_secs(3)));
+        assert!(busy.has_reason("TooManyRequests"));
+        let proxy = of(502, b"Bad gateway\n");
+        assert_eq!((proxy.code(), proxy.message()), (Some(502), "Bad gateway".to_owned()));
     }
 }

@@ -3,6 +3,7 @@
 //! It owns paths, query parameters, content types and errors. It does not own retries: a reconciler's queue does.
 
 mod error;
+mod metrics;
 mod resource;
 mod watch;
 
@@ -12,9 +13,11 @@ pub use watch::{RawEvent, WatchLines};
 
 use crate::informer::Collection;
 use error::cause_of;
+use http_body_util::BodyExt;
+use metrics::Calls;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// No call but a watch may take longer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +28,7 @@ pub const LIST_PAGE_MAX: usize = 500;
 #[derive(Clone)]
 pub struct Api {
     client: kube::Client,
+    calls: Arc<Calls>,
 }
 
 /// How a body of PATCH is to be read.
@@ -119,9 +123,40 @@ pub struct ListMeta {
 }
 
 impl Api {
-    /// Wraps a client.
+    /// Wraps a client of the API server in this process.
     pub fn new(client: kube::Client) -> Self {
-        Self { client }
+        Self::of("in-process", client)
+    }
+
+    /// Wraps a client of the API server at `host` (`HOST:PORT`), by which its calls are counted.
+    pub fn of(host: &str, client: kube::Client) -> Self {
+        Self { client, calls: Arc::new(Calls::to(host)) }
+    }
+
+    /// Sends a request and counts what comes of it: an answer of whatever code, or no answer.
+    async fn counted(
+        &self,
+        method: &'static str,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<kube::client::Body>, Cause> {
+        let mut count = self.calls.begin(method);
+        let answer = self.client.send(request.map(kube::client::Body::from)).await.map_err(cause_of)?;
+        count.answered(answer.status());
+        if answer.status().as_u16() < 400 {
+            return Ok(answer);
+        }
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.map_err(cause_of)?.to_bytes();
+        Err(error::refused(code, &body))
+    }
+
+    async fn answer(&self, method: &'static str, request: http::Request<Vec<u8>>) -> Result<String, Cause> {
+        let began = std::time::Instant::now();
+        let answer = self.counted(method, request).await;
+        self.calls.took(method, began.elapsed());
+        let body = answer?.into_body().collect().await.map_err(cause_of)?.to_bytes();
+        let text = String::from_utf8(body.into()).map_err(kube::Error::FromUtf8);
+        text.map_err(cause_of)
     }
 
     async fn send(
@@ -150,9 +185,8 @@ impl Api {
             .header(http::header::ACCEPT, accept)
             .body(body)
             .map_err(|e| fail(Cause::Transport(Box::new(kube::Error::HttpError(e)))))?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, self.client.request_text(request)).await {
-            Ok(Ok(text)) => Ok(text),
-            Ok(Err(e)) => Err(fail(cause_of(e))),
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.answer(method, request)).await {
+            Ok(answer) => answer.map_err(fail),
             Err(_) => Err(fail(Cause::TimedOut(REQUEST_TIMEOUT))),
         }
     }
@@ -322,7 +356,7 @@ impl Api {
         let (base, fields) = (source.resource.path(None, None, None), option("fieldSelector", source.fields));
         let (seconds, from) = (timeout.as_secs(), option("resourceVersion", from));
         let path = format!("{base}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{from}{fields}");
-        watch::open(&self.client, path, source.accept).await
+        watch::open(self, path, source.accept).await
     }
 }
 

@@ -1,7 +1,8 @@
 //! A watch as a sequence of lines, each read into one reused buffer. Does not own resuming: the reflector does.
 
-use super::{ApiError, Cause, error::cause_of};
-use futures::{AsyncBufRead, AsyncBufReadExt};
+use super::{Api, ApiError, Cause};
+use futures::{AsyncBufRead, AsyncBufReadExt, TryStreamExt};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, pin::Pin, time::Duration};
@@ -31,18 +32,19 @@ pub struct WatchLines {
     path: String,
 }
 
-pub(super) async fn open(client: &kube::Client, path: String, accept: &str) -> Result<WatchLines, ApiError> {
+pub(super) async fn open(api: &Api, path: String, accept: &str) -> Result<WatchLines, ApiError> {
     let fail = |cause| ApiError { verb: "WATCH", path: path.clone(), cause };
     let request = http::Request::get(&path)
         .header(http::header::ACCEPT, accept)
         .header(http::header::ACCEPT_ENCODING, "identity")
         .body(Vec::new())
         .map_err(|e| fail(Cause::Transport(Box::new(kube::Error::HttpError(e)))))?;
-    let opened = tokio::time::timeout(super::REQUEST_TIMEOUT, client.request_stream(request))
+    let opened = tokio::time::timeout(super::REQUEST_TIMEOUT, api.counted("GET", request))
         .await
         .map_err(|_| fail(Cause::TimedOut(super::REQUEST_TIMEOUT)))?
-        .map_err(|e| fail(cause_of(e)))?;
-    Ok(WatchLines { body: Box::pin(opened), line: Vec::new(), path })
+        .map_err(fail)?;
+    let body = opened.into_body().into_data_stream().map_err(std::io::Error::other).into_async_read();
+    Ok(WatchLines { body: Box::pin(body), line: Vec::new(), path })
 }
 
 impl WatchLines {
