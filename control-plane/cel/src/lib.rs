@@ -40,6 +40,7 @@ mod error;
 mod eval;
 mod library;
 mod lower;
+mod metrics;
 mod node;
 mod program;
 mod source;

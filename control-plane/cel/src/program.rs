@@ -12,7 +12,7 @@ use crate::lower::{Refusal, lower};
 use crate::node::Node;
 use crate::types::Type;
 use crate::value::Value;
-use crate::{CompileError, EvalError, source};
+use crate::{CompileError, EvalError, metrics, source};
 
 /// A compiled expression.
 pub struct Program {
@@ -27,6 +27,7 @@ impl Program {
     /// # Errors
     /// What is wrong and where, in upstream's words.
     pub fn compile(expression: &str, environment: &Environment) -> Result<Self, CompileError> {
+        let _timed = metrics::compilation();
         let refused = |(at, text): Refusal| CompileError::Invalid(source::placed(expression, at, &text));
         let (root, facts) = source::parse(expression, |tree, info| {
             let root = lower(tree, info, environment).map_err(refused)?;
@@ -79,6 +80,7 @@ impl Program {
     /// # Errors
     /// What the expression ran into. [`EvalError::is_final`] ones end the evaluation of the expressions that follow, too.
     pub fn evaluate<'a>(&self, bindings: &Bindings<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
+        let _timed = metrics::evaluation();
         let mut meter = budget.meter();
         let composited = &self.environment.composited;
         Run { bindings, composited, meter: &mut meter, locals: Vec::new(), depth: 0 }.value(&self.root)

@@ -224,4 +224,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Everything, consistently, for snapshots and for moving to another store.
     async fn export(&self) -> Result<Export, StoreError>;
+
+    /// How much the store takes where it lasts: a name and bytes for each copy that could be asked.
+    async fn sizes(&self) -> Result<Vec<(String, u64)>, StoreError>;
 }

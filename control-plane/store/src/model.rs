@@ -181,6 +181,12 @@ impl Store for Model {
         Ok(TxnOutcome::Committed(revision))
     }
 
+    async fn sizes(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let inner = self.inner.inner.lock();
+        let bytes = inner.root.iter().map(|(key, record)| key.len() + record.kv.value.len()).sum::<usize>();
+        Ok(vec![("model".to_owned(), bytes as u64)])
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         Ok(self.inner.history.revision())
     }

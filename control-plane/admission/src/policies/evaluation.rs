@@ -1,8 +1,11 @@
 //! A policy on one set of variables: its conditions, its validations, its annotations. Pure.
 
+use std::time::{Duration, Instant};
+
 use keelson_cel::{Bindings, Budget, EvalError, MATCH_CONDITIONS_BUDGET, Value as Cel};
 
 use super::compiled::{Expression, FailurePolicy, Policy, Validation};
+use super::metrics::{Fault, Measured};
 
 /// The most bytes of a message that an expression makes; a longer one is not used.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
@@ -17,12 +20,24 @@ pub(super) struct Denial {
     pub(super) reason: String,
     /// Which of the policy's validations; 0 where it is none of them.
     pub(super) index: usize,
+    /// For the metrics.
+    pub(super) measured: Measured,
 }
 
 impl Denial {
+    /// By an error.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason: String::new(), index: 0 }
+        let measured = Measured { took: Duration::ZERO, fault: Fault::Invalid };
+        Self { message: message.into(), reason: String::new(), index: 0, measured }
     }
+}
+
+/// What a policy has to say.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    pub(super) denials: Vec<Denial>,
+    /// Validations that failed by an error, which the policy ignores.
+    pub(super) ignored: Vec<Measured>,
 }
 
 /// Whether these conditions let a policy or a webhook be asked.
@@ -52,24 +67,33 @@ pub(super) fn conditions_hold(
 }
 
 /// What the policy's validations object to, in their order.
-pub(super) fn denials(policy: &Policy, bindings: &Bindings<'_>) -> Vec<Denial> {
+pub(super) fn denials(policy: &Policy, bindings: &Bindings<'_>) -> Judgement {
     let mut budget = Budget::default();
-    let mut denials = Vec::new();
+    let mut judgement = Judgement::default();
     for (index, validation) in policy.validations.iter().enumerate() {
-        match truth(&validation.expression, bindings, &mut budget) {
+        let began = Instant::now();
+        let holds = truth(&validation.expression, bindings, &mut budget);
+        let measured = |fault| Measured { took: began.elapsed(), fault };
+        match holds {
             Ok(true) => {}
-            Ok(false) => denials.push(Denial {
+            Ok(false) => judgement.denials.push(Denial {
                 message: message(validation, bindings, &mut budget),
                 reason: validation.reason.clone(),
                 index,
+                measured: measured(Fault::None),
             }),
-            Err(error) if policy.failure == FailurePolicy::Fail => {
-                denials.push(Denial { index, ..Denial::new(error) });
+            Err(error) => {
+                let measured = measured(Fault::of(&validation.expression, &error));
+                match policy.failure {
+                    FailurePolicy::Fail => {
+                        judgement.denials.push(Denial { index, measured, ..Denial::new(error) });
+                    }
+                    FailurePolicy::Ignore => judgement.ignored.push(measured),
+                }
             }
-            Err(_) => {}
         }
     }
-    denials
+    judgement
 }
 
 fn truth(expression: &Expression, bindings: &Bindings<'_>, budget: &mut Budget) -> Result<bool, String> {

@@ -14,6 +14,7 @@ mod clerk;
 mod compiled;
 mod evaluation;
 mod match_conditions;
+mod metrics;
 mod mutation;
 mod params;
 mod request;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use keelson_cel::{Bindings, Budget, Value as Cel};
 use keelson_registry::{Attributes, Kind, KindTable, Registry, Status, admitted, merged, meta};
@@ -13,7 +14,7 @@ use super::compiled::{Binding, Bound, Expression, FailurePolicy, Mutation, Polic
 use super::evaluation::{conditions_hold, run};
 use super::request::Seen;
 use super::validation::{Shown, refused};
-use super::{Policies, params};
+use super::{Policies, metrics, params};
 use crate::matching::{Subject, equivalents};
 use crate::surroundings::Surroundings;
 
@@ -157,7 +158,12 @@ impl Asked<'_, '_> {
             let seen = current.as_ref().or(Some(object));
             let shown = Shown::new(self.registry, self.table, self.attributes, seen, resource).await?;
             let clerk = Clerk::new(&self.policies.authorizer, self.attributes, &shown.name);
-            match clerk.settle(|| self.changed(kind, &shown, &namespace, params, &clerk)).await {
+            let began = Instant::now();
+            let outcome = clerk.settle(|| self.changed(kind, &shown, &namespace, params, &clerk)).await;
+            if !matches!(outcome, Ok(None)) {
+                metrics::mutated(&self.policy.name, &self.binding.name, began.elapsed(), outcome.is_err());
+            }
+            match outcome {
                 Err(error) => self.fail(object, error)?,
                 Ok(None) => {}
                 Ok(Some(next)) => {

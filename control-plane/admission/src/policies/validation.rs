@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::clerk::Clerk;
 use super::compiled::{Binding, Bound, FailurePolicy, Policy};
-use super::evaluation::{Denial, annotations, conditions_hold, denials};
+use super::evaluation::{Denial, Judgement, annotations, conditions_hold, denials};
 use super::request::{Seen, request};
-use super::{Policies, params};
+use super::{Policies, metrics, params};
 use crate::matching::{Resource, Subject, equivalents};
 use crate::plugin::forbidden;
 use crate::surroundings::Surroundings;
@@ -97,7 +97,7 @@ impl Policies {
         shown: &Shown,
         namespace: &Value,
         params: &Value,
-    ) -> Vec<Denial> {
+    ) -> Judgement {
         let clerk = Clerk::new(&self.authorizer, attributes, &shown.name);
         let seen = Seen {
             object: &shown.object,
@@ -114,15 +114,15 @@ impl Policies {
 }
 
 /// What the policy objects to, and its annotations.
-fn judged(policy: &Policy, seen: &Seen<'_>) -> (Vec<Denial>, Vec<(String, String)>) {
+fn judged(policy: &Policy, seen: &Seen<'_>) -> (Judgement, Vec<(String, String)>) {
     let bindings = seen.bindings();
     let mut found = match conditions_hold(&policy.conditions, policy.failure, &bindings) {
-        Ok(false) => return (Vec::new(), Vec::new()),
+        Ok(false) => return (Judgement::default(), Vec::new()),
         Ok(true) => denials(policy, &bindings),
-        Err(error) => vec![Denial::new(error)],
+        Err(error) => Judgement { denials: vec![Denial::new(error)], ignored: Vec::new() },
     };
     let annotated = annotations(policy, &bindings).unwrap_or_else(|error| {
-        found.push(Denial::new(error));
+        found.denials.push(Denial::new(error));
         Vec::new()
     });
     (found, annotated)
@@ -133,11 +133,13 @@ fn heed(
     policy: &Policy,
     binding: &Binding,
     attributes: &Attributes<'_>,
-    found: Vec<Denial>,
+    found: Judgement,
     noted: &mut Vec<Value>,
 ) -> Vec<Denial> {
     let (own, name) = (&policy.name, &binding.name);
-    for denial in &found {
+    found.ignored.iter().for_each(|measured| metrics::ignored(own, name, *measured));
+    for denial in &found.denials {
+        metrics::objected(own, name, binding.actions, denial.measured);
         if binding.actions.warn {
             attributes.warnings.add(format!(
                 "Validation failed for ValidatingAdmissionPolicy '{own}' with binding '{name}': {}",
@@ -154,7 +156,7 @@ fn heed(
             }));
         }
     }
-    if binding.actions.deny { found } else { Vec::new() }
+    if binding.actions.deny { found.denials } else { Vec::new() }
 }
 
 /// A policy or binding that cannot be put to work objects to everything, unless it is to be ignored then.

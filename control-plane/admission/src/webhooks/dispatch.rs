@@ -160,7 +160,10 @@ impl Webhooks {
         }
         let asks: Vec<_> =
             all.into_iter().map(|(asked, place)| asked.judge(&self.client, object, place)).collect();
+        let began = Instant::now();
         let answers: Vec<Result<(), Status>> = stream::iter(asks).buffered(IN_FLIGHT_MAX).collect().await;
+        // They are asked side by side: what the request waits is not their sum.
+        keelson_metrics::waits::note(began.elapsed());
         answers.into_iter().collect()
     }
 }
@@ -209,8 +212,11 @@ impl Asked<'_> {
         };
         let began = Instant::now();
         let answer = call::ask(client, self.hook, &question, mutating).await;
-        let asked = outcome(&answer, self.hook.failure);
-        metrics::webhook(&self.hook.name, mutating, self.attributes.operation, asked, began.elapsed());
+        let (asked, took) = (outcome(&answer, self.hook.failure), began.elapsed());
+        if mutating {
+            keelson_metrics::waits::note(took);
+        }
+        metrics::webhook(&self.hook.name, mutating, self.attributes.operation, asked, took);
         Ok((answer?, object))
     }
 

@@ -1,14 +1,27 @@
 //! Who is asked, in which order: the steps of a chain, and the one of them that must wait, a webhook.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use async_trait::async_trait;
+use keelson_metrics::{Group, HistogramVec, Stability::Alpha};
 use serde_json::Value;
 
 use super::conditions::MatchConditions;
 use super::review::{self, ReviewStatus};
 use super::{Attributes, Decision, Verdict};
+
+/// How long the conditions of a webhook take, under upstream's name (`k8s.io/apiserver/pkg/authorization/cel`).
+static CONDITIONS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    Group::process().histograms(
+        Alpha,
+        "apiserver_authorization_match_condition_evaluation_seconds",
+        "Authorization match condition evaluation time in seconds, split by authorizer type and name.",
+        &["type", "name"],
+        &[0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25],
+    )
+});
 
 /// Why a webhook said nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,7 +168,17 @@ impl Step {
     }
 
     pub(super) async fn ask(&self, webhook: &Webhook, attributes: &Attributes<'_>) -> Verdict {
-        match webhook.conditions.hold(attributes) {
+        let holds = match webhook.conditions.is_empty() {
+            true => Ok(true),
+            false => {
+                let began = Instant::now();
+                let holds = webhook.conditions.hold(attributes);
+                let series = CONDITIONS.with_label_values(&[self.kind(), &self.name]);
+                series.observe(began.elapsed().as_secs_f64());
+                holds
+            }
+        };
+        match holds {
             Ok(true) => webhook.ask(attributes).await,
             Ok(false) => {
                 self.counts.conditions_excluded.fetch_add(1, Relaxed);

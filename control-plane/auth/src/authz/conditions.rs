@@ -21,14 +21,16 @@ impl MatchConditions {
         Self(conditions)
     }
 
+    /// Whether it is asked about everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the webhook is asked. One that is false wins over any that fails, as upstream.
     ///
     /// # Errors
     /// What went wrong with those that fail, where none is false.
     pub(super) fn hold(&self, attributes: &Attributes<'_>) -> Result<bool, String> {
-        if self.0.is_empty() {
-            return Ok(true);
-        }
         let request = review::shown(attributes);
         let bindings = Bindings::new().with(REQUEST, Cel::from_json(&request, &request_type()));
         let mut budget = Budget::new(MATCH_CONDITIONS_BUDGET);

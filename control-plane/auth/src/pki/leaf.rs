@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{BACKDATE, PkiError};
+use super::{BACKDATE, LEAF_LIFETIME, PkiError};
 
 /// Which side of a TLS connection shows the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,18 @@ impl Leaf {
             dns_names: Vec::new(),
             ips: Vec::new(),
         }
+    }
+
+    /// A serving certificate that vouches for itself alone, with a new key, valid from now on for a year.
+    ///
+    /// # Errors
+    /// A name that no certificate can have.
+    pub fn self_signed(&self, now: OffsetDateTime) -> Result<Signed, PkiError> {
+        let key = new_key()?;
+        let params = self.params(now, now + LEAF_LIFETIME)?;
+        let cert =
+            params.self_signed(&key).map_err(PkiError::certificate("sign a certificate with its own key"))?;
+        Ok(Signed { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
 
     /// What a certificate says; None where it is neither a client's nor a server's of ours.

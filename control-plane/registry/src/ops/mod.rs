@@ -203,6 +203,11 @@ impl Registry {
         self.store.revision().await.map_err(store_error)
     }
 
+    /// What the store takes where it lasts: a name and bytes for each copy that could be asked.
+    pub async fn store_sizes(&self) -> Result<Vec<(String, u64)>, Status> {
+        self.store.sizes().await.map_err(store_error)
+    }
+
     /// Waits until the caches show all that the store had committed when this was called; fails where they do not get there.
     pub async fn caught_up(&self) -> Result<Revision, Status> {
         self.fresh().await

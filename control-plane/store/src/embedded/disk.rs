@@ -47,6 +47,19 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// The lengths of all files together. One that goes meanwhile does not count.
+pub(super) fn total_bytes(disk: &dyn Disk) -> io::Result<u64> {
+    let mut total = 0;
+    for name in disk.list()? {
+        match disk.open(&name).and_then(|file| file.len()) {
+            Ok(bytes) => total += bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
 /// A folder of the file system.
 pub(super) struct RealDisk {
     path: PathBuf,

@@ -68,6 +68,7 @@ pub struct Embedded {
     turns: Arc<Semaphore>,
     history: Arc<History<Index>>,
     reader: Reader,
+    disk: Arc<dyn Disk>,
     /// The lock; dropped last. `None` on a disk that is not this machine's.
     _folder: Option<Folder>,
 }
@@ -94,7 +95,7 @@ impl Embedded {
         config: &EmbeddedConfig,
         folder: Option<Folder>,
     ) -> Result<Self, StoreError> {
-        let (log, deadlines) = Log::open(disk, config.segment_bytes_max)?;
+        let (log, deadlines) = Log::open(disk.clone(), config.segment_bytes_max)?;
         let history = History::new(log.revision(), log.snapshot(), config.history);
         let reader = Reader::new(history.clone());
         let (queue, requests) = mpsc::channel();
@@ -109,6 +110,7 @@ impl Embedded {
             turns: Arc::new(Semaphore::new(QUEUE_TXNS_MAX)),
             history,
             reader,
+            disk,
             _folder: folder,
         })
     }
@@ -139,6 +141,16 @@ impl Store for Embedded {
             .send(Request { txn, answer, _turn: turn })
             .map_err(|_| StoreError::unavailable(DOING, "the writer has ended"))?;
         answered.await.map_err(|error| StoreError::unavailable(DOING, error))?
+    }
+
+    /// The files of the log, as the disk has them.
+    async fn sizes(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        const DOING: &str = "measuring the log";
+        let disk = self.disk.clone();
+        let measured = tokio::task::spawn_blocking(move || disk::total_bytes(&*disk)).await;
+        let measured = measured.map_err(|error| StoreError::unavailable(DOING, error))?;
+        let bytes = measured.map_err(|error| StoreError::unavailable(DOING, error))?;
+        Ok(vec![("embedded".to_owned(), bytes)])
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {

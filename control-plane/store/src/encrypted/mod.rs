@@ -104,6 +104,10 @@ impl Store for Encrypted {
         }
     }
 
+    async fn sizes(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.inner.sizes().await
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.inner.revision().await
     }

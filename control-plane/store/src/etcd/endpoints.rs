@@ -9,7 +9,7 @@ use super::{
     convert::{Refusal, refusal},
 };
 use crate::contract::StoreError;
-use etcd_client::{Client, KvClient, LeaseClient, WatchClient};
+use etcd_client::{Client, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use std::{
     error::Error,
     io,
@@ -26,6 +26,7 @@ pub(super) struct Member {
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
     pub(super) watch: WatchClient,
+    maintenance: MaintenanceClient,
 }
 
 /// Whether a call may reach etcd twice.
@@ -68,10 +69,22 @@ impl Endpoints {
                 kv: client.kv_client().max_decoding_message_size(usize::MAX),
                 lease: client.lease_client(),
                 watch: client.watch_client().max_decoding_message_size(usize::MAX),
+                maintenance: client.maintenance_client(),
             });
         }
         let current = Arc::new(AtomicUsize::new(0));
         Ok(Self { members: members.into(), current, timeout: config.request_timeout })
+    }
+
+    /// What each member's database takes on its disk, in bytes, in the order of the members; one that does not answer in time
+    /// is left out.
+    pub(super) async fn sizes(&self) -> Vec<(usize, u64)> {
+        let asked = self.members.iter().enumerate().map(|(index, member)| async move {
+            let mut maintenance = member.maintenance.clone();
+            let status = tokio::time::timeout(self.timeout, maintenance.status()).await.ok()?.ok()?;
+            Some((index, u64::try_from(status.db_size()).ok()?))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Asks the current member, and each of the others at most once.

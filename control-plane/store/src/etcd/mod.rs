@@ -199,6 +199,11 @@ impl Store for Etcd {
         }
     }
 
+    async fn sizes(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let sizes = self.calls.endpoints.sizes().await;
+        Ok(sizes.into_iter().map(|(index, bytes)| (format!("etcd-{index}"), bytes)).collect())
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.revisions.newest().await
     }

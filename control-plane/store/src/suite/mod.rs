@@ -48,6 +48,7 @@ macro_rules! contract_suite {
             a_list_at_a_past_revision_shows_the_past,
             a_compacted_revision_is_refused,
             a_future_revision_is_refused,
+            the_size_covers_what_was_written,
             a_watch_delivers_each_transaction_as_one_commit,
             a_watch_from_the_past_has_no_gap,
             two_watchers_see_the_same,

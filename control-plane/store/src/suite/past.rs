@@ -99,3 +99,21 @@ pub async fn a_future_revision_is_refused(fixture: &dyn Fixture) {
     let error = store.compact(r + 1).await.expect_err("in the future");
     assert!(is_future(&error), "{error:?}");
 }
+
+/// What is written is found in the size, as soon as the store has put it where it lasts.
+pub async fn the_size_covers_what_was_written(fixture: &dyn Fixture) {
+    const BYTES: usize = 400 * 1024;
+    let store = fixture.open().await;
+    write(&*store, vec![put("/registry/large", &"x".repeat(BYTES))]).await;
+    let told = async {
+        loop {
+            let sizes = store.sizes().await.expect("answered");
+            assert!(!sizes.is_empty() && sizes.iter().all(|(name, _)| !name.is_empty()), "{sizes:?}");
+            if sizes.iter().all(|(_, bytes)| *bytes >= BYTES as u64) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("the size grows");
+}
