@@ -8,6 +8,8 @@
 //!                                                                      ├──> aggregation ──> keelson-webhook (other API servers)
 //!                                                                      └──> system: discovery, openapi, health, metrics
 //! ```
+//! component: the same wire for a scheduler or controllers without an API server in their process
+//!
 //! Nothing here knows a kind's rules: what exists comes from the registry's kind table, what a body means from
 //! keelson-schema, who may do what from keelson-auth, whose turn it is from keelson-flow.
 #![forbid(unsafe_code)]
@@ -15,6 +17,7 @@
 mod aggregation;
 mod audit;
 mod authorization;
+mod component;
 mod connect;
 mod conversion;
 mod discovery;
@@ -39,6 +42,7 @@ mod resources;
 mod response;
 mod reviews;
 mod server;
+mod storage;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -46,6 +50,7 @@ mod version;
 mod wire;
 
 pub use authorization::{AccessAuthorizer, AccessWebhook};
+pub use component::{ComponentCheck, ComponentConfig, ComponentServer, ComponentTls};
 pub use health::StartStep;
 pub use identity::{FRONT_PROXIES, TokenWebhook};
 pub use in_process::in_process_client;

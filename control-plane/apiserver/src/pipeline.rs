@@ -27,6 +27,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header}
 use keelson_audit::Stage;
 use keelson_auth::UserInfo;
 use keelson_flow::Class;
+use keelson_metrics::waits;
 use keelson_registry::{
     context::Warnings,
     status::{Reason, Status},
@@ -36,7 +37,7 @@ use std::{
     any::Any,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Watches and streams of the whole server.
@@ -59,7 +60,7 @@ impl ApiServer {
         let (warnings, class, audit) = (Warnings::default(), OnceLock::new(), Audit::default());
         let metrics = &self.inner.metrics;
         let mut lasting = None;
-        let (series, long_running, result) =
+        let (series, long_running, (result, waited)) =
             match RequestInfo::parse(request.method(), request.uri().path(), &query) {
                 Ok(info) => {
                     let labels = Labels::of(&info, request.method(), request.headers(), &query);
@@ -76,7 +77,7 @@ impl ApiServer {
                         series: &series,
                     };
                     let work = self.bounded(caller, &asked, request, &mut lasting);
-                    let result = AssertUnwindSafe(work).catch_unwind().await;
+                    let result = waits::noting(AssertUnwindSafe(work).catch_unwind()).await;
                     (series, long, result)
                 }
                 Err(error) => {
@@ -86,11 +87,11 @@ impl ApiServer {
                     let nowhere = RequestInfo::default();
                     let known = self.identify(&caller, &nowhere, request.headers()).await;
                     let status = known.err().unwrap_or_else(|| Status::bad_request(error.to_string()));
-                    (series, false, Ok(Err(status.into())))
+                    (series, false, (Ok(Err(status.into())), Duration::ZERO))
                 }
             };
         let (answer, outcome) = came_to(result);
-        let took = (!long_running).then(|| began.elapsed());
+        let took = (!long_running).then(|| (began.elapsed(), waited));
         metrics.answered(&series, answer.code().as_u16(), took);
         let (kept, streams) = (audit.keep_answer(&answer), matches!(answer, Answer::Streaming(_)));
         let mut response =
@@ -125,7 +126,7 @@ impl ApiServer {
                 self.sent_away(asked);
                 return Err(flow::too_many().into());
             }
-            return self.work(caller, asked, request, lasting).await;
+            return self.work(caller, asked, request, lasting, self.inner.request_timeout).await;
         }
         let limit = match timeout::of(asked.query, self.inner.request_timeout) {
             Ok(limit) => limit,
@@ -136,7 +137,7 @@ impl ApiServer {
                 return Err(Failure { status, accepted });
             }
         };
-        let work = self.work(caller, asked, request, lasting);
+        let work = self.work(caller, asked, request, lasting, limit);
         match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -159,6 +160,7 @@ impl ApiServer {
         asked: &Asked<'_>,
         mut request: Request<Body>,
         lasting: &mut Option<Lasting>,
+        limit: Duration,
     ) -> Result<Answer, Failure> {
         let Asked { info, query, warnings, gzip, class, audit, series, .. } = *asked;
         let metrics = &self.inner.metrics;
@@ -168,7 +170,7 @@ impl ApiServer {
         let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
         let user = self.impersonated(&caller, user, request.headers()).await.map_err(failed)?;
         audit.acts_as(&user);
-        let _seat = match self.pass(&user, info, query, class).await {
+        let _seat = match self.pass(&user, info, query, class, limit).await {
             Ok(seat) => seat,
             Err(status) => {
                 self.sent_away(asked);

@@ -177,8 +177,8 @@ impl ApiServer {
         )?;
         follow::authorizer(&registry, &authorizer, &shutdown);
         registry.set_conversion(conversion::Webhooks::over(&config.calls));
-        extensions::follow(&registry, &shutdown);
         let steps = Steps::default();
+        extensions::follow(&registry, &steps.definitions_followed, &shutdown);
         let inner = Inner {
             published: Published::new(registry.table(), &config.advertise),
             health: health::of(&registry, &steps),
@@ -241,7 +241,7 @@ impl ApiServer {
         key_pem: &str,
         client_ca_pem: &str,
     ) -> Result<(), SetupError> {
-        let tls = tls::server(cert_pem, key_pem, client_ca_pem, &self.inner.front_proxy_ca_pem)?;
+        let tls = tls::server(cert_pem, key_pem, client_ca_pem, Some(&self.inner.front_proxy_ca_pem))?;
         let current = self.inner.tls.get_or_init(|| Arc::new(ArcSwap::from_pointee(tls))).clone();
         serve::serve(listeners, current, self.inner.http, self.clone(), self.inner.shutdown.clone()).await;
         Ok(())
@@ -257,7 +257,7 @@ impl ApiServer {
             &new.serving_cert_pem,
             &new.serving_key_pem,
             &new.client_ca_pem,
-            &new.front_proxy_ca_pem,
+            Some(&new.front_proxy_ca_pem),
         )?;
         let nodes = NodeClient::connector(
             &new.client_ca_pem,

@@ -10,7 +10,7 @@ use crate::{
     },
     response::Answer,
     server::ApiServer,
-    version,
+    storage, version,
     wire::Body,
 };
 use http::{Method, Request, StatusCode, header};
@@ -49,8 +49,10 @@ pub(crate) async fn answer(
             let counted = stored.map(|kind| (&*kind.group, &*kind.plural, inner.registry.cached_count(kind)));
             let mut text = inner.metrics.render(counted);
             version::render(&mut text);
+            storage::render(inner, &mut text).await;
             inner.gate.render(&mut text);
             inner.reloads.render(&mut text);
+            inner.aggregation.metrics.render(&mut text);
             inner.render_authorization(&mut text);
             inner.health.render(&mut text);
             if let Some(auditor) = &inner.auditor {

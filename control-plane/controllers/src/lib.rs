@@ -97,18 +97,18 @@ impl Default for Config {
 
 /// Runs all controllers until `shutdown`, with informers of their own.
 pub async fn run(client: kube::Client, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let informers = Informers::new(&Api::new(client.clone()), &shutdown);
-    run_with(client, informers, config, shutdown).await
+    let api = Api::new(client);
+    let informers = Informers::new(&api, &shutdown);
+    run_with(api, informers, config, shutdown).await
 }
 
 /// Runs all controllers on informers that other components of the process share.
 pub async fn run_with(
-    client: kube::Client,
+    api: Api,
     informers: Arc<Informers>,
     config: Config,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let api = Api::new(client);
     leader::run(&api, config.leader_election.as_ref(), &shutdown, |working| {
         work(Shared { api: api.clone(), informers: informers.clone(), shutdown: working }, &config)
     })

@@ -177,10 +177,11 @@ impl Gate {
     }
 
     /// Lets a request in, at once or when it is its turn. `width` is told the most seats it can be given, and says how many it
-    /// takes; `details` is asked only when the request has to wait.
+    /// takes; `details` is asked only when the request has to wait, for `wait_max` at most and no longer than the gate's own bound.
     pub async fn pass(
         self: &Arc<Self>,
         asked: &Asked<'_>,
+        wait_max: Duration,
         width: impl FnOnce(u32) -> u32,
         details: impl FnOnce() -> Details,
     ) -> Result<Passed, Refused> {
@@ -206,7 +207,7 @@ impl Gate {
                 }
                 held
             }
-            Entered::Waiting(waiting) => match self.wait(waiting, &class.series).await {
+            Entered::Waiting(waiting) => match self.wait(waiting, wait_max, &class.series).await {
                 Some(held) => held,
                 None => return Err(refused(class, &counters, Refusal::TimeOut)),
             },
@@ -252,13 +253,20 @@ impl Gate {
     }
 
     /// Waits for the turn; None when it has not come in time.
-    async fn wait(&self, waiting: Box<(InQueue, oneshot::Receiver<()>)>, series: &Series) -> Option<Held> {
+    async fn wait(
+        &self,
+        waiting: Box<(InQueue, oneshot::Receiver<()>)>,
+        wait_max: Duration,
+        series: &Series,
+    ) -> Option<Held> {
         let (mut place, turn) = *waiting;
         let (since, _counted) = (Instant::now(), Waits::begin(series));
-        let came = tokio::time::timeout(self.queue_wait, turn).await;
+        let came = tokio::time::timeout(wait_max.min(self.queue_wait), turn).await;
         // Late and called in the same moment: what the planner says counts.
         let begins = matches!(came, Ok(Ok(()))) || !place.leave();
-        series.waited(begins, since.elapsed());
+        let waited = since.elapsed();
+        keelson_metrics::waits::note(waited);
+        series.waited(begins, waited);
         begins.then(|| place.take())
     }
 }

@@ -1,6 +1,12 @@
 //! Telling the server: bindings, and what stands in the way of pods that have no node.
 
-use crate::{Scheduler, cluster::PodInfo, decide::Diagnosis};
+use crate::{
+    Scheduler,
+    cluster::PodInfo,
+    decide::Diagnosis,
+    metrics::{Attempt, Outcome},
+    watch::POD_DELETE,
+};
 use keelson_harness::{
     ApiError, Timestamp,
     api::{PODS, PatchKind, chain},
@@ -11,7 +17,7 @@ use std::sync::Arc;
 
 impl Scheduler {
     /// POSTs the binding. What fails is forgotten, so that the next decision sees the node as it was.
-    pub(crate) async fn bind(&self, pod: &PodInfo, node: &Arc<str>) {
+    pub(crate) async fn bind(&self, pod: &PodInfo, node: &Arc<str>, attempt: &Attempt) {
         let meta = &pod.pod.metadata;
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding",
@@ -22,17 +28,22 @@ impl Scheduler {
         match result {
             Ok(()) => {
                 self.queue.remove(&meta.uid);
+                attempt.succeeded();
+                self.attempts.ended(Outcome::Scheduled, attempt.began);
                 let message = format!("Successfully assigned {} to {node}", meta.key());
                 self.recorder.normal(&PODS, meta, "Scheduled", message);
             }
-            Err(error) => self.bind_failed(pod, &error),
+            Err(error) => {
+                self.attempts.ended(Outcome::Error, attempt.began);
+                self.bind_failed(pod, &error);
+            }
         }
     }
 
     fn bind_failed(&self, pod: &PodInfo, error: &ApiError) {
         let meta = &pod.pod.metadata;
         self.cache.lock().forget(&meta.uid);
-        self.queue.event(crate::plugins::Plugins::ALL);
+        self.queue.event(crate::plugins::Plugins::ALL, POD_DELETE);
         if error.is_not_found() && error.message().contains("pods") {
             // The pod is gone; the watch will say so too.
             self.queue.remove(&meta.uid);

@@ -14,7 +14,11 @@
 //!
 //! Every unscheduled pod is here once: the API's own limits bound the queue.
 
-use crate::{cluster::PodInfo, plugins::Plugins};
+use crate::{
+    cluster::PodInfo,
+    metrics::{self, Levels},
+    plugins::Plugins,
+};
 use parking_lot::Mutex;
 use std::{
     cmp::Reverse,
@@ -37,6 +41,8 @@ struct Entry {
     info: Arc<PodInfo>,
     /// When it came first, as a number that only grows.
     arrival: u64,
+    /// When it came, or changed, so that it started anew.
+    since: Instant,
     attempts: u32,
     place: Place,
 }
@@ -83,6 +89,18 @@ impl State {
         }
     }
 
+    /// Puts an entry where it belongs because of an event, and counts that.
+    fn enter(&mut self, uid: &Uid, place: Place, event: &str) {
+        let queue = match place {
+            Place::Active => "active",
+            Place::Backoff(_) => "backoff",
+            Place::Unschedulable(..) => "unschedulable",
+            Place::InFlight(_) => return self.put(uid, place),
+        };
+        metrics::incoming(queue, event);
+        self.put(uid, place);
+    }
+
     fn put(&mut self, uid: &Uid, place: Place) {
         self.unlink(uid);
         let Some(entry) = self.entries.get_mut(uid) else { return };
@@ -102,11 +120,14 @@ impl State {
         let arrival = known.as_ref().map_or(self.arrivals, |e| e.arrival);
         self.arrivals += 1;
         let in_flight = known.as_ref().is_some_and(|e| matches!(e.place, Place::InFlight(_)));
+        let event = if known.is_some() { POD_UPDATE } else { POD_ADD };
         // In flight it is scheduled as it was; the change counts as an event that may help with everything.
         let place = if in_flight { Place::InFlight(Plugins::ALL) } else { Place::Active };
-        let attempts = known.filter(|_| in_flight).map_or(0, |e| e.attempts);
-        self.entries.insert(uid.clone(), Entry { info, arrival, attempts, place });
-        self.put(&uid, place);
+        let before = known.filter(|_| in_flight);
+        let attempts = before.as_ref().map_or(0, |e| e.attempts);
+        let since = before.map_or_else(Instant::now, |e| e.since);
+        self.entries.insert(uid.clone(), Entry { info, arrival, since, attempts, place });
+        self.enter(&uid, place, event);
     }
 
     fn promote(&mut self, now: Instant) {
@@ -114,7 +135,10 @@ impl State {
             if at > now {
                 return;
             }
-            self.put(&uid, Place::Active);
+            let waited_in_vain =
+                matches!(self.entries.get(&uid), Some(Entry { place: Place::Unschedulable(..), .. }));
+            let event = if waited_in_vain { UNSCHEDULABLE_TIMEOUT } else { BACKOFF_COMPLETE };
+            self.enter(&uid, Place::Active, event);
         }
     }
 
@@ -136,10 +160,10 @@ impl State {
             true => Place::Backoff(ready),
             false => Place::Unschedulable(by, ready, now + UNSCHEDULABLE_MAX),
         };
-        self.put(uid, place);
+        self.enter(uid, place, ATTEMPT_FAILURE);
     }
 
-    fn event(&mut self, helps: Plugins, now: Instant) {
+    fn event(&mut self, helps: Plugins, event: &str, now: Instant) {
         let mut moved = Vec::new();
         for (uid, entry) in &mut self.entries {
             match &mut entry.place {
@@ -155,10 +179,17 @@ impl State {
             }
         }
         for (uid, place) in moved {
-            self.put(&uid, place);
+            self.enter(&uid, place, event);
         }
     }
 }
+
+/// Events by which pods come into a queue, in upstream's words; those of the cluster are `watch`'s.
+const POD_ADD: &str = "UnschedulablePodAdd";
+const POD_UPDATE: &str = "UnschedulablePodUpdate";
+const ATTEMPT_FAILURE: &str = "ScheduleAttemptFailure";
+const BACKOFF_COMPLETE: &str = "BackoffComplete";
+const UNSCHEDULABLE_TIMEOUT: &str = "UnschedulableTimeout";
 
 /// The queue.
 #[derive(Default)]
@@ -181,9 +212,30 @@ impl PodQueue {
         state.entries.remove(uid);
     }
 
-    /// Something happened that may help pods which these plugins refused.
-    pub(crate) fn event(&self, helps: Plugins) {
-        self.state.lock().event(helps, Instant::now());
+    /// Of a pod that waits or is in flight: its attempts, and since when it has been here.
+    pub(crate) fn history(&self, uid: &Uid) -> Option<(u32, Instant)> {
+        self.state.lock().entries.get(uid).map(|entry| (entry.attempts, entry.since))
+    }
+
+    /// How many pods are where.
+    pub(crate) fn levels(&self) -> Levels {
+        let state = self.state.lock();
+        let places = || state.entries.values().map(|entry| entry.place);
+        let refused = places().filter_map(|place| match place {
+            Place::Unschedulable(by, ..) => Some(by),
+            _ => None,
+        });
+        Levels {
+            active: state.active.len(),
+            backoff: places().filter(|place| matches!(place, Place::Backoff(_))).count(),
+            unschedulable: places().filter(|place| matches!(place, Place::Unschedulable(..))).count(),
+            refused_by: metrics::by_plugin(refused),
+        }
+    }
+
+    /// Something happened, by upstream's name of it, that may help pods which these plugins refused.
+    pub(crate) fn event(&self, helps: Plugins, event: &str) {
+        self.state.lock().event(helps, event, Instant::now());
         self.changed.notify_one();
     }
 
@@ -219,7 +271,7 @@ impl PodQueue {
         let mut state = self.state.lock();
         if let Some(entry) = state.entries.get(uid) {
             let at = Instant::now() + entry.backoff();
-            state.put(uid, Place::Backoff(at));
+            state.enter(uid, Place::Backoff(at), ATTEMPT_FAILURE);
         }
         drop(state);
         self.changed.notify_one();

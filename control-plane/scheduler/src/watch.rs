@@ -21,6 +21,9 @@ const POD_GONE: Plugins = Plugins::of(&[
 /// A pod was placed: others may want to be near it, or the spread has changed.
 const POD_PLACED: Plugins = Plugins::of(&[Plugin::PodTopologySpread, Plugin::InterPodAffinity]);
 
+/// Upstream's name of a placed pod that went, or that was not placed after all.
+pub(crate) const POD_DELETE: &str = "AssignedPodDelete";
+
 /// Which plugins may answer differently now.
 pub(crate) fn node_helps(change: &Change<Node>) -> Plugins {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return Plugins::ALL };
@@ -36,6 +39,20 @@ pub(crate) fn node_helps(change: &Change<Node>) -> Plugins {
     let mut helps = Plugins::default();
     rows.iter().filter(|(changed, _)| *changed).for_each(|(_, plugin)| helps.insert(*plugin));
     helps
+}
+
+/// What happened to a node, by upstream's names; of several changes at once the first that it looks at.
+fn node_event(change: &Change<Node>) -> &'static str {
+    match (&change.old, &change.new) {
+        (None, _) => "NodeAdd",
+        (_, None) => "NodeDelete",
+        (Some(old), Some(new)) if old.spec.unschedulable && !new.spec.unschedulable => "NodeUpdateNodeTaint",
+        (Some(old), Some(new)) if old.status.allocatable != new.status.allocatable => {
+            "NodeUpdateNodeAllocatable"
+        }
+        (Some(old), Some(new)) if old.metadata.labels != new.metadata.labels => "NodeUpdateNodeLabel",
+        _ => "NodeUpdateNodeTaint",
+    }
 }
 
 /// Does the pod use up its node?
@@ -54,7 +71,7 @@ impl Scheduler {
         }
         let helps = node_helps(change);
         if !helps.is_empty() {
-            self.queue.event(helps);
+            self.queue.event(helps, node_event(change));
         }
     }
 
@@ -73,7 +90,10 @@ impl Scheduler {
                 };
                 if !change.old.as_ref().is_some_and(same) {
                     self.cache.lock().add(pod);
-                    self.queue.event(if was_placed { POD_GONE.union(POD_PLACED) } else { POD_PLACED });
+                    match was_placed {
+                        true => self.queue.event(POD_GONE.union(POD_PLACED), "AssignedPodUpdate"),
+                        false => self.queue.event(POD_PLACED, "AssignedPodAdd"),
+                    }
                 }
             }
             Some(pod) if self.is_ours(pod) => self.waiting_changed(change.old.as_deref(), pod),
@@ -81,7 +101,7 @@ impl Scheduler {
                 self.queue.remove(&uid);
                 self.cache.lock().remove(&uid);
                 if was_placed {
-                    self.queue.event(POD_GONE);
+                    self.queue.event(POD_GONE, POD_DELETE);
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::{
     watched::Watched,
 };
 use anyhow::Context;
-use keelson_apiserver::{ApiServer, Certificates};
+use keelson_apiserver::{ApiServer, Certificates, StartStep};
 use keelson_auth::pki::{self, names};
 use std::{
     path::{Path, PathBuf},
@@ -82,6 +82,7 @@ pub(crate) async fn follow(
     client: kube::Client,
     stop: CancellationToken,
 ) {
+    server.finished(StartStep::ProxyCertificate);
     while watched.changed(&stop).await {
         let taken = async {
             let new = read(&data)?;

@@ -2,10 +2,10 @@
 
 use anyhow::Context;
 use clap::ValueEnum;
-use http::{HeaderValue, header::USER_AGENT};
 use keelson_auth::pki::Authority;
 use keelson_harness::{Api, Informers, leader::LeaderElection};
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use keelson_scheduler::HandlerSync;
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,17 @@ impl Component {
     }
 }
 
+impl Component {
+    /// Upstream's secure port of the component by itself; the API server's own is another option's.
+    pub(crate) const fn port(self) -> u16 {
+        match self {
+            Self::Apiserver => 0,
+            Self::Controllers => 10257,
+            Self::Scheduler => 10259,
+        }
+    }
+}
+
 /// What the components are told.
 pub(crate) struct Settings {
     /// How long a node may be silent.
@@ -52,13 +63,35 @@ pub(crate) struct Settings {
     pub(crate) node_ipam: Option<keelson_controllers::NodeIpam>,
     /// Signs certificate requests; None where its key is not at hand.
     pub(crate) authority: Option<Arc<Authority>>,
-    /// Who we are among several copies; None when there can be no other.
-    pub(crate) identity: Option<String>,
+    /// By which controllers and scheduler each find one leader among several copies; None when there can be no other.
+    pub(crate) elections: Option<Elections>,
+    /// Whether the scheduler has seen what there is.
+    pub(crate) handler_sync: HandlerSync,
+}
+
+/// One for each component, by the Lease of its name.
+pub(crate) struct Elections {
+    controllers: LeaderElection,
+    scheduler: LeaderElection,
+}
+
+impl Elections {
+    /// Of a process that goes by this name.
+    pub(crate) fn of(identity: &str) -> Self {
+        let by = |component: Component| LeaderElection::new(component.agent(), identity);
+        Self { controllers: by(Component::Controllers), scheduler: by(Component::Scheduler) }
+    }
 }
 
 impl Settings {
-    fn leader_election(&self, lease: &str) -> Option<LeaderElection> {
-        self.identity.as_deref().map(|identity| LeaderElection::new(lease, identity))
+    /// None where the component need not be elected.
+    pub(crate) fn election(&self, component: Component) -> Option<&LeaderElection> {
+        let elections = self.elections.as_ref()?;
+        match component {
+            Component::Apiserver => None,
+            Component::Controllers => Some(&elections.controllers),
+            Component::Scheduler => Some(&elections.scheduler),
+        }
     }
 }
 
@@ -74,14 +107,14 @@ pub(crate) struct Started {
 /// a kind, which is the controllers': they may see whatever the scheduler may.
 pub(crate) fn start(
     wanted: &[Component],
-    client: impl Fn(Component) -> kube::Client,
+    api: impl Fn(Component) -> Api,
     settings: &Settings,
     shutdown: &CancellationToken,
 ) -> Started {
     let (mut tasks, mut handles) = (JoinSet::new(), Vec::new());
     let watcher =
         if wanted.contains(&Component::Controllers) { Component::Controllers } else { Component::Scheduler };
-    let informers = Informers::new(&Api::new(client(watcher)), shutdown);
+    let informers = Informers::new(&api(watcher), shutdown);
     if wanted.contains(&Component::Controllers) {
         let config = keelson_controllers::Config {
             node_monitor_grace: settings.node_monitor_grace,
@@ -89,19 +122,19 @@ pub(crate) fn start(
             load_balancer_pools: settings.load_balancer_pools.clone(),
             node_ipam: settings.node_ipam.clone(),
             authority: settings.authority.clone(),
-            leader_election: settings.leader_election("kube-controller-manager"),
+            leader_election: settings.election(Component::Controllers).cloned(),
         };
-        let client = client(Component::Controllers);
-        let run = keelson_controllers::run_with(client, informers.clone(), config, shutdown.clone());
+        let api = api(Component::Controllers);
+        let run = keelson_controllers::run_with(api, informers.clone(), config, shutdown.clone());
         handles.push((Component::Controllers.agent(), tasks.spawn(named("the controllers", run))));
     }
     if wanted.contains(&Component::Scheduler) {
         let config = keelson_scheduler::Config {
-            leader_election: settings.leader_election("kube-scheduler"),
+            leader_election: settings.election(Component::Scheduler).cloned(),
+            handler_sync: settings.handler_sync.clone(),
             ..keelson_scheduler::Config::default()
         };
-        let run =
-            keelson_scheduler::run_with(client(Component::Scheduler), informers, config, shutdown.clone());
+        let run = keelson_scheduler::run_with(api(Component::Scheduler), informers, config, shutdown.clone());
         handles.push((Component::Scheduler.agent(), tasks.spawn(named("the scheduler", run))));
     }
     Started { tasks, handles }
@@ -109,20 +142,4 @@ pub(crate) fn start(
 
 async fn named(what: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     run.await.with_context(|| format!("{what} ended"))
-}
-
-/// A configuration for components that run apart from the API server.
-pub(crate) async fn remote_config(path: &Path) -> anyhow::Result<kube::Config> {
-    let kubeconfig = kube::config::Kubeconfig::read_from(path)
-        .with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-        .await
-        .with_context(|| format!("the kubeconfig {} is not usable", path.display()))
-}
-
-/// A component's client, which says whose it is.
-pub(crate) fn remote_client(config: &kube::Config, component: Component) -> anyhow::Result<kube::Client> {
-    let mut config = config.clone();
-    config.headers.push((USER_AGENT, HeaderValue::from_static(component.agent())));
-    Ok(kube::Client::try_from(config)?)
 }

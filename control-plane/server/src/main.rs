@@ -3,6 +3,7 @@
 //! This file is the command line alone; what the commands do is in the modules of their names.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod audit;
 mod authentication;
 mod authorization;

@@ -15,19 +15,32 @@ use tokio_util::sync::CancellationToken;
 /// Upstream's interval.
 const INTERVAL: Duration = Duration::from_secs(3 * 60);
 
-/// At start and then from time to time, until `stop`.
-pub(crate) async fn keep(registry: Arc<Registry>, client: kube::Client, stop: CancellationToken) {
+/// Before the first time is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// At start and then from time to time, until `stop`. `done` is told of each time that all was looked through.
+pub(crate) async fn keep(
+    registry: Arc<Registry>,
+    client: kube::Client,
+    stop: CancellationToken,
+    done: impl Fn(),
+) {
+    let mut pause = RETRY;
     let recorder = Recorder::start(Api::new(client), "service-repair-controller", stop.clone());
     loop {
         match registry.repair(OffsetDateTime::now_utc()).await {
-            Ok(notices) => notices.into_iter().for_each(|notice| tell(&recorder, notice)),
+            Ok(notices) => {
+                notices.into_iter().for_each(|notice| tell(&recorder, notice));
+                pause = INTERVAL;
+                done();
+            }
             Err(status) => {
                 tracing::warn!(error = status.message, "the records of Services cannot be repaired now");
             }
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

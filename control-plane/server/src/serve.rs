@@ -1,13 +1,14 @@
 //! `keelson serve`: puts store, registry, admission, API server and components together, and takes them down in order.
 
 use crate::{
+    apart::{self, ApartArgs},
     audit::AuditArgs,
     authentication::AuthenticationArgs,
     authorization::{Authorization, AuthorizationArgs},
     backup,
     bootstrap::{self, Authorities, Endpoint},
     certificates,
-    components::{self, Component, Settings},
+    components::{self, Component, Elections, Settings},
     encryption,
     init::first_address,
     lock, repair,
@@ -28,7 +29,9 @@ use keelson_auth::{
     user::names::MASTERS_GROUP,
 };
 use keelson_controllers::{ClusterRange, NodeIpam, Pool};
+use keelson_harness::Api;
 use keelson_registry::{KindTable, Registry, RegistryConfig, alloc::NodePortRange};
+use keelson_scheduler::HandlerSync;
 use keelson_store::encrypted::Encrypted;
 use keelson_webhook::{Client, Identity, Transport};
 use std::{
@@ -110,6 +113,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     serving: ServingArgs,
     #[command(flatten)]
+    apart: ApartArgs,
+    #[command(flatten)]
     authentication: AuthenticationArgs,
     #[command(flatten)]
     authorization: AuthorizationArgs,
@@ -167,6 +172,7 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         "--max-requests-inflight and --max-mutating-requests-inflight must not both be 0"
     );
     args.serving.check()?;
+    args.apart.check(&args.components)?;
     ensure!(!args.service_cidr.is_empty(), "--service-cidr must name at least one range");
     ensure!(one_a_family(&args.service_cidr), "--service-cidr may name one range of each IP family");
     ensure!(one_a_family(&args.cluster_cidr), "--cluster-cidr may name one range of each IP family");
@@ -199,24 +205,17 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         load_balancer_pools: args.load_balancer_pools.clone(),
         node_ipam: node_ipam(&args)?,
         authority: authority(&args)?,
-        identity: args
-            .leader_elect
-            .unwrap_or(args.store == StoreKind::Etcd)
-            .then(|| identity(&args))
-            .transpose()?,
+        elections: elections(&args)?,
+        handler_sync: HandlerSync::default(),
     };
     if !args.components.contains(&Component::Apiserver) {
         tokio::spawn(signals.stop_on(None, Duration::ZERO, stop.clone()));
         let path = args.kubeconfig.as_deref().context("--kubeconfig is needed")?;
-        let config = components::remote_config(path).await?;
-        let controllers = components::remote_client(&config, Component::Controllers)?;
-        let scheduler = components::remote_client(&config, Component::Scheduler)?;
-        let client = |component| match component {
-            Component::Scheduler => scheduler.clone(),
-            Component::Apiserver | Component::Controllers => controllers.clone(),
-        };
-        let started = components::start(&args.components, client, &settings, &stop);
-        return until_stopped(started.tasks, &stop).await;
+        let remote = apart::Remote::new(path).await?;
+        let serving = args.apart.serve(&args.components, &remote, &settings, &args.data, &stop).await?;
+        let started = components::start(&args.components, |which| remote.api(which), &settings, &stop);
+        let result = until_stopped(started.tasks, &stop).await;
+        return result.and(serving.ended().await);
     }
     let drain = CancellationToken::new();
     let certificates = certificates::watch(&args.data);
@@ -244,18 +243,21 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         stop.clone(),
     ));
     let endpoint = endpoint(&args)?;
-    let repairing = tokio::spawn(repair::keep(registry, own.clone(), stop.clone()));
+    let repaired = server.clone();
+    let repairing = tokio::spawn(repair::keep(registry, own.clone(), stop.clone(), move || {
+        repaired.finished(StartStep::ServiceRepair);
+    }));
     let kept = server.clone();
     let keeping = tokio::spawn(bootstrap::keep(own, endpoint, stop.clone(), move || {
         kept.finished(StartStep::Services);
     }));
     tracing::info!(bind = ?args.bind, "the API server is ready");
 
-    let client = |component: Component| {
+    let api = |component: Component| {
         let user = UserInfo::authenticated(component.user(), [] as [&str; 0]);
-        in_process_client(&server, user, component.agent())
+        Api::new(in_process_client(&server, user, component.agent()))
     };
-    let started = components::start(&args.components, client, &settings, &stop);
+    let started = components::start(&args.components, api, &settings, &stop);
     server.set_components(started.handles);
     let result = until_stopped(started.tasks, &stop).await;
     keeping.await.context("keeping the API server's Service")?;
@@ -270,6 +272,12 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     drop(server);
     drop(lock);
     result
+}
+
+/// None where there is one copy.
+fn elections(args: &ServeArgs) -> anyhow::Result<Option<Elections>> {
+    let wanted = args.leader_elect.unwrap_or(args.store == StoreKind::Etcd);
+    wanted.then(|| Ok(Elections::of(&identity(args)?))).transpose()
 }
 
 /// Our name in elections. A process that holds the data folder goes by the folder's name, so that after a crash it takes

@@ -4,6 +4,8 @@
 mod aggregation;
 #[path = "kubectl/anonymous.rs"]
 mod anonymous;
+#[path = "kubectl/apart.rs"]
+mod apart;
 #[path = "kubectl/apply.rs"]
 mod apply;
 #[path = "kubectl/audit.rs"]

@@ -157,12 +157,14 @@ async fn look(server: &ApiServer, dirty: &Dirty) {
     let registry = &inner.registry;
     let Some(kind) = routes::kind(registry).filter(|_| !matches!(dirty, Dirty::Nobody)) else { return };
     let resolve = ServiceResolver::over(registry);
-    let known = inner.aggregation.found();
+    let (known, metrics) = (inner.aggregation.found(), &inner.aggregation.metrics);
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    let mut available: BTreeMap<String, bool> = BTreeMap::new();
     for entry in registry.cached_all(&kind, None) {
         let (name, object) = (entry.head.name().to_owned(), entry.to_value());
         let remote = Remote::read(&object);
         if !dirty.has(&name, remote.as_ref()) {
+            available.extend(metrics.is_available(&name).map(|own| (name.clone(), own)));
             found.extend(known.get(&name).map(|own| (name, own.clone())));
             continue;
         }
@@ -174,6 +176,11 @@ async fn look(server: &ApiServer, dirty: &Dirty) {
                 availability
             }
         };
+        let was = routes::condition(&object).is_some_and(|condition| condition["status"] == "True");
+        if was && !availability.available {
+            metrics.lost(&name, availability.reason);
+        }
+        available.insert(name.clone(), availability.available);
         let now = context();
         let Some(wanted) = check::with_condition(&object, &availability, now.now) else { continue };
         match registry.update(&now, &kind, None, &name, Some("status"), wanted).await {
@@ -183,5 +190,6 @@ async fn look(server: &ApiServer, dirty: &Dirty) {
             Ok(_) => {}
         }
     }
+    metrics.set_available(available);
     inner.aggregation.set_found(found);
 }

@@ -12,6 +12,7 @@ mod check;
 mod discovery;
 mod headers;
 mod keep;
+mod metrics;
 mod register;
 mod routes;
 

@@ -1,5 +1,6 @@
 //! Which groups and versions others serve: APIServices, compiled once a change of theirs, and what each was found to serve.
 
+use super::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keelson_registry::{Kind, Registry, meta};
 use keelson_webhook::{ClientConfig, Peer, Scheme, ServiceReference, Trust};
@@ -42,6 +43,7 @@ pub(crate) struct Aggregation {
     compiled: ArcSwapOption<Compiled>,
     /// By the name of the APIService.
     found: ArcSwap<BTreeMap<String, Found>>,
+    pub(crate) metrics: Metrics,
 }
 
 struct Compiled {

@@ -90,7 +90,12 @@ impl MayCreate for Creation {
     }
 }
 
-fn judged(info: &RequestInfo, attributes: &Attributes<'_>, verdict: &Verdict) -> Result<(), Status> {
+/// The answer to a request that may not proceed.
+pub(crate) fn judged(
+    info: &RequestInfo,
+    attributes: &Attributes<'_>,
+    verdict: &Verdict,
+) -> Result<(), Status> {
     if verdict.is_allowed() {
         return Ok(());
     }

@@ -47,16 +47,16 @@ impl Webhooks {
         if all.is_empty() {
             return;
         }
-        out.push_str("# HELP apiserver_authorization_webhook_evaluations_total Requests to authorization webhooks.\n# TYPE apiserver_authorization_webhook_evaluations_total counter\n");
+        out.push_str("# HELP apiserver_authorization_webhook_evaluations_total [BETA] Round-trips to authorization webhooks.\n# TYPE apiserver_authorization_webhook_evaluations_total counter\n");
         all.iter().for_each(|(name, counts)| counts.render(name, out));
-        out.push_str("# HELP apiserver_authorization_webhook_evaluations_fail_open_total Those that failed and left the decision to others.\n# TYPE apiserver_authorization_webhook_evaluations_fail_open_total counter\n");
+        out.push_str("# HELP apiserver_authorization_webhook_evaluations_fail_open_total [BETA] NoOpinion results due to webhook timeout or error.\n# TYPE apiserver_authorization_webhook_evaluations_fail_open_total counter\n");
         all.iter().for_each(|(name, counts)| counts.render_fail_open(name, out));
     }
 }
 
 /// What the steps have decided.
 pub(super) fn render(chain: &Chain, out: &mut String) {
-    out.push_str("# HELP apiserver_authorization_decisions_total Requests that an authorizer allowed or denied.\n# TYPE apiserver_authorization_decisions_total counter\n");
+    out.push_str("# HELP apiserver_authorization_decisions_total [ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision.\n# TYPE apiserver_authorization_decisions_total counter\n");
     for step in chain.steps() {
         let (kind, name, counts) = (step.kind(), step.name(), step.counts());
         for (decision, count) in [("allowed", counts.allowed), ("denied", counts.denied)] {
@@ -72,16 +72,20 @@ pub(super) fn render(chain: &Chain, out: &mut String) {
     }
     type Count = fn(&Step) -> u64;
     let metrics: [(&str, &str, Count); 2] = [
-        ("exclusions", "Requests that matchConditions kept from an authorizer.", |step| {
-            step.counts().conditions_excluded
-        }),
-        ("evaluation_errors", "Requests for which matchConditions could not be evaluated.", |step| {
-            step.counts().conditions_failed
-        }),
+        (
+            "exclusions",
+            "Total number of exclusions when an authorization webhook is skipped because match conditions exclude it.",
+            |step| step.counts().conditions_excluded,
+        ),
+        (
+            "evaluation_errors",
+            "Total number of errors when an authorization webhook encounters a match condition error split by authorizer type and name.",
+            |step| step.counts().conditions_failed,
+        ),
     ];
     for (metric, help, count) in metrics {
         let metric = format!("apiserver_authorization_match_condition_{metric}_total");
-        let _ = writeln!(out, "# HELP {metric} {help}\n# TYPE {metric} counter");
+        let _ = writeln!(out, "# HELP {metric} [ALPHA] {help}\n# TYPE {metric} counter");
         for step in &webhooks {
             let (kind, name) = (step.kind(), step.name());
             let _ = writeln!(out, "{metric}{{type=\"{kind}\",name=\"{name}\"}} {}", count(step));

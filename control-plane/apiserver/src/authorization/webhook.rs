@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use keelson_auth::authz::{
     FailurePolicy, ReviewError, ReviewStatus, Reviewer, WebhookRules, review, review_status,
 };
+use keelson_metrics::{DEFAULT, Group, HistogramVec, Stability::Beta};
 use keelson_webhook::{CallError, Remote};
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -81,20 +82,36 @@ impl Counts {
     }
 }
 
-/// Counts a question when it is over, however it ends.
+static DURATIONS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    Group::process().histograms(
+        Beta,
+        "apiserver_authorization_webhook_duration_seconds",
+        "Request latency in seconds.",
+        &["name", "result"],
+        &DEFAULT,
+    )
+});
+
+/// Counts a question when it is over, however it ends, and how long it took.
 struct Counted<'a> {
+    name: &'a str,
     counts: &'a Counts,
     outcome: Outcome,
+    began: Instant,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.counts.outcomes[self.outcome as usize].fetch_add(1, Relaxed);
+        let result = Outcome::ALL[self.outcome as usize].1;
+        let duration = DURATIONS.with_label_values(&[self.name, result]);
+        duration.observe(self.began.elapsed().as_secs_f64());
     }
 }
 
 /// The webhook with what it has answered.
 pub(super) struct Asked {
+    name: String,
     pub(super) counts: Arc<Counts>,
     remote: Remote,
     failure: FailurePolicy,
@@ -115,6 +132,7 @@ impl Asked {
     /// `rules` but for what the chain itself looks at.
     pub(super) fn new(remote: Remote, rules: &WebhookRules, counts: Arc<Counts>) -> Self {
         Self {
+            name: rules.name.clone(),
             counts,
             remote,
             failure: rules.failure,
@@ -127,7 +145,12 @@ impl Asked {
     }
 
     async fn ask(&self, spec: &Value) -> Result<ReviewStatus, CallError> {
-        let mut counted = Counted { counts: &self.counts, outcome: Outcome::Canceled };
+        let mut counted = Counted {
+            name: &self.name,
+            counts: &self.counts,
+            outcome: Outcome::Canceled,
+            began: Instant::now(),
+        };
         let asked = self.remote.review(&review(spec, &self.version), self.timeout).await;
         let broken = |why| CallError::Broken { url: self.remote.url().to_owned(), why };
         let outcome = asked.and_then(|answer| review_status(&answer).map_err(broken));

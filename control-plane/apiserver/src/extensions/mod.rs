@@ -10,6 +10,7 @@
 
 mod cleanup;
 
+use crate::health::Step;
 use futures::StreamExt;
 use keelson_auth::UserInfo;
 use keelson_registry::{
@@ -36,18 +37,18 @@ const BATCH_MAX: usize = 256;
 /// Before a lost watch is begun again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Follows the definitions until `shutdown`.
-pub(crate) fn follow(registry: &Arc<Registry>, shutdown: &CancellationToken) {
+/// Follows the definitions until `shutdown`; `followed` is finished once it does.
+pub(crate) fn follow(registry: &Arc<Registry>, followed: &Step, shutdown: &CancellationToken) {
     let Some(kind) = registry.table().by_resource(GROUP, "v1", "customresourcedefinitions").cloned() else {
         return;
     };
-    let (registry, shutdown) = (Arc::downgrade(registry), shutdown.clone());
+    let (registry, followed, shutdown) = (Arc::downgrade(registry), followed.clone(), shutdown.clone());
     tokio::spawn(async move {
         let work = async {
             // Held only while it works, so that a registry that nobody else has can go.
             while let Some(registry) = registry.upgrade() {
                 let mut follower = Follower::new(registry, kind.clone());
-                if let Err(status) = follower.run().await {
+                if let Err(status) = follower.run(&followed).await {
                     tracing::warn!(%status, "following definitions of custom kinds; starting over");
                 }
                 drop(follower);
@@ -82,9 +83,10 @@ impl Follower {
     }
 
     /// Until the watch ends or fails.
-    async fn run(&mut self) -> Result<(), Status> {
+    async fn run(&mut self, followed: &Step) -> Result<(), Status> {
         let options = WatchOptions { resource_version: "0".to_owned(), ..WatchOptions::default() };
         let mut events = self.registry.watch(&self.kind, None, &options).await?.ready_chunks(BATCH_MAX);
+        followed.finish();
         loop {
             tokio::select! {
                 batch = events.next() => match batch {

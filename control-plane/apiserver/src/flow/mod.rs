@@ -74,13 +74,15 @@ fn read<'a, T>(
 }
 
 impl ApiServer {
-    /// Waits for the request's turn; `class` gets its flow as soon as that is known. None where flow control does not apply.
+    /// Waits for the request's turn, which has `limit` for all that it does; `class` gets its flow as soon as that is known. None
+    /// where flow control does not apply.
     pub(crate) async fn pass(
         &self,
         user: &UserInfo,
         info: &RequestInfo,
         query: &Query,
         class: &OnceLock<Class>,
+        limit: Duration,
     ) -> Result<Option<Passed>, Status> {
         if info.is_long_running() && info.verb != "watch" {
             return Ok(None);
@@ -97,7 +99,7 @@ impl ApiServer {
         let asked = Asked { user: &user.name, groups: &user.groups, verb: &info.verb, target };
         let wanted = width(info, query, || stored(&self.inner, info));
         let details = || details(user, info);
-        match self.inner.gate.pass(&asked, |most| wanted.min(most), details).await {
+        match self.inner.gate.pass(&asked, limit / WAIT_PART, |most| wanted.min(most), details).await {
             Ok(passed) => {
                 let _ = class.set(passed.class.clone());
                 Ok(Some(passed))

@@ -1,6 +1,7 @@
 //! Which checks a server has: upstream's names for what is here, each looking at the thing itself.
 //!
-//! Of upstream's `poststarthook/` checks those are here whose step this server takes; its informers are the watch caches.
+//! Of upstream's `poststarthook/` checks those are here whose step this server takes. Its informers are the watch caches, so that the
+//! checks of informers all ask whether these follow the store; APIServices are all looked at by one loop.
 
 use super::{Health, Scope, Step, log};
 use keelson_registry::Registry;
@@ -11,6 +12,23 @@ use std::{
 
 /// How long the store may take to answer (upstream's `--etcd-healthcheck-timeout`).
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Upstream's informers, and what counts objects: here the watch caches.
+const INFORMERS: [&str; 5] = [
+    "generic-apiserver-start-informers",
+    "storage-object-count-tracker-hook",
+    "start-apiextensions-informers",
+    "crd-informer-synced",
+    "start-kube-aggregator-informers",
+];
+/// What upstream's controllers of APIServices do each, and the loop's first round here does for all.
+const API_SERVICES: [&str; 5] = [
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-discovery-controller",
+    "apiservice-openapiv3-controller",
+];
 
 /// A step of the start that is taken outside of this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +43,25 @@ pub enum StartStep {
     AuthenticationInfo,
     /// The range of Service addresses, and Service default/kubernetes.
     Services,
+    /// The object that names the range of Service addresses.
+    ServiceCidr,
+    /// The records of Services' addresses and ports were looked through.
+    ServiceRepair,
+    /// The front proxy's certificate is followed.
+    ProxyCertificate,
 }
 
 impl StartStep {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::SystemNamespaces,
         Self::BootstrapRoles,
         Self::PriorityClasses,
         Self::AuthenticationInfo,
         Self::Services,
+        Self::ServiceCidr,
+        Self::ServiceRepair,
+        Self::ProxyCertificate,
     ];
 
     const fn name(self) -> &'static str {
@@ -44,6 +71,9 @@ impl StartStep {
             Self::PriorityClasses => "scheduling/bootstrap-system-priority-classes",
             Self::AuthenticationInfo => "start-cluster-authentication-info-controller",
             Self::Services => "bootstrap-controller",
+            Self::ServiceCidr => "start-kubernetes-service-cidr-controller",
+            Self::ServiceRepair => "start-service-ip-repair-controllers",
+            Self::ProxyCertificate => "aggregator-reload-proxy-client-cert",
         }
     }
 }
@@ -60,6 +90,8 @@ pub(crate) struct Steps {
     pub(crate) api_services: Step,
     /// Each APIService was looked at.
     pub(crate) api_services_checked: Step,
+    /// Definitions of custom kinds are followed.
+    pub(crate) definitions_followed: Step,
     /// The server is about to go.
     pub(crate) leaving: Step,
 }
@@ -85,8 +117,13 @@ pub(crate) fn of(registry: &Arc<Registry>, steps: &Steps) -> Health {
     }
     health.step("priority-and-fairness-config-producer", &steps.flow_objects);
     health.step("priority-and-fairness-config-consumer", &steps.flow_followed);
+    health.step("start-apiextensions-controllers", &steps.definitions_followed);
     health.step("kube-apiserver-autoregistration", &steps.api_services);
-    health.step("apiservice-status-available-controller", &steps.api_services_checked);
+    let registered = steps.api_services.clone();
+    health.now("autoregister-completion", Everywhere, move || registered.check());
+    for name in API_SERVICES {
+        health.step(name, &steps.api_services_checked);
+    }
     let leaving = steps.leaving.clone();
     health.now("shutdown", Readiness, move || match leaving.check() {
         Ok(()) => Err("process is shutting down".to_owned()),
@@ -117,10 +154,12 @@ fn store(health: &mut Health, name: &str, scope: Scope, registry: &Arc<Registry>
 
 /// Whether the watch caches follow the store (everywhere), and have what it had when they were asked (readiness).
 fn informers(health: &mut Health, registry: &Arc<Registry>) {
-    let weak = Arc::downgrade(registry);
-    health.now("watch-cache", Scope::Everywhere, move || {
-        alive(&weak)?.check().map_err(|status| status.message)
-    });
+    let names = INFORMERS.iter().map(|name| format!("poststarthook/{name}"));
+    for name in std::iter::once("watch-cache".to_owned()).chain(names) {
+        let weak = Arc::downgrade(registry);
+        let follows = move || alive(&weak)?.check().map_err(|status| status.message);
+        health.now(name, Scope::Everywhere, follows);
+    }
     let weak = Arc::downgrade(registry);
     let reach = move || {
         let registry = alive(&weak);

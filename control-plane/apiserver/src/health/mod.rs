@@ -30,10 +30,22 @@ const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
 /// Which paths a check belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+pub(crate) enum Scope {
     Everywhere,
+    /// All but `/livez`: what a new start would not mend at once.
+    ButLiveness,
     /// `/readyz` alone.
     Readiness,
+}
+
+impl Scope {
+    fn covers(self, endpoint: &str) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::ButLiveness => endpoint != "livez",
+            Self::Readiness => endpoint == "readyz",
+        }
+    }
 }
 
 /// A check and what came of it so far.
@@ -81,7 +93,7 @@ impl Health {
     }
 
     /// A check that need not wait for anything.
-    fn now(
+    pub(crate) fn now(
         &mut self,
         name: impl Into<String>,
         scope: Scope,
@@ -111,8 +123,7 @@ impl Health {
             None => (path, None),
         };
         let at = ENDPOINTS.iter().position(|known| *known == endpoint)?;
-        let mut checks =
-            self.checks.iter().filter(|check| check.scope == Scope::Everywhere || endpoint == "readyz");
+        let mut checks = self.checks.iter().filter(|check| check.scope.covers(endpoint));
         let Some(name) = single else {
             return Some(all(at, checks.collect(), query).await);
         };

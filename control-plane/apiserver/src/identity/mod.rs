@@ -28,10 +28,11 @@ use keelson_webhook::Transport;
 use settings::Settings;
 use std::sync::Arc;
 use time::OffsetDateTime;
-use token_cache::TokenCache;
 use webhook::TokenReviews;
 
+pub(crate) use token_cache::TokenCache;
 pub use webhook::TokenWebhook;
+pub(crate) use webhook::reviewed_user;
 
 /// Common names of front proxies that are believed (kubeadm's `--requestheader-allowed-names`).
 pub const FRONT_PROXIES: [&str; 1] = ["front-proxy-client"];
@@ -169,7 +170,8 @@ impl ApiServer {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = text(headers, &header::AUTHORIZATION)?.trim().split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -16,14 +16,14 @@ const TTL: Duration = Duration::from_secs(10);
 
 /// Remembers users by the hash of their token, so that a memory dump holds no credentials.
 #[derive(Default)]
-pub(super) struct TokenCache(Mutex<HashMap<Hash, Known>>);
+pub(crate) struct TokenCache(Mutex<HashMap<Hash, Known>>);
 
 type Hash = [u8; 32];
 /// When the token was believed, and whose it is.
 type Known = (Instant, Arc<UserInfo>);
 
 impl TokenCache {
-    pub(super) fn get(&self, token: &str) -> Option<Arc<UserInfo>> {
+    pub(crate) fn get(&self, token: &str) -> Option<Arc<UserInfo>> {
         let key: Hash = Sha256::digest(token).into();
         let known = self.0.lock();
         known.get(&key).filter(|(at, _)| at.elapsed() < TTL).map(|(_, user)| user.clone())
@@ -33,7 +33,7 @@ impl TokenCache {
         self.0.lock().clear();
     }
 
-    pub(super) fn put(&self, token: &str, user: Arc<UserInfo>) {
+    pub(crate) fn put(&self, token: &str, user: Arc<UserInfo>) {
         let key: Hash = Sha256::digest(token).into();
         let mut known = self.0.lock();
         if known.len() >= TOKENS_MAX {

@@ -109,7 +109,7 @@ impl TokenReviews {
         let status = &answer["status"];
         let mut outcome = None;
         if status["authenticated"] == true {
-            let user = user(&status["user"]).ok_or_else(|| broken("it names no user".to_owned()))?;
+            let user = reviewed_user(&status["user"]).ok_or_else(|| broken("it names no user".to_owned()))?;
             let has = texts(&status["audiences"]);
             let has = if has.is_empty() { implicit } else { &has };
             let common: Vec<String> = audiences.iter().filter(|one| has.contains(one)).cloned().collect();
@@ -124,7 +124,8 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
 }
 
-fn user(value: &Value) -> Option<UserInfo> {
+/// The user that a TokenReview names.
+pub(crate) fn reviewed_user(value: &Value) -> Option<UserInfo> {
     let name = value["username"].as_str().filter(|name| !name.is_empty())?;
     let proven = UserInfo::authenticated(name, texts(&value["groups"]));
     let uid = value["uid"].as_str().unwrap_or_default().to_owned();

@@ -75,6 +75,8 @@ impl Drop for Running {
             gauge.dec();
         }
         self.metrics.long_running.fetch_sub(1, Relaxed);
-        self.series.duration.observe(self.began.elapsed().as_secs_f64());
+        let took = self.began.elapsed().as_secs_f64();
+        self.series.duration.observe(took);
+        self.series.sli.observe(took);
     }
 }

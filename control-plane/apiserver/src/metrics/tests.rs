@@ -18,9 +18,11 @@ fn series(metrics: &Metrics, path: &str, is_served: bool) -> Arc<Series> {
 fn requests_are_counted_by_their_labels_and_code() {
     let metrics = Arc::new(Metrics::default());
     let pods = series(&metrics, "/api/v1/namespaces/n/pods/p", true);
-    metrics.answered(&pods, 200, Some(Duration::from_millis(30)));
+    let took = |ms, waited_ms| Some((Duration::from_millis(ms), Duration::from_millis(waited_ms)));
+    metrics.answered(&pods, 200, took(30, 0));
     metrics.answered(&pods, 200, None);
-    metrics.answered(&pods, 404, Some(Duration::from_millis(30)));
+    metrics.answered(&pods, 404, took(30, 0));
+    metrics.answered(&pods, 500, took(2_000, 1_930));
     metrics.terminated(&pods, 429);
     metrics.dropped(true);
     let text = metrics.render([("apps", "deployments", 3), ("", "pods", 2)].into_iter());
@@ -29,6 +31,9 @@ fn requests_are_counted_by_their_labels_and_code() {
     line(&text, &format!("apiserver_request_total{{{with_code}}} 2"));
     line(&text, &format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.025\"}} 0"));
     line(&text, &format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.05\"}} 2"));
+    let named = labels.replacen("dry_run=\"\",", "", 1);
+    line(&text, &format!("apiserver_request_sli_duration_seconds_bucket{{{named},le=\"0.05\"}} 2"));
+    line(&text, &format!("apiserver_request_sli_duration_seconds_bucket{{{named},le=\"0.1\"}} 3"));
     line(&text, r#"apiserver_dropped_requests_total{request_kind="readOnly"} 1"#);
     line(&text, r#"apiserver_storage_objects{resource="deployments.apps"} 3"#);
     line(&text, r#"apiserver_resource_objects{group="",resource="pods"} 2"#);

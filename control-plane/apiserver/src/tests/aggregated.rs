@@ -1,16 +1,22 @@
 //! An API server behind ours, end to end: found, asked as the user, told in discovery, given up when it goes; and front
 //! proxies that tell us who asks.
 
-use super::{proxied::service, *};
+use super::{
+    proxied::{echoed, service, upgraded},
+    streams::Cluster,
+    *,
+};
 use crate::{
     nodes::{NodeAddress, NodeClient},
     wire::tls::TlsError,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::stream;
 use keelson_webhook::testing::{TestServer, answer};
 use serde_json::json;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const DUCKS: &str = "/apis/ducks.example.com/v1";
@@ -19,35 +25,54 @@ fn pki(bed: &Bed, name: &str) -> String {
     std::fs::read_to_string(names::pki_file(bed._folder.path(), name)).unwrap()
 }
 
-/// Serves ducks, and says who it was asked by. Lets nobody in but the front proxy.
 fn extension(bed: &Bed) -> TestServer {
+    extension_with(bed, Arc::new(Semaphore::new(0)))
+}
+
+/// Serves ducks, and says who it was asked by. Lets nobody in but the front proxy. A watch has an event for each permit.
+fn extension_with(bed: &Bed, events: Arc<Semaphore>) -> TestServer {
     let ca = pki(bed, names::FRONT_PROXY_CA_CERT);
-    TestServer::start("s.default.svc", Some(&ca), |request| async move {
-        let headers = request.headers();
-        let all = |name: &str| -> Vec<String> {
-            headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
-        };
-        match request.uri().path() {
-            DUCKS => answer(
-                200,
-                json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "ducks.example.com/v1",
-                    "resources": [{"name": "ducks", "singularName": "duck", "namespaced": true, "kind": "Duck",
-                                   "verbs": ["get", "list"]}]})
-                .to_string(),
-            ),
-            "/openapi/v3" => answer(
-                200,
-                r#"{"paths":{"apis/ducks.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/ducks.example.com/v1?hash=A"}}}"#,
-            ),
-            "/openapi/v3/apis/ducks.example.com/v1" => answer(200, r#"{"openapi":"3.0.0"}"#),
-            path => answer(
-                200,
-                json!({"path": path, "user": all("x-remote-user"), "groups": all("x-remote-group"),
-                       "extra": all("x-remote-extra-scopes"), "authorization": all("authorization")})
-                .to_string(),
-            ),
-        }
-    })
+    TestServer::start("s.default.svc", Some(&ca), move |request| answered(request, events.clone()))
+}
+
+async fn answered(request: Request<hyper::body::Incoming>, events: Arc<Semaphore>) -> Response<Body> {
+    if request.uri().path().ends_with("/fly") {
+        return upgraded(request);
+    }
+    if request.uri().query().is_some_and(|query| query.contains("watch=1")) {
+        let chunks = stream::unfold(0, move |count| {
+            let events = events.clone();
+            async move {
+                events.acquire_owned().await.expect("it is not closed").forget();
+                Some((Ok(Bytes::from(format!("event {count}\n"))), count + 1))
+            }
+        });
+        return Response::new(body::stream(chunks));
+    }
+    let headers = request.headers();
+    let all = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    match request.uri().path() {
+        DUCKS => answer(
+            200,
+            json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "ducks.example.com/v1",
+                "resources": [{"name": "ducks", "singularName": "duck", "namespaced": true, "kind": "Duck",
+                               "verbs": ["get", "list"]}]})
+            .to_string(),
+        ),
+        "/openapi/v3" => answer(
+            200,
+            r#"{"paths":{"apis/ducks.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/ducks.example.com/v1?hash=A"}}}"#,
+        ),
+        "/openapi/v3/apis/ducks.example.com/v1" => answer(200, r#"{"openapi":"3.0.0"}"#),
+        path => answer(
+            200,
+            json!({"path": path, "user": all("x-remote-user"), "groups": all("x-remote-group"),
+                   "extra": all("x-remote-extra-scopes"), "authorization": all("authorization")})
+            .to_string(),
+        ),
+    }
 }
 
 /// Waits until the APIService's condition has the reason.
@@ -112,6 +137,34 @@ async fn another_server_is_found_asked_as_the_user_and_given_up() {
     let message = &gone["status"]["conditions"][0]["message"];
     assert_eq!(message, r#"endpoints for service/s in "default" have no addresses with port name "web""#);
     assert_eq!(bed.get(&format!("{DUCKS}/ducks")).await.code, 503);
+    bed.server.inner.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn watches_and_upgrades_go_through_to_another_server() {
+    let cluster = Cluster::around(Bed::new().await).await;
+    let (bed, events) = (&cluster.bed, Arc::new(Semaphore::new(0)));
+    let extension = extension_with(bed, events.clone());
+    register(bed, &extension).await;
+    service(bed, extension.address).await;
+    bed.server.mark_started();
+    reason(bed, "v1.ducks.example.com", "Passed").await;
+
+    // Each event is there before the next one is sent.
+    events.add_permits(1);
+    let answer = cluster.ask("GET", &format!("{DUCKS}/ducks?watch=1"), &[]).await;
+    assert_eq!(answer.status(), 200);
+    let mut seen = answer.into_body();
+    for event in ["event 0\n", "event 1\n", "event 2\n"] {
+        let next = tokio::time::timeout(Duration::from_secs(20), seen.frame()).await.expect("it is sent");
+        assert_eq!(next.unwrap().unwrap().into_data().unwrap(), event);
+        events.add_permits(1);
+    }
+    let fly = format!("{DUCKS}/namespaces/default/ducks/d/fly");
+    for protocol in ["websocket", "SPDY/3.1"] {
+        assert_eq!(echoed(&cluster, &fly, protocol).await.as_deref(), Ok("ping"));
+    }
+    assert_eq!(echoed(&cluster, &fly, "unknown").await, Err(426));
     bed.server.inner.shutdown.cancel();
 }
 

@@ -245,6 +245,9 @@ async fn a_webhook_that_cannot_be_asked_denies_or_leaves_to_others() {
         let line = format!("apiserver_authorization_{metric}{{name=\"w\",result=\"{result}\"}} 1");
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
+    let slow =
+        "apiserver_authorization_webhook_duration_seconds_bucket{name=\"w\",result=\"timeout\",le=\"0.5\"} 0";
+    assert!(metrics.contains(slow), "{metrics}");
 
     chained.server = None;
     chained.set(json!({}));
@@ -274,7 +277,11 @@ async fn conditions_keep_a_webhook_from_what_it_is_not_for() {
     assert_eq!(chained.send("ann", "GET", "/version", "").await.code, 403);
     assert_eq!(chained.asked(), 1);
     let line = "apiserver_authorization_match_condition_exclusions_total{type=\"Webhook\",name=\"w\"} 2";
-    assert!(chained.metrics().await.contains(line));
+    let metrics = chained.metrics().await;
+    assert!(metrics.contains(line));
+    let timed =
+        "apiserver_authorization_match_condition_evaluation_seconds_count{name=\"w\",type=\"Webhook\"} 3";
+    assert!(metrics.contains(timed), "{metrics}");
 }
 
 #[tokio::test]

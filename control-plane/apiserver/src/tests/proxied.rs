@@ -57,7 +57,7 @@ fn backend(ip: IpAddr) -> TestServer {
 }
 
 /// Takes an upgrade up and echoes, or refuses what it does not know, or answers as if nothing was asked.
-fn upgraded(mut request: Request<hyper::body::Incoming>) -> Response<Body> {
+pub(super) fn upgraded(mut request: Request<hyper::body::Incoming>) -> Response<Body> {
     let wanted = request.headers()["upgrade"].to_str().unwrap().to_owned();
     match wanted.as_str() {
         "unknown" => return answer(426, "no"),
@@ -79,7 +79,7 @@ fn upgraded(mut request: Request<hyper::body::Incoming>) -> Response<Body> {
 }
 
 /// What comes back of `ping` over a connection that was switched to `protocol`, or the refusal.
-async fn echoed(cluster: &Cluster, uri: &str, protocol: &str) -> Result<String, u16> {
+pub(super) async fn echoed(cluster: &Cluster, uri: &str, protocol: &str) -> Result<String, u16> {
     let answer = cluster.ask("GET", uri, &[("connection", "Upgrade"), ("upgrade", protocol)]).await;
     if answer.status() != 101 {
         return Err(answer.status().as_u16());

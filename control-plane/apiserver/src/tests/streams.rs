@@ -74,7 +74,8 @@ impl Cluster {
         .unwrap();
         let text = |path| std::fs::read_to_string(path).unwrap();
         let tls =
-            tls::server(&text(files.cert), &text(files.key), &ca, &read(names::FRONT_PROXY_CA_CERT)).unwrap();
+            tls::server(&text(files.cert), &text(files.key), &ca, Some(&read(names::FRONT_PROXY_CA_CERT)))
+                .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node_port = listener.local_addr().unwrap().port();
         let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));

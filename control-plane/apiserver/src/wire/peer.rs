@@ -46,7 +46,7 @@ impl PeerCertificate {
         let signed_for = |verifier: &dyn ClientCertVerifier| {
             verifier.verify_client_cert(leaf, intermediates, UnixTime::now())
         };
-        let is_proxy = signed_for(&*clients.front_proxies).is_ok();
+        let is_proxy = clients.front_proxies.as_deref().is_some_and(|proxies| signed_for(proxies).is_ok());
         if !is_proxy && let Err(error) = signed_for(&*clients.users) {
             return Self::Refused(error.to_string());
         }

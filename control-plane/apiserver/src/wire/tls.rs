@@ -48,8 +48,8 @@ pub(crate) struct ServerTls {
 pub(crate) struct Clients {
     /// Signed by the client CA: users.
     pub(crate) users: Arc<dyn ClientCertVerifier>,
-    /// Signed by the front proxies' CA: those whose word on who asks is believed.
-    pub(crate) front_proxies: Arc<dyn ClientCertVerifier>,
+    /// Signed by the front proxies' CA, where there is one: those whose word on who asks is believed.
+    pub(crate) front_proxies: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 /// The one crypto provider.
@@ -78,12 +78,12 @@ pub(crate) fn roots(what: &'static str, pem: &str) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
-/// The server's side: certificate, key, the CA of client certificates and that of front proxies, all PEM.
+/// The server's side: certificate, key, the CA of client certificates and, if any, that of front proxies, all PEM.
 pub(crate) fn server(
     cert_pem: &str,
     key_pem: &str,
     client_ca_pem: &str,
-    front_proxy_ca_pem: &str,
+    front_proxy_ca_pem: Option<&str>,
 ) -> Result<ServerTls, TlsError> {
     let verifier = |what, pem| {
         let roots = Arc::new(roots(what, pem)?);
@@ -91,7 +91,7 @@ pub(crate) fn server(
         built.map_err(|error| TlsError::ClientCa(error.to_string()))
     };
     let users = verifier("the client CA", client_ca_pem)?;
-    let front_proxies = verifier("the front proxies' CA", front_proxy_ca_pem)?;
+    let front_proxies = front_proxy_ca_pem.map(|pem| verifier("the front proxies' CA", pem)).transpose()?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(AskOnly(users.clone())))

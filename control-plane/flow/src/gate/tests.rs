@@ -26,9 +26,18 @@ fn details() -> Details {
 }
 
 async fn pass(gate: &Arc<Gate>, user: &str, group: &str) -> Result<Passed, Refused> {
+    pass_within(gate, user, group, Duration::MAX).await
+}
+
+async fn pass_within(
+    gate: &Arc<Gate>,
+    user: &str,
+    group: &str,
+    wait_max: Duration,
+) -> Result<Passed, Refused> {
     let groups = [group.to_owned(), "system:authenticated".to_owned()];
     let target = Target::Resource { group: "", resource: "pods", subresource: "", namespace: "ns" };
-    gate.pass(&Asked { user, groups: &groups, verb: "list", target }, |_| 1, details).await
+    gate.pass(&Asked { user, groups: &groups, verb: "list", target }, wait_max, |_| 1, details).await
 }
 
 /// All that a user can have at once.
@@ -63,6 +72,9 @@ async fn who_waits_too_long_is_sent_away_and_what_is_given_up_is_not_lost() {
     let began = tokio::time::Instant::now();
     let refused = pass(&gate, "modest", "g").await.err().expect("no seat came free");
     assert_eq!((refused.why, began.elapsed()), (Refusal::TimeOut, QUEUE_WAIT));
+    let (began, second) = (tokio::time::Instant::now(), Duration::from_secs(1));
+    let refused = pass_within(&gate, "modest", "g", second).await.err().expect("no seat came free");
+    assert_eq!((refused.why, began.elapsed()), (Refusal::TimeOut, second), "who has less time waits less");
     let seats = held.len();
     drop(held);
     assert_eq!(fill(&gate, "other").await.len(), seats, "all seats are back, those of who left among them");

@@ -97,6 +97,12 @@ impl Cache {
         self.snapshot.anti_affine -= usize::from(removed.is_some_and(|p| !p.anti_affinity.is_empty()));
     }
 
+    /// Nodes, pods on them, and those of the pods that are being bound.
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        let assumed = self.placed.values().filter(|placed| placed.assumed).count();
+        [self.snapshot.nodes.len(), self.placed.len(), assumed]
+    }
+
     /// Is the pod counted on a node?
     pub(crate) fn is_placed(&self, uid: &str) -> bool {
         self.placed.contains_key(uid)

@@ -27,6 +27,22 @@ pub(crate) enum Plugin {
     DynamicResources,
 }
 
+impl Plugin {
+    /// All of them.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::NodeUnschedulable,
+        Self::NodeName,
+        Self::TaintToleration,
+        Self::NodeAffinity,
+        Self::NodePorts,
+        Self::NodeResourcesFit,
+        Self::PodTopologySpread,
+        Self::InterPodAffinity,
+        Self::VolumeBinding,
+        Self::DynamicResources,
+    ];
+}
+
 /// A set of plugins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plugins(u16);

@@ -34,15 +34,15 @@ fn a_refused_pod_waits_for_an_event_that_may_help_and_for_its_backoff() {
     q.add(info("a", 0));
     q.pop(now);
     q.refused(&"a".into(), FIT, now);
-    q.event(TAINT, now + 5 * SECOND);
+    q.event(TAINT, "NodeAdd", now + 5 * SECOND);
     assert_eq!(popped(&mut q, now + 5 * SECOND), None, "that event does not help");
-    q.event(FIT, now + 5 * SECOND);
+    q.event(FIT, "NodeAdd", now + 5 * SECOND);
     assert_eq!(popped(&mut q, now + 5 * SECOND).as_deref(), Some("a"));
 
     // Second attempt: 2 s of backoff.
     let now = now + 5 * SECOND;
     q.refused(&"a".into(), FIT, now);
-    q.event(FIT, now);
+    q.event(FIT, "NodeAdd", now);
     assert_eq!(popped(&mut q, now + SECOND), None);
     assert_eq!(popped(&mut q, now + 2 * SECOND).as_deref(), Some("a"));
 }
@@ -52,7 +52,7 @@ fn an_event_during_the_decision_is_not_lost() {
     let (mut q, now) = (State::default(), Instant::now());
     q.add(info("a", 0));
     q.pop(now);
-    q.event(FIT, now);
+    q.event(FIT, "NodeAdd", now);
     q.refused(&"a".into(), FIT, now);
     assert_eq!(popped(&mut q, now + SECOND).as_deref(), Some("a"));
 }
@@ -73,7 +73,7 @@ fn without_nodes_the_first_node_brings_all_back() {
     q.add(info("a", 0));
     q.pop(now);
     q.refused(&"a".into(), Plugins::default(), now);
-    q.event(Plugins::ALL, now + 2 * SECOND);
+    q.event(Plugins::ALL, "NodeAdd", now + 2 * SECOND);
     assert_eq!(popped(&mut q, now + 2 * SECOND).as_deref(), Some("a"));
 }
 
@@ -93,13 +93,35 @@ fn a_changed_pod_starts_anew_and_in_flight_counts_as_an_event() {
 
 #[test]
 fn backoff_doubles_to_its_limit() {
-    let mut entry = Entry { info: info("a", 0), arrival: 0, attempts: 1, place: Place::Active };
+    let mut entry =
+        Entry { info: info("a", 0), arrival: 0, since: Instant::now(), attempts: 1, place: Place::Active };
     let mut waits = Vec::new();
     for attempts in 1..7 {
         entry.attempts = attempts;
         waits.push(entry.backoff().as_secs());
     }
     assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+}
+
+#[tokio::test]
+async fn what_waits_is_told_by_where_and_by_whom_it_was_refused() {
+    let q = PodQueue::default();
+    for name in ["a", "b", "c", "d"] {
+        q.add(info(name, 0));
+    }
+    for name in ["a", "b", "c"] {
+        assert_eq!(&*q.pop().await.unwrap().pod.metadata.name, name);
+    }
+    q.refused(&"a".into(), FIT.union(TAINT));
+    q.refused(&"b".into(), FIT);
+    q.failed(&"c".into());
+    let wanted = Levels {
+        active: 1,
+        backoff: 1,
+        unschedulable: 2,
+        refused_by: vec![(Plugin::TaintToleration, 1), (Plugin::NodeResourcesFit, 2)],
+    };
+    assert_eq!(q.levels(), wanted);
 }
 
 #[tokio::test]

@@ -39,7 +39,9 @@ pub(crate) async fn run(
     done(StartStep::PriorityClasses);
     publish(&api, authorities).await?;
     done(StartStep::AuthenticationInfo);
-    api.ensure(&objects::service_cidr(service_cidrs)).await
+    api.ensure(&objects::service_cidr(service_cidrs)).await?;
+    done(StartStep::ServiceCidr);
+    Ok(())
 }
 
 /// Tells API servers behind ours whose certificates to believe, once more: they have changed.

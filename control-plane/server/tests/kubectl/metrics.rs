@@ -10,9 +10,12 @@ use std::{
 };
 
 /// Families, with the beginning of their HELP and their type.
-const FAMILIES: [(&str, &str, &str); 18] = [
+const FAMILIES: [(&str, &str, &str); 21] = [
     ("apiserver_request_total", "[STABLE] Counter of apiserver requests", "counter"),
     ("apiserver_request_duration_seconds", "[STABLE] Response latency distribution", "histogram"),
+    ("apiserver_request_sli_duration_seconds", "[ALPHA] Response latency distribution", "histogram"),
+    ("apiserver_storage_size_bytes", "[STABLE] Size of the storage", "gauge"),
+    ("aggregator_unavailable_apiservice", "[ALPHA] Gauge of APIServices", "gauge"),
     ("apiserver_response_sizes", "[STABLE] Response size distribution", "histogram"),
     ("apiserver_current_inflight_requests", "[STABLE] Maximal number", "gauge"),
     ("apiserver_longrunning_requests", "[STABLE] Gauge of all active long-running", "gauge"),
@@ -58,7 +61,7 @@ fn prometheus_finds_nothing_wrong_and_dashboards_what_they_ask_for() {
 
 /// `promtool check metrics`, where it is installed: no duplicates, no family without HELP or TYPE. What it has to say about names
 /// is about upstream's.
-fn promtool(metrics: &str) {
+pub(crate) fn promtool(metrics: &str) {
     let started = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -1,5 +1,7 @@
 //! A running API server on loopback, driven with the real kubectl.
 
+pub(crate) mod component;
+
 use std::{
     io::Write,
     net::TcpListener,
