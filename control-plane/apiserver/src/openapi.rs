@@ -19,7 +19,7 @@ use keelson_registry::{
 use keelson_schema::openapi::{self, KindFacts, SubresourceFacts};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 /// How long a client may keep a document that it asked for by its hash.
 const IMMUTABLE: &str = "public, immutable, max-age=31536000";
@@ -43,7 +43,13 @@ struct Document {
 /// All documents, made when the first is asked for.
 pub(crate) struct OpenApi {
     sources: Arc<[Arc<Source>]>,
-    v2: OnceCell<OpenApiV2>,
+    v2: Mutex<Option<V2>>,
+}
+
+/// The document of v2, and of others what it was made of, too.
+struct V2 {
+    others: Vec<Bytes>,
+    made: Arc<OpenApiV2>,
 }
 
 impl OpenApi {
@@ -62,7 +68,7 @@ impl OpenApi {
             let kept = before.and_then(|before| before.sources.iter().find(|source| source.is_of(&kinds)));
             kept.cloned().unwrap_or_else(|| Arc::new(Source::new(kinds)))
         });
-        Self { sources: sources.collect(), v2: OnceCell::new() }
+        Self { sources: sources.collect(), v2: Mutex::default() }
     }
 
     /// Answers a path below `/openapi/`.
@@ -102,17 +108,33 @@ impl OpenApi {
         }
     }
 
-    /// Answers `/openapi/v2`.
-    pub(crate) async fn answer_v2(&self, headers: &HeaderMap) -> Result<Answer, Status> {
-        let made = self.v2.get_or_try_init(|| async {
-            let sources = self.sources.clone();
-            let make = move || {
-                let v3 = sources.iter().map(|source| Ok(source.document()?.packed.clone()));
-                OpenApiV2::make(&v3.collect::<Result<Vec<Bytes>, Status>>()?)
-            };
-            tokio::task::spawn_blocking(make).await.map_err(Status::internal)?
-        });
-        made.await?.answer(headers)
+    /// Answers `/openapi/v2`, of which the v3 documents of others (compressed) are a part. Made anew when those change.
+    pub(crate) async fn answer_v2(&self, headers: &HeaderMap, others: Vec<Bytes>) -> Result<Answer, Status> {
+        let mut known = self.v2.lock().await;
+        if let Some(V2 { made, .. }) = known.as_ref().filter(|known| known.others == others) {
+            return made.answer(headers);
+        }
+        let made = match self.make_v2(others.clone()).await {
+            Err(status) if !others.is_empty() => {
+                tracing::warn!(%status, "OpenAPI v2 is served without the documents of aggregated API servers");
+                self.make_v2(Vec::new()).await?
+            }
+            made => made?,
+        };
+        let made = Arc::new(made);
+        *known = Some(V2 { others, made: made.clone() });
+        drop(known);
+        made.answer(headers)
+    }
+
+    async fn make_v2(&self, others: Vec<Bytes>) -> Result<OpenApiV2, Status> {
+        let sources = self.sources.clone();
+        let make = move || {
+            let own = sources.iter().map(|source| Ok(source.document()?.packed.clone()));
+            let all = own.chain(others.into_iter().map(Ok));
+            OpenApiV2::make(&all.collect::<Result<Vec<Bytes>, Status>>()?)
+        };
+        tokio::task::spawn_blocking(make).await.map_err(Status::internal)?
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn answer(
     }
     let published = inner.published();
     if path == "/openapi/v2" {
-        return published.openapi.answer_v2(headers).await;
+        return published.openapi.answer_v2(headers, aggregation::documents(server)).await;
     }
     let own_index = async || published.openapi.answer("v3", headers, query).await;
     if let Some(answer) = aggregation::openapi(server, path, request.uri().query(), own_index).await {

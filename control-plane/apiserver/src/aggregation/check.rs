@@ -3,8 +3,9 @@
 
 use super::{
     headers,
-    routes::{Found, Remote},
+    routes::{Found, OpenApi, Remote},
 };
+use crate::response::gzip;
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -45,12 +46,13 @@ pub(super) fn own_user() -> UserInfo {
     UserInfo { name: OWN_USER.to_owned(), groups: vec!["system:masters".to_owned()], ..UserInfo::default() }
 }
 
-/// Looks at one server: what its condition must say, and what it serves.
+/// Looks at one server: what its condition must say, and what it serves. `known`: what it was found to serve before.
 pub(super) async fn check(
     registry: &Registry,
     resolve: &dyn Resolve,
     calls: &Transport,
     remote: &Remote,
+    known: Option<&Found>,
 ) -> (Availability, Found) {
     if let Some(missing) = endpoint(registry, resolve, remote) {
         return (missing, Found::default());
@@ -66,7 +68,7 @@ pub(super) async fn check(
     let list: Value = serde_json::from_slice(&list).unwrap_or_default();
     let found = Found {
         resources: meta::items(&list, &["resources"]).to_vec(),
-        openapi: openapi(calls, remote).await,
+        openapi: openapi(calls, remote, known.and_then(|known| known.openapi.as_ref())).await,
     };
     (Availability { available: true, reason: "Passed", message: "all checks passed".into() }, found)
 }
@@ -103,11 +105,32 @@ fn port_name(registry: &Registry, service: &keelson_webhook::ServiceReference) -
     Some(meta::text(port, &["name"]).to_owned())
 }
 
-/// The URL of the document of the group and version, where the server has OpenAPI v3.
-async fn openapi(calls: &Transport, remote: &Remote) -> Option<String> {
+/// The document of the group and version, where the server has OpenAPI v3. One that is known by its hash is not read again.
+async fn openapi(calls: &Transport, remote: &Remote, known: Option<&OpenApi>) -> Option<OpenApi> {
     let index: Value = serde_json::from_slice(&get(calls, remote, "/openapi/v3").await.ok()?).ok()?;
-    let entry = index["paths"].get(remote.path())?;
-    Some(entry["serverRelativeURL"].as_str()?.to_owned())
+    let url = index["paths"].get(remote.path())?["serverRelativeURL"].as_str()?.to_owned();
+    let same = known.filter(|known| known.url == url && url.contains("hash=") && known.document.is_some());
+    if let Some(same) = same {
+        return Some(same.clone());
+    }
+    let document = get(calls, remote, &url).await.and_then(|document| own_part(remote, &document));
+    if let Err(why) = &document {
+        tracing::warn!(
+            api_service = remote.name,
+            why,
+            "an aggregated API server's OpenAPI document cannot be used"
+        );
+    }
+    Some(OpenApi { url, document: document.ok() })
+}
+
+/// What a document says of the remote's own paths, compressed: no server speaks for another.
+fn own_part(remote: &Remote, document: &[u8]) -> Result<Bytes, String> {
+    let mut document: Value = serde_json::from_slice(document).map_err(|error| error.to_string())?;
+    let paths = document["paths"].as_object_mut().ok_or("it has no paths")?;
+    let own = format!("/{}/", remote.path());
+    paths.retain(|path, _| format!("{path}/").starts_with(&own));
+    gzip(document.to_string().as_bytes()).ok_or_else(|| "it cannot be compressed".to_owned())
 }
 
 /// GETs a path as ourselves.

@@ -171,6 +171,14 @@ fn resources(remote: &Remote, list: &[Value]) -> Vec<Value> {
     .collect()
 }
 
+/// The OpenAPI v3 documents of others, compressed, each about its own paths alone.
+pub(crate) fn documents(server: &ApiServer) -> Vec<Bytes> {
+    let remotes = server.inner.aggregation.remotes(&server.inner.registry);
+    let found = server.inner.aggregation.found();
+    let document = |remote: &Arc<Remote>| found.get(&remote.name)?.openapi.as_ref()?.document.clone();
+    remotes.iter().filter_map(document).collect()
+}
+
 /// A path below `/openapi/v3` that others have part in: the index with their documents, and the documents themselves.
 pub(crate) async fn openapi(
     server: &ApiServer,
@@ -184,7 +192,7 @@ pub(crate) async fn openapi(
     }
     let found = server.inner.aggregation.found();
     let rest = path.strip_prefix("/openapi/v3")?.trim_start_matches('/');
-    let url = |remote: &Remote| found.get(&remote.name)?.openapi.clone();
+    let url = |remote: &Remote| Some(found.get(&remote.name)?.openapi.as_ref()?.url.clone());
     if rest.is_empty() {
         let Answer::Whole { bytes, .. } = (match own_index().await {
             Ok(answer) => answer,

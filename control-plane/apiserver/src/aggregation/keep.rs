@@ -171,7 +171,8 @@ async fn look(server: &ApiServer, dirty: &Dirty) {
         let availability = match &remote {
             None => Availability::local(),
             Some(remote) => {
-                let (availability, own) = check::check(registry, &*resolve, &inner.calls, remote).await;
+                let (availability, own) =
+                    check::check(registry, &*resolve, &inner.calls, remote, known.get(&name)).await;
                 found.insert(name.clone(), own);
                 availability
             }

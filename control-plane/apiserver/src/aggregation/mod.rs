@@ -16,7 +16,7 @@ mod metrics;
 mod register;
 mod routes;
 
-pub(crate) use discovery::{answer as discover, openapi};
+pub(crate) use discovery::{answer as discover, documents, openapi};
 pub(crate) use headers::{is_remote, remote_user};
 pub(crate) use keep::keep;
 pub(crate) use routes::{Aggregation, Remote};

@@ -2,6 +2,7 @@
 
 use super::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use keelson_registry::{Kind, Registry, meta};
 use keelson_webhook::{ClientConfig, Peer, Scheme, ServiceReference, Trust};
 use serde_json::{Value, json};
@@ -33,8 +34,17 @@ pub(crate) struct Remote {
 pub(super) struct Found {
     /// `resources` of its APIResourceList.
     pub(super) resources: Vec<Value>,
-    /// Its OpenAPI v3 document of the group and version: the URL of its index.
-    pub(super) openapi: Option<String>,
+    /// Its OpenAPI v3 document of the group and version.
+    pub(super) openapi: Option<OpenApi>,
+}
+
+/// A document of OpenAPI v3.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OpenApi {
+    /// As the server's index has it.
+    pub(super) url: String,
+    /// What it says of the group and version, compressed; None where it could not be read.
+    pub(super) document: Option<Bytes>,
 }
 
 /// All of them.

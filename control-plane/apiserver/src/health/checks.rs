@@ -22,11 +22,12 @@ const INFORMERS: [&str; 5] = [
     "start-kube-aggregator-informers",
 ];
 /// What upstream's controllers of APIServices do each, and the loop's first round here does for all.
-const API_SERVICES: [&str; 5] = [
+const API_SERVICES: [&str; 6] = [
     "apiservice-status-local-available-controller",
     "apiservice-status-remote-available-controller",
     "apiservice-registration-controller",
     "apiservice-discovery-controller",
+    "apiservice-openapi-controller",
     "apiservice-openapiv3-controller",
 ];
 

@@ -65,7 +65,7 @@ async fn answered(request: Request<hyper::body::Incoming>, events: Arc<Semaphore
             200,
             r#"{"paths":{"apis/ducks.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/ducks.example.com/v1?hash=A"}}}"#,
         ),
-        "/openapi/v3/apis/ducks.example.com/v1" => answer(200, r#"{"openapi":"3.0.0"}"#),
+        "/openapi/v3/apis/ducks.example.com/v1" => answer(200, openapi().to_string()),
         path => answer(
             200,
             json!({"path": path, "user": all("x-remote-user"), "groups": all("x-remote-group"),
@@ -73,6 +73,20 @@ async fn answered(request: Request<hyper::body::Incoming>, events: Arc<Semaphore
             .to_string(),
         ),
     }
+}
+
+/// Of ducks, and of what is not the server's to speak of.
+fn openapi() -> Value {
+    let get = json!({"get": {"operationId": "own", "responses": {"200": {"description": "OK", "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/com.example.Duck"}}}}}}});
+    json!({
+        "openapi": "3.0.0",
+        "paths": {"/apis/ducks.example.com/v1/ducks": get, "/api/v1/pods": get, "/apis/ducks.example.com/v10/x": get},
+        "components": {"schemas": {
+            "com.example.Duck": {"type": "object", "description": "It swims."},
+            "io.k8s.api.core.v1.Pod": {"type": "string"},
+        }},
+    })
 }
 
 /// Waits until the APIService's condition has the reason.
@@ -90,6 +104,18 @@ async fn reason(bed: &Bed, name: &str, wanted: &str) -> Value {
     match waited {
         Ok(object) => object,
         Err(_) => panic!("{wanted}: {}", bed.get(&format!("{SERVICES}/{name}")).await.text()),
+    }
+}
+
+/// Waits until the answer is as wanted: what was found is told a moment after the condition is written.
+async fn told(bed: &Bed, uri: &str, wanted: impl Fn(&str) -> bool) {
+    let found = async {
+        while !wanted(&bed.get(uri).await.text()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(15), found).await.is_err() {
+        panic!("{uri}: {}", bed.get(uri).await.text());
     }
 }
 
@@ -129,6 +155,7 @@ async fn another_server_is_found_asked_as_the_user_and_given_up() {
         "groups": ["system:masters", "system:authenticated"], "extra": [], "authorization": [],
     });
     assert_eq!(got.json(), wanted);
+    told(&bed, "/openapi/v2", |text| text.contains("com.example.Duck")).await;
     discovery_and_openapi(&bed).await;
 
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/s-1";
@@ -137,6 +164,14 @@ async fn another_server_is_found_asked_as_the_user_and_given_up() {
     let message = &gone["status"]["conditions"][0]["message"];
     assert_eq!(message, r#"endpoints for service/s in "default" have no addresses with port name "web""#);
     assert_eq!(bed.get(&format!("{DUCKS}/ducks")).await.code, 503);
+    for line in [
+        r#"aggregator_unavailable_apiservice{name="v1.ducks.example.com"} 1"#,
+        r#"aggregator_unavailable_apiservice{name="v1.apps"} 0"#,
+        r#"aggregator_unavailable_apiservice_total{name="v1.ducks.example.com",reason="MissingEndpoints"} 1"#,
+    ] {
+        told(&bed, "/metrics", |text| text.lines().any(|own| own == line)).await;
+    }
+    told(&bed, "/openapi/v2", |text| !text.contains("com.example.Duck")).await;
     bed.server.inner.shutdown.cancel();
 }
 
@@ -184,6 +219,16 @@ async fn discovery_and_openapi(bed: &Bed) {
     let url = index["paths"]["apis/ducks.example.com/v1"]["serverRelativeURL"].as_str().unwrap();
     assert_eq!(bed.get(url).await.json()["openapi"], "3.0.0");
     assert!(index["paths"]["apis/apps/v1"].is_object(), "{index}");
+    let v2 = bed.get("/openapi/v2").await.json();
+    let answer = &v2["paths"][format!("{DUCKS}/ducks")]["get"]["responses"]["200"];
+    assert_eq!(answer["schema"]["$ref"], "#/definitions/com.example.Duck", "{answer}");
+    assert_eq!(v2["definitions"]["com.example.Duck"]["description"], "It swims.");
+    assert_eq!(v2["definitions"]["io.k8s.api.core.v1.Pod"]["type"], "object", "ours is ours");
+    assert_eq!(v2["paths"]["/api/v1/pods"]["get"]["operationId"], "listCoreV1PodForAllNamespaces");
+    assert!(v2["paths"].get("/apis/ducks.example.com/v10/x").is_none());
+    let protobuf = [("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")];
+    let protobuf = bed.send("GET", "/openapi/v2", &protobuf, "").await;
+    assert!(protobuf.text().contains("com.example.Duck"));
 }
 
 /// Asks over TLS with a certificate of the data folder who it is.

@@ -37,6 +37,7 @@ fn an_operator_sees_each_check() {
         "poststarthook/apiservice-status-remote-available-controller",
         "poststarthook/apiservice-registration-controller",
         "poststarthook/apiservice-discovery-controller",
+        "poststarthook/apiservice-openapi-controller",
         "poststarthook/apiservice-openapiv3-controller",
         "shutdown",
     ] {
