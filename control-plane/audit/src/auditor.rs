@@ -5,7 +5,7 @@ use crate::{
     log::{self, LogConfig, LogError},
     metrics::Metrics,
     policy::{Decision, Policy, Stage},
-    queue::Queue,
+    queue::{Mode, Queue},
     webhook::{self, WebhookConfig},
 };
 use keelson_auth::authz::Attributes;
@@ -35,13 +35,18 @@ impl Auditor {
         Self { policy, queues: Vec::new(), metrics: Arc::default(), closing, tasks: Mutex::default() }
     }
 
-    /// Writes to a file or to standard output, too.
+    /// Writes to a file or to standard output, too. In [`Mode::Batch`] to be called within a runtime.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub fn with_log(mut self, config: LogConfig) -> Result<Self, LogError> {
         let (queue, events) = Queue::new(config.mode, config.queue_events_max, self.metrics.clone());
-        log::start(config, events, self.metrics.clone())?;
+        let waits = config.mode == Mode::Batch;
+        let end = log::start(config, events, self.closing.subscribe(), self.metrics.clone())?;
+        if waits {
+            // Err: it ended otherwise, and nothing is left to wait for.
+            self.tasks.get_mut().push(tokio::spawn(async move { drop(end.await) }));
+        }
         self.queues.push(queue);
         Ok(self)
     }
@@ -56,13 +61,14 @@ impl Auditor {
         self
     }
 
-    /// Has the webhook get what is queued; what it has not got `within` that time is lost. To be called once no more requests come.
+    /// Has the webhook, and a log in [`Mode::Batch`], get what is queued; what they have not got `within` that time is lost. To be called
+    /// once no more requests come.
     pub async fn close(&self, within: Duration) {
         self.closing.send_replace(true);
         let tasks = std::mem::take(&mut *self.tasks.lock());
         let ended = futures::future::join_all(tasks);
         if tokio::time::timeout(within, ended).await.is_err() {
-            tracing::error!("the audit webhook did not take its last events in time: they are lost");
+            tracing::error!("the audit log or webhook did not take its last events in time: they are lost");
         }
     }
 

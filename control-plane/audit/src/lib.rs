@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod auditor;
+mod batch;
 mod body;
 mod event;
 mod log;
@@ -20,9 +21,10 @@ mod queue;
 mod webhook;
 
 pub use auditor::{Auditor, Rejected};
+pub use batch::{Batching, Throttle};
 pub use body::{Body, Media};
 pub use event::{Event, Facts, ObjectReference};
-pub use log::{LogConfig, LogError};
+pub use log::{BATCH_EVENTS_MAX, LogConfig, LogError};
 pub use policy::{Decision, Level, Policy, PolicyError, Stage, Stages};
 pub use queue::{Mode, Truncate};
-pub use webhook::{Throttle, WebhookConfig};
+pub use webhook::WebhookConfig;

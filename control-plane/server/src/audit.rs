@@ -3,7 +3,9 @@
 use crate::serve::duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use keelson_audit::{Auditor, LogConfig, Mode, Policy, Throttle, Truncate, WebhookConfig};
+use keelson_audit::{
+    Auditor, BATCH_EVENTS_MAX, Batching, LogConfig, Mode, Policy, Throttle, Truncate, WebhookConfig,
+};
 use keelson_webhook::{Remote, Resolve};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -33,6 +35,21 @@ pub(crate) struct AuditArgs {
     /// Events that may wait to be written.
     #[arg(long, default_value_t = 10_000)]
     audit_log_batch_buffer_size: usize,
+    /// Events that are written by one call. In mode batch.
+    #[arg(long, default_value_t = BATCH_EVENTS_MAX)]
+    audit_log_batch_max_size: usize,
+    /// How long as many as that are waited for (e.g. 1s). In mode batch.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    audit_log_batch_max_wait: Duration,
+    /// Whether calls are held back. In mode batch.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    audit_log_batch_throttle_enable: bool,
+    /// Calls a second, with --audit-log-batch-throttle-enable.
+    #[arg(long, default_value_t = 0.0)]
+    audit_log_batch_throttle_qps: f64,
+    /// Calls at once, with --audit-log-batch-throttle-enable.
+    #[arg(long, default_value_t = 0)]
+    audit_log_batch_throttle_burst: u32,
     /// Days that old files are kept; 0 for ever.
     #[arg(long, default_value_t = 0)]
     audit_log_maxage: u32,
@@ -204,12 +221,27 @@ impl AuditArgs {
             self.audit_log_truncate_max_event_size > 0,
             "--audit-log-truncate-max-event-size must be more than 0"
         );
+        ensure!(self.audit_log_batch_max_size > 0, "--audit-log-batch-max-size must be more than 0");
+        let throttle = Throttle {
+            per_second: self.audit_log_batch_throttle_qps,
+            burst: self.audit_log_batch_throttle_burst,
+        };
+        let is_throttled = self.audit_log_batch_throttle_enable;
+        ensure!(
+            !is_throttled || (throttle.per_second > 0.0 && throttle.burst > 0),
+            "--audit-log-batch-throttle-qps and --audit-log-batch-throttle-burst must be more than 0"
+        );
         let megabytes = if self.audit_log_maxsize == 0 { FILE_MB } else { self.audit_log_maxsize };
         let truncated = self.audit_log_truncate_enabled;
         Ok(Some(LogConfig {
             path: path.clone(),
             mode: self.audit_log_mode.into(),
             queue_events_max: self.audit_log_batch_buffer_size,
+            batching: Batching {
+                events_max: self.audit_log_batch_max_size,
+                wait: self.audit_log_batch_max_wait,
+            },
+            throttle: is_throttled.then_some(throttle),
             truncate: Truncate {
                 event_bytes_max: truncated.then_some(self.audit_log_truncate_max_event_size),
             },

@@ -6,7 +6,7 @@ use super::{
 };
 use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
-use keelson_audit::{Auditor, LogConfig, Mode, Policy, Truncate};
+use keelson_audit::{Auditor, Batching, LogConfig, Mode, Policy, Truncate};
 use keelson_registry::{Attributes, status::Status};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,8 @@ fn auditor(policy: &str, path: &Path, mode: Mode) -> Option<Arc<Auditor>> {
         path: path.to_owned(),
         mode,
         queue_events_max: 1000,
+        batching: Batching { events_max: 1000, wait: Duration::ZERO },
+        throttle: None,
         truncate: Truncate::default(),
         file_bytes_max: 1 << 30,
         age_days_max: 0,

@@ -6,6 +6,7 @@
 mod rotate;
 
 use crate::{
+    batch::{Batching, Bucket, Throttle},
     metrics::{Metrics, Plugin},
     queue::{Item, Mode, Truncate},
 };
@@ -15,10 +16,13 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
-/// Events written by one call at most.
-const BATCH_EVENTS_MAX: usize = 256;
+/// Events written by one call at most, where nothing is said.
+pub const BATCH_EVENTS_MAX: usize = 256;
 
 /// What the log is told.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub struct LogConfig {
     pub mode: Mode,
     /// Events that may wait to be written.
     pub queue_events_max: usize,
+    /// How they are written together, in [`Mode::Batch`]; in other modes what is queued is.
+    pub batching: Batching,
+    /// Of what is written together, in [`Mode::Batch`].
+    pub throttle: Option<Throttle>,
     /// What becomes of long events.
     pub truncate: Truncate,
     /// Bytes of a file before the next one is begun.
@@ -72,12 +80,14 @@ impl Lines for Stdout {
     }
 }
 
-/// Starts the thread, which ends with the other end of the queue.
+/// Starts the thread, which ends with the other end of the queue; in [`Mode::Batch`], for which this is to be called within a runtime, also
+/// once `closing` is true and what is queued is written. Then the answer is told.
 pub(crate) fn start(
     config: LogConfig,
     mut events: mpsc::Receiver<Item>,
+    mut closing: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
-) -> Result<(), LogError> {
+) -> Result<oneshot::Receiver<()>, LogError> {
     let mut lines: Box<dyn Lines> = if config.path.as_os_str() == "-" {
         Box::new(Stdout)
     } else {
@@ -90,14 +100,29 @@ pub(crate) fn start(
         let opened = Rotated::open(config.path.clone(), rotation);
         Box::new(opened.map_err(|source| LogError::Open { path: config.path.clone(), source })?)
     };
+    let runtime = (config.mode == Mode::Batch).then(tokio::runtime::Handle::current);
+    let (ended, end) = oneshot::channel();
     let run = move || {
         let mut batch = Vec::with_capacity(BATCH_EVENTS_MAX);
+        let mut bucket = config.throttle.map(Bucket::new);
+        while let Some(runtime) = &runtime {
+            let more = runtime.block_on(config.batching.collect(&mut events, &mut closing, &mut batch));
+            if let Some(bucket) = bucket.as_mut().filter(|_| more && !batch.is_empty()) {
+                std::thread::sleep(bucket.take(Instant::now()));
+            }
+            write(&mut *lines, batch.drain(..), config.truncate, &metrics);
+            if !more {
+                // Whoever waited may have gone.
+                let _ = ended.send(());
+                return;
+            }
+        }
         while events.blocking_recv_many(&mut batch, BATCH_EVENTS_MAX) > 0 {
             write(&mut *lines, batch.drain(..), config.truncate, &metrics);
         }
     };
     std::thread::Builder::new().name("audit-log".to_owned()).spawn(run).map_err(LogError::Thread)?;
-    Ok(())
+    Ok(end)
 }
 
 fn write(lines: &mut dyn Lines, batch: impl Iterator<Item = Item>, truncate: Truncate, metrics: &Metrics) {
@@ -132,6 +157,7 @@ fn write(lines: &mut dyn Lines, batch: impl Iterator<Item = Item>, truncate: Tru
 mod tests {
     use super::*;
     use crate::{Auditor, Event, Level, Policy, Rejected, Stage, event::tests::event};
+    use std::time::Duration;
 
     const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
 
@@ -140,6 +166,8 @@ mod tests {
             path,
             mode,
             queue_events_max: 8,
+            batching: Batching { events_max: BATCH_EVENTS_MAX, wait: Duration::ZERO },
+            throttle: None,
             truncate: Truncate::default(),
             file_bytes_max: 1 << 20,
             age_days_max: 0,
@@ -185,6 +213,28 @@ mod tests {
         let lax = auditor(full(), Mode::Blocking);
         assert_eq!(lax.record(received()).await, Ok(()));
         assert!(metrics(&lax).contains("apiserver_audit_error_total{plugin=\"log\"} 1"));
+    }
+
+    #[tokio::test]
+    async fn in_batches_events_wait_for_each_other_and_for_the_end_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let batching = Batching { events_max: 2, wait: Duration::from_secs(3600) };
+        let config = LogConfig { batching, ..config(path.clone(), Mode::Batch) };
+        let auditor = Auditor::new(Policy::parse(POLICY).unwrap()).with_log(config).unwrap();
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+        for _ in 0..3 {
+            auditor.record(received()).await.unwrap();
+        }
+        let two = async {
+            while lines() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), two).await.expect("a full batch is written");
+        assert_eq!(lines(), 2, "the third waits for a fourth");
+        auditor.close(Duration::from_secs(20)).await;
+        assert_eq!(lines(), 3);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //! defaults: <https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/#webhook-backend>, `apiserver/plugin/pkg/audit`.
 
 use crate::{
+    batch::{Batching, Bucket, Throttle},
     metrics::{Metrics, Plugin},
     queue::{Item, Mode, Truncate},
 };
@@ -29,15 +30,6 @@ const POSTS_MAX: u32 = 5;
 const BACKOFF_FACTOR: f64 = 1.5;
 /// Batches under way at a time; the next one waits, and events with it.
 const IN_FLIGHT_MAX: usize = 16;
-
-/// How many batches are sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Throttle {
-    /// In the long run.
-    pub per_second: f64,
-    /// At once.
-    pub burst: u32,
-}
 
 /// What the backend is told.
 pub struct WebhookConfig {
@@ -85,11 +77,13 @@ struct Part {
 impl Backend {
     async fn run(self: Arc<Self>, mut events: mpsc::Receiver<Item>, mut closing: watch::Receiver<bool>) {
         let is_batch = self.config.mode == Mode::Batch;
+        let wait = if is_batch { self.config.batch_wait } else { Duration::ZERO };
+        let batching = Batching { events_max: self.config.batch_events_max, wait };
         let mut bucket = self.config.throttle.filter(|_| is_batch).map(Bucket::new);
         let mut sending = JoinSet::new();
         loop {
             let mut batch = Vec::new();
-            let more = self.collect(&mut events, &mut closing, &mut batch).await;
+            let more = batching.collect(&mut events, &mut closing, &mut batch).await;
             if let Some(bucket) = bucket.as_mut().filter(|_| more && !batch.is_empty()) {
                 tokio::time::sleep(bucket.take(Instant::now())).await;
             }
@@ -105,36 +99,6 @@ impl Backend {
             }
         }
         while sending.join_next().await.is_some() {}
-    }
-
-    /// Fills a batch; false when there will be no other.
-    async fn collect(
-        &self,
-        events: &mut mpsc::Receiver<Item>,
-        closing: &mut watch::Receiver<bool>,
-        batch: &mut Vec<Item>,
-    ) -> bool {
-        let most = self.config.batch_events_max.max(1);
-        let wait = if self.config.mode == Mode::Batch { self.config.batch_wait } else { Duration::ZERO };
-        let mut until = None;
-        while batch.len() < most {
-            let room = most - batch.len();
-            let over = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                taken = events.recv_many(batch, room) => if taken == 0 { return false },
-                // Also where whoever could say so is gone.
-                _ = closing.wait_for(|closing| *closing) => return !events.is_empty(),
-                () = over => return true,
-            }
-            until = until.or(Some(Instant::now() + wait));
-        }
-        true
     }
 
     /// The batch as it is posted, in as many parts as its length asks for. What is too long by itself is lost.
@@ -203,28 +167,6 @@ fn is_worth_another(error: &CallError) -> bool {
         CallError::Transport { .. } | CallError::Timeout { .. } => true,
         CallError::Status { code, .. } => matches!(code, 429 | 500 | 504),
         CallError::Url { .. } | CallError::Broken { .. } | CallError::TooLarge { .. } => false,
-    }
-}
-
-/// Tokens that come back with time.
-struct Bucket {
-    throttle: Throttle,
-    tokens: f64,
-    at: Option<Instant>,
-}
-
-impl Bucket {
-    fn new(throttle: Throttle) -> Self {
-        Self { throttle, tokens: f64::from(throttle.burst), at: None }
-    }
-
-    /// Takes a token, on credit where there is none: how long its taker has to wait.
-    fn take(&mut self, now: Instant) -> Duration {
-        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.at = Some(now);
-        let full = f64::from(self.throttle.burst);
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.throttle.per_second).min(full) - 1.0;
-        Duration::from_secs_f64((-self.tokens).max(0.0) / self.throttle.per_second)
     }
 }
 
