@@ -59,6 +59,33 @@ fn prometheus_finds_nothing_wrong_and_dashboards_what_they_ask_for() {
     promtool(&metrics);
 }
 
+#[test]
+fn one_process_tells_of_all_its_components() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let server = Server::start(Backend::Embedded, "apiserver,controllers,scheduler");
+    // Made by a controller through the client of this process.
+    server.until("the default account is there", |server| {
+        server.kubectl(&["get", "serviceaccount", "default"]).status.success()
+    });
+    server.until("queues and scheduler are told", |server| {
+        let metrics = server.ok(&["get", "--raw", "/metrics"]);
+        [
+            "workqueue_unfinished_work_seconds{name=\"",
+            "workqueue_longest_running_processor_seconds{name=\"",
+            "rest_client_requests_total{code=\"201\",host=\"in-process\",method=\"POST\"}",
+            "rest_client_request_duration_seconds_count{host=\"in-process\",verb=\"POST\"}",
+            "scheduler_pending_pods{queue=\"gated\"} 0\n",
+            "scheduler_cache_size{type=\"nodes\"} 0\n",
+        ]
+        .iter()
+        .all(|series| metrics.contains(series))
+    });
+    promtool(&server.ok(&["get", "--raw", "/metrics"]));
+}
+
 /// `promtool check metrics`, where it is installed: no duplicates, no family without HELP or TYPE. What it has to say about names
 /// is about upstream's.
 pub(crate) fn promtool(metrics: &str) {

@@ -113,6 +113,18 @@ fn a_policy_refuses_warns_and_changes_what_kubectl_creates() {
     assert!(made.status.success() && warned.contains(warning), "{warned}");
     let limit = server.ok(&["get", "deployment", "other", "-o", "jsonpath={.spec.revisionHistoryLimit}"]);
     assert_eq!(limit.trim(), "3");
+    let metrics = server.ok(&["get", "--raw", "/metrics"]);
+    for line in [
+        r#"apiserver_validating_admission_policy_check_total{enforcement_action="deny",error_type="no_error",policy="few-replicas",policy_binding="everywhere"} 1"#,
+        r#"apiserver_validating_admission_policy_check_total{enforcement_action="warn",error_type="no_error",policy="owned",policy_binding="owned"} 1"#,
+        r#"apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="history",policy_binding="history"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|own| own == line), "{line}: {metrics}");
+    }
+    for family in ["compilation", "evaluation"] {
+        let family = format!("# TYPE apiserver_cel_{family}_duration_seconds histogram\n");
+        assert!(metrics.contains(&family), "{family}: {metrics}");
+    }
 
     let refused = server.refused_with(&["apply", "-f", "-"], WRONG);
     for text in [
