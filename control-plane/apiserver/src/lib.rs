@@ -46,6 +46,7 @@ mod storage;
 mod system;
 #[cfg(test)]
 mod tests;
+mod type_checking;
 mod version;
 mod wire;
 

@@ -10,6 +10,7 @@ use crate::{
     published::{Documents, Published},
     reloads::Reloads,
     resources::components::Running,
+    type_checking,
     wire::{
         Body, HttpOptions,
         peer::Peer,
@@ -224,11 +225,12 @@ impl ApiServer {
     }
 
     /// The objects that a cluster starts with are there. From here until `shutdown` the server
-    /// keeps its APIServices and the objects of flow control, which it is not ready without.
+    /// keeps its APIServices and the objects of flow control, which it is not ready without, and checks the types of admission policies.
     pub fn mark_started(&self) {
         if !self.inner.started.swap(true, Ordering::AcqRel) {
             tokio::spawn(aggregation::keep(self.clone()));
             tokio::spawn(flow::keep(self.clone()));
+            tokio::spawn(type_checking::keep(self.clone()));
             tokio::spawn(tick(self.clone()));
         }
     }

@@ -29,15 +29,25 @@ pub struct Has {
 
 /// The environment of an admission expression.
 pub fn environment(has: Has) -> Environment {
+    of_types(Type::Dyn, has.params.then_some(Type::Dyn), has.authorizer)
+}
+
+/// The same for a policy of which it is known what its objects and parameters are: to tell what is wrong with an expression
+/// before there are any. Whoever evaluates takes [`environment`].
+pub fn typed_environment(object: Type, params: Option<Type>) -> Environment {
+    of_types(object, params, true)
+}
+
+fn of_types(object: Type, params: Option<Type>, authorizer: bool) -> Environment {
     let mut environment = Environment::new()
-        .with(OBJECT, Type::Dyn)
-        .with(OLD_OBJECT, Type::Dyn)
+        .with(OBJECT, object.clone())
+        .with(OLD_OBJECT, object)
         .with(NAMESPACE_OBJECT, namespace_type())
         .with(REQUEST, request_type());
-    if has.params {
-        environment = environment.with(PARAMS, Type::Dyn);
+    if let Some(params) = params {
+        environment = environment.with(PARAMS, params);
     }
-    if has.authorizer {
+    if authorizer {
         environment = environment
             .with(AUTHORIZER, Type::Library(Library::Authorizer))
             .with(REQUEST_RESOURCE, Type::Library(Library::ResourceCheck));

@@ -8,6 +8,7 @@ pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod encode;
+pub mod expression;
 pub mod field;
 mod load;
 pub mod openapi;

@@ -8,7 +8,8 @@
 //! Rules: <https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/> and
 //! mutating-admission-policy beside it. As long as nobody has made a policy a request costs two loads of a revision.
 //!
-//! Not as upstream: `status.typeChecking` is never filled in, and what mutations change is recorded for no manager.
+//! Not as upstream: what mutations change is recorded for no manager. What of a policy's expressions does not fit the kinds that
+//! it names is told in its status by the API server (`apiserver/src/type_checking`).
 
 mod clerk;
 mod compiled;

@@ -15,6 +15,7 @@ mod refusals;
 mod strangers;
 mod streams;
 mod tokens;
+mod type_checking;
 mod walk;
 mod watching;
 mod writes;

@@ -192,4 +192,16 @@ pub(super) const ROLES: &[Role] = &[
             EVENTS,
         ],
     ),
+    Role::cluster(
+        "system:controller:validatingadmissionpolicy-status-controller",
+        &[
+            Rule::On(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+            Rule::On(
+                "get patch update",
+                "admissionregistration.k8s.io",
+                "validatingadmissionpolicies/status",
+            ),
+            EVENTS,
+        ],
+    ),
 ];

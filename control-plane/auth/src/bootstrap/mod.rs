@@ -98,6 +98,8 @@ mod tests {
         let authorizer = authorizer(&[]);
         let scheduler = UserInfo::authenticated("system:kube-scheduler", [] as [&str; 0]);
         let controllers = UserInfo::authenticated("system:kube-controller-manager", [] as [&str; 0]);
+        let types = "system:serviceaccount:kube-system:validatingadmissionpolicy-status-controller";
+        let types = UserInfo::authenticated(types, [] as [&str; 0]);
         let rows = [
             (&scheduler, "create", ":pods/binding", "ns", "p", true),
             (&scheduler, "watch", ":nodes", "", "", true),
@@ -119,6 +121,16 @@ mod tests {
             (&controllers, "escalate", "rbac.authorization.k8s.io:clusterroles", "", "admin", true),
             (&controllers, "create", "rbac.authorization.k8s.io:clusterroles", "", "", false),
             (&controllers, "create", ":pods/exec", "ns", "p", false),
+            (
+                &types,
+                "patch",
+                "admissionregistration.k8s.io:validatingadmissionpolicies/status",
+                "",
+                "p",
+                true,
+            ),
+            (&types, "patch", "admissionregistration.k8s.io:validatingadmissionpolicies", "", "p", false),
+            (&types, "list", ":pods", "ns", "", false),
         ];
         for (user, verb, path, namespace, name, allowed) in rows {
             assert_eq!(

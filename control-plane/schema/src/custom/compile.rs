@@ -6,7 +6,8 @@ use super::schema::{Additional, Kind, List, Schema};
 use crate::decode::Wire;
 use crate::types::{Default as PropertyDefault, ListType, Merge, Property, Schemas, Shape, Type, TypeRef};
 
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+/// The definition of the metadata of all objects.
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The types of a schema; the first is the resource itself, whose definition has this name.
 pub(super) fn compile(schema: &Schema, name: String) -> Schemas {

@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use crate::field::{Cause, FieldError, Path};
 use crate::types::{Schemas, TypeRef};
+pub(crate) use compile::OBJECT_META;
 pub use schema::Schema;
 pub use validate::ERRORS_MAX;
 
@@ -117,6 +118,11 @@ impl Custom {
     pub fn openapi(&self) -> Value {
         openapi::definition(&self.json, &self.group, &self.version, &self.kind)
     }
+}
+
+/// The type that expressions see a custom resource by, with metadata of this type.
+pub(crate) fn declared(schema: &Schema, metadata: &keelson_cel::Type) -> keelson_cel::Type {
+    rules::declared(schema, true, metadata)
 }
 
 /// Fills in the defaults of a custom resource.

@@ -49,7 +49,7 @@ fn node(name: &str) -> Caller {
 }
 
 /// A server with the roles that a cluster starts with, and the tenant's.
-async fn cluster() -> Bed {
+pub(super) async fn cluster() -> Bed {
     let bed = Bed::new().await;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",

@@ -49,7 +49,7 @@ impl Compiler<'_> {
         if let Some(Value::Array(rules)) =
             json.get(RULES).filter(|rules| rules.as_array().is_some_and(|all| !all.is_empty()))
         {
-            let ty = types::declared(schema, place.resource);
+            let ty = types::declared(schema, place.resource, &types::names());
             let list = rules.iter().enumerate().filter_map(|(index, rule)| {
                 let path = place.path.child(RULES).index(index);
                 self.rule(schema, rule, &ty, &path, place)

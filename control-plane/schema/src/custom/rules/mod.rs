@@ -7,6 +7,7 @@ mod compile;
 mod types;
 
 pub(super) use compile::compile;
+pub(super) use types::declared;
 
 use keelson_cel::{Bindings, Budget, EvalError, Program, Value as Cel};
 use serde_json::Value;

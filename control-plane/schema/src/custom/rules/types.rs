@@ -1,11 +1,17 @@
 //! The types that rules see values by, and the least that a value takes as JSON, from which sizes are estimated.
+//! Expressions of admission policies see a resource by the same, with the whole of its metadata.
 
 use keelson_cel::{ListKind, ObjectType, REQUEST_BYTES_MAX, Type};
 
 use super::super::schema::{Additional, Kind, List, Schema};
 
-/// The declared type of a place. `resource`: it has what all objects have.
-pub(super) fn declared(schema: &Schema, resource: bool) -> Type {
+/// What rules see of the metadata of all objects.
+pub(super) fn names() -> Type {
+    Type::object(ObjectType::new("metadata").field("name", Type::STRING).field("generateName", Type::STRING))
+}
+
+/// The declared type of a place. `resource`: it has what all objects have, with metadata of this type.
+pub(in super::super) fn declared(schema: &Schema, resource: bool, metadata: &Type) -> Type {
     if schema.int_or_string {
         return Type::Dyn;
     }
@@ -24,7 +30,8 @@ pub(super) fn declared(schema: &Schema, resource: bool) -> Type {
             }
         },
         Some(Kind::Array) => {
-            let element = schema.items.as_deref().map_or(Type::Dyn, |items| declared(items, items.embedded));
+            let items = schema.items.as_deref();
+            let element = items.map_or(Type::Dyn, |items| declared(items, items.embedded, metadata));
             let kind = match schema.list {
                 Some(List::Set) => ListKind::Set,
                 Some(List::Map) => ListKind::Map(schema.list_keys.clone()),
@@ -32,14 +39,14 @@ pub(super) fn declared(schema: &Schema, resource: bool) -> Type {
             };
             Type::list_of(element, kind, schema.limits.max_items)
         }
-        Some(Kind::Object) => object(schema, resource),
+        Some(Kind::Object) => object(schema, resource, metadata),
         None => Type::Dyn,
     }
 }
 
-fn object(schema: &Schema, resource: bool) -> Type {
+fn object(schema: &Schema, resource: bool, metadata: &Type) -> Type {
     if let Some(Additional::Of(values)) = &schema.additional {
-        let values = declared(values, values.embedded);
+        let values = declared(values, values.embedded, metadata);
         return Type::map_of(Type::STRING, values, schema.limits.max_properties);
     }
     if schema.properties.is_empty() && !resource {
@@ -47,15 +54,13 @@ fn object(schema: &Schema, resource: bool) -> Type {
     }
     let mut ty = ObjectType::new("object");
     for (name, property) in &schema.properties {
-        ty = ty.field(name, declared(property, property.embedded));
+        ty = ty.field(name, declared(property, property.embedded, metadata));
     }
     if resource {
-        let metadata =
-            ObjectType::new("metadata").field("name", Type::STRING).field("generateName", Type::STRING);
         ty = ty
             .field("apiVersion", Type::STRING)
             .field("kind", Type::STRING)
-            .field("metadata", Type::object(metadata));
+            .field("metadata", metadata.clone());
     }
     Type::object(ty)
 }
