@@ -24,8 +24,7 @@
 //! Nothing here blocks, panics or allocates without bound: text and nesting are limited ([`EXPRESSION_CHARS_MAX`],
 //! [`NESTING_MAX`]), every step is charged before it is done ([`Budget`]), patterns match in linear time.
 //!
-//! Not as upstream: time zones are UTC or an offset, not named; `cost_estimate` bounds by the same sizes, but its
-//! numbers are its own.
+//! Not as upstream: `cost_estimate` bounds by the same sizes, but its numbers are its own.
 #![forbid(unsafe_code)]
 
 pub mod admission;

@@ -20,6 +20,7 @@ pub(crate) mod strings_format;
 pub(crate) mod time;
 pub(crate) mod url;
 pub(crate) mod version;
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,11 +1,10 @@
-//! Durations and timestamps. Hours and dates are of UTC, or of an offset that is given (`"+02:00"`). Zones by name
-//! (`"Europe/Berlin"`) would need the zones' history and are refused by name.
+//! Durations and timestamps. Hours and dates are of UTC, or of a zone that is given.
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, UtcOffset};
 
-use super::{Args, Row};
+use super::{Args, Row, zones};
 use crate::EvalError;
 use crate::value::Value;
 
@@ -68,33 +67,10 @@ fn clock<'a>(args: &Args<'_, '_, '_>, unit: i64, of: fn(OffsetDateTime) -> i64) 
 fn calendar<'a>(args: &Args<'_, '_, '_>, of: fn(OffsetDateTime) -> i64) -> Result<'a> {
     let time = match args.values {
         [Value::Timestamp(time)] => *time,
-        [Value::Timestamp(time), Value::String(zone)] => {
-            time.checked_to_offset(offset(zone)?).ok_or(EvalError::Overflow)?
-        }
+        [Value::Timestamp(time), Value::String(zone)] => zones::local(*time, zone)?,
         _ => return Err(EvalError::NoOverload),
     };
     Ok(Value::Int(of(time)))
-}
-
-fn offset(zone: &str) -> std::result::Result<UtcOffset, EvalError> {
-    if matches!(zone, "UTC" | "") {
-        return Ok(UtcOffset::UTC);
-    }
-    let unknown = || {
-        EvalError::other(format!("time zone {zone:?} is not supported: only UTC and offsets (+02:00) are"))
-    };
-    let (sign, rest) = match zone.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, zone.strip_prefix('+').unwrap_or(zone)),
-    };
-    let (hours, minutes) = rest.split_once(':').ok_or_else(unknown)?;
-    let number = |text: &str| text.parse::<i8>().ok().filter(|_| text.len() == 2);
-    match (number(hours), number(minutes)) {
-        (Some(hours), Some(minutes)) => {
-            UtcOffset::from_hms(sign * hours, sign * minutes, 0).map_err(|_| unknown())
-        }
-        _ => Err(unknown()),
-    }
 }
 
 /// RFC 3339, in UTC.
