@@ -1,6 +1,7 @@
 //! Watches as they arrive: frames, forms, ends.
 
 use super::*;
+use serde_json::json;
 use std::time::Duration;
 
 /// Reads frames until `count` events are there.
@@ -68,6 +69,7 @@ async fn a_bookmark_of_tables_is_a_row_that_ends_the_initial_events() {
     let rows = bookmark["rows"].as_array().unwrap();
     let cells = |row: &Value| row["cells"].as_array().unwrap().len();
     assert_eq!((rows.len(), cells(&rows[0])), (1, cells(&added["rows"][0])));
+    assert_eq!(rows[0]["cells"], json!(["", 0, "<unknown>"]), "as an object that has nothing is printed");
     assert_eq!(rows[0]["object"]["kind"], "PartialObjectMetadata");
     assert_eq!(rows[0]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }

@@ -3,12 +3,15 @@
 //! As upstream: a value of another type than the column's is an empty cell; a date is shown as an age.
 
 use super::Custom;
-use crate::printers::{Row, since};
+use crate::{
+    meta,
+    printers::{Row, since},
+};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 pub(crate) fn row(custom: &Custom, object: &Value, now: OffsetDateTime) -> Row {
-    let mut cells = vec![object["metadata"]["name"].clone()];
+    let mut cells = vec![json!(meta::field(object, "name"))];
     cells.extend(
         custom
             .columns

@@ -13,11 +13,9 @@ pub(super) fn binding(object: &Value, age: Value) -> Vec<Value> {
         let all: Vec<String> = meta::items(object, &["subjects"])
             .iter()
             .filter(|subject| meta::text(subject, &["kind"]) == kind)
-            .map(|subject| match kind {
-                "ServiceAccount" => {
-                    format!("{}/{}", meta::text(subject, &["namespace"]), meta::text(subject, &["name"]))
-                }
-                _ => meta::text(subject, &["name"]).to_owned(),
+            .map(|subject| match (kind, meta::text(subject, &["namespace"])) {
+                ("User" | "Group", _) | (_, "") => meta::text(subject, &["name"]).to_owned(),
+                (_, namespace) => format!("{namespace}/{}", meta::text(subject, &["name"])),
             })
             .collect();
         json!(all.join(", "))
@@ -53,8 +51,8 @@ pub(super) fn component(object: &Value) -> Vec<Value> {
     let text = |key: &str| json!(healthy.map_or("", |condition| meta::text(condition, &[key])));
     let state = match healthy.map(|condition| meta::text(condition, &["status"])) {
         Some("True") => "Healthy",
-        Some("False") => "Unhealthy",
-        _ => "Unknown",
+        Some(_) => "Unhealthy",
+        None => "Unknown",
     };
     vec![name(object), json!(state), text("message"), text("error")]
 }

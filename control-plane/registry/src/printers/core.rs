@@ -1,6 +1,6 @@
 //! ConfigMap, Event, Namespace, Node, PersistentVolumeClaim, Secret.
 
-use super::text::{NONE, count, name, or, since};
+use super::text::{NONE, count, name, or, set, since};
 use crate::meta;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -94,17 +94,17 @@ fn node_roles(object: &Value) -> Value {
 pub(super) fn claim(object: &Value, age: Value) -> Vec<Value> {
     let volume = meta::text(object, &["spec", "volumeName"]);
     let phase = if meta::deleting(object) { "Terminating" } else { meta::text(object, &["status", "phase"]) };
-    let bound = |text: String| if volume.is_empty() { json!("") } else { json!(text) };
+    let bound = |text: Value| if volume.is_empty() { json!("") } else { text };
     let legacy = meta::text(object, &["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"]);
     let class = if legacy.is_empty() { meta::text(object, &["spec", "storageClassName"]) } else { legacy };
     vec![
         name(object),
         json!(phase),
         json!(volume),
-        bound(meta::text(object, &["status", "capacity", "storage"]).to_owned()),
-        bound(access_modes(object, "status")),
+        bound(or(meta::text(object, &["status", "capacity", "storage"]), "0")),
+        bound(json!(access_modes(object, "status"))),
         json!(class),
-        or(meta::text(object, &["spec", "volumeAttributesClassName"]), "<unset>"),
+        set(object, &["spec", "volumeAttributesClassName"]),
         age,
         or(meta::text(object, &["spec", "volumeMode"]), "<unset>"),
     ]
@@ -134,11 +134,11 @@ pub(super) fn event(object: &Value, now: OffsetDateTime) -> Vec<Value> {
     let first = either(&["firstTimestamp"], &["deprecatedFirstTimestamp"]);
     let first = if first.is_empty() { meta::text(object, &["eventTime"]).to_owned() } else { first };
     let series = meta::at(object, &["series"]);
-    let last = match series {
-        Some(series) => meta::text(series, &["lastObservedTime"]).to_owned(),
-        None => either(&["lastTimestamp"], &["deprecatedLastTimestamp"]),
+    let last = match (series, either(&["lastTimestamp"], &["deprecatedLastTimestamp"])) {
+        (Some(series), _) => meta::text(series, &["lastObservedTime"]).to_owned(),
+        (None, last) if last.is_empty() => first.clone(),
+        (None, last) => last,
     };
-    let last = if last.is_empty() { first.clone() } else { last };
     let times = match series {
         Some(series) => count(series, &["count"]),
         None => count(object, &["count"]).max(count(object, &["deprecatedCount"])).max(1),

@@ -94,7 +94,7 @@ pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
         ("resource.k8s.io", plural) => devices::cells(plural, object, age()),
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(object, age()),
         ("storage.k8s.io", plural) => storage::cells(plural, object, age()),
-        _ => vec![text::name(object), object["metadata"]["creationTimestamp"].clone()],
+        _ => vec![text::name(object), text::created(object)],
     };
     Row { cells, conditions: Vec::new() }
 }

@@ -68,16 +68,18 @@ pub(super) fn endpoints(object: &Value, age: Value) -> Vec<Value> {
             }));
         }
     }
-    vec![name(object), first_few(&all, NONE), age]
+    // Subsets whose addresses are all unready show nothing.
+    let empty = if meta::items(object, &["subsets"]).is_empty() { NONE } else { "" };
+    vec![name(object), first_few(&all, empty), age]
 }
 
 pub(super) fn endpoint_slice(object: &Value, age: Value) -> Vec<Value> {
     let ports: Vec<String> = meta::items(object, &["ports"])
         .iter()
-        .map(|port| match (meta::number(port, &["port"]), meta::text(port, &["name"])) {
+        .map(|port| match (meta::number(port, &["port"]), meta::at(port, &["name"])) {
             (Some(number), _) => number.to_string(),
-            (None, "") => "*".to_owned(),
-            (None, name) => name.to_owned(),
+            (None, Some(_)) => meta::text(port, &["name"]).to_owned(),
+            (None, None) => "*".to_owned(),
         })
         .collect();
     let endpoints = meta::items(object, &["endpoints"]).iter();
@@ -116,25 +118,28 @@ pub(super) fn network_policy(object: &Value, age: Value) -> Vec<Value> {
 }
 
 pub(super) fn ingress(object: &Value, age: Value) -> Vec<Value> {
-    const HOSTS_MAX: usize = 3;
-    let rules = meta::items(object, &["spec", "rules"]);
-    let named = rules.iter().map(|rule| meta::text(rule, &["host"])).filter(|host| !host.is_empty());
-    let hosts: Vec<&str> = named.collect();
-    let shown = match hosts.len() {
-        0 => "*".to_owned(),
-        count if count <= HOSTS_MAX => hosts.join(","),
-        // Upstream counts the rules, also those without a host.
-        _ => format!("{} + {} more...", hosts[..HOSTS_MAX].join(","), rules.len() - HOSTS_MAX),
-    };
     let encrypted = !meta::items(object, &["spec", "tls"]).is_empty();
     vec![
         name(object),
         or(meta::text(object, &["spec", "ingressClassName"]), NONE),
-        json!(shown),
+        json!(hosts(meta::items(object, &["spec", "rules"]))),
         json!(balanced(object).into_iter().collect::<Vec<_>>().join(",")),
         json!(if encrypted { "80, 443" } else { "80" }),
         age,
     ]
+}
+
+/// The first three hosts, and how many rules there are beyond three: with or without a host, as upstream.
+fn hosts(rules: &[Value]) -> String {
+    const HOSTS_MAX: usize = 3;
+    let mut hosts = Vec::new();
+    for rule in rules {
+        if hosts.len() == HOSTS_MAX {
+            return format!("{} + {} more...", hosts.join(","), rules.len() - HOSTS_MAX);
+        }
+        hosts.extend(Some(meta::text(rule, &["host"])).filter(|host| !host.is_empty()));
+    }
+    if hosts.is_empty() { "*".to_owned() } else { hosts.join(",") }
 }
 
 pub(super) fn ingress_class(object: &Value, age: Value) -> Vec<Value> {

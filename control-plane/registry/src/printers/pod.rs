@@ -66,8 +66,11 @@ fn walk(pod: &Value) -> Walk {
         walk.restarted_at = sidecars.restarted_at;
         main_containers(pod, &mut walk);
     }
-    if meta::deleting(pod) && !matches!(meta::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
-        walk.status = if reason == "NodeLost" { "Unknown" } else { "Terminating" }.to_owned();
+    let ended = matches!(meta::text(pod, &["status", "phase"]), "Succeeded" | "Failed");
+    match meta::deleting(pod) {
+        true if reason == "NodeLost" => walk.status = "Unknown".to_owned(),
+        true if !ended => walk.status = "Terminating".to_owned(),
+        _ => {}
     }
     walk
 }

@@ -59,21 +59,27 @@ fn target(metric: &Value, current: &Value) -> String {
             _ => None,
         };
         let is = of(meta::at(current, &[source, "current", key])).unwrap_or_else(|| "<unknown>".to_owned());
-        of(meta::at(metric, &[source, "target", key])).map(|wanted| format!("{is}/{wanted}"))
+        (is, of(meta::at(metric, &[source, "target", key])))
+    };
+    let shown = |source: &str, key: &str| {
+        let (is, wanted) = amount(source, key, "");
+        wanted.map(|wanted| format!("{is}/{wanted}"))
     };
     match meta::text(metric, &["type"]) {
         kind @ ("Resource" | "ContainerResource") => {
             let source = if kind == "Resource" { "resource" } else { "containerResource" };
             let resource = meta::text(metric, &[source, "name"]);
-            let shown =
-                amount(source, "averageValue", "").or_else(|| amount(source, "averageUtilization", "%"));
-            format!("{resource}: {}", shown.unwrap_or_else(|| "<unknown>/<auto>".to_owned()))
+            let shown = shown(source, "averageValue").unwrap_or_else(|| {
+                let (is, wanted) = amount(source, "averageUtilization", "%");
+                format!("{is}/{}", wanted.as_deref().unwrap_or("<auto>"))
+            });
+            format!("{resource}: {shown}")
         }
-        "Pods" => amount("pods", "averageValue", "").unwrap_or_default(),
+        "Pods" => shown("pods", "averageValue").unwrap_or_default(),
         kind @ ("Object" | "External") => {
             let source = if kind == "Object" { "object" } else { "external" };
-            let average = amount(source, "averageValue", "").map(|shown| format!("{shown} (avg)"));
-            average.or_else(|| amount(source, "value", "")).unwrap_or_default()
+            let average = shown(source, "averageValue").map(|shown| format!("{shown} (avg)"));
+            average.or_else(|| shown(source, "value")).unwrap_or_default()
         }
         _ => "<unknown type>".to_owned(),
     }

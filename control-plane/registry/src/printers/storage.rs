@@ -2,7 +2,7 @@
 
 use super::{
     core::access_modes,
-    text::{NONE, name, or},
+    text::{NONE, name, or, set},
 };
 use crate::meta;
 use serde_json::{Value, json};
@@ -26,7 +26,11 @@ pub(super) fn cells(plural: &str, object: &Value, age: Value) -> Vec<Value> {
             json!(is_set(object, &["status", "attached"], false)),
             age,
         ],
-        _ => vec![name(object), json!(meta::text(object, &["driverName"])), age],
+        _ => vec![
+            marked(object, &["volumeattributesclass.alpha.kubernetes.io/is-default-class"]),
+            json!(meta::text(object, &["driverName"])),
+            age,
+        ],
     }
 }
 
@@ -65,27 +69,31 @@ pub(super) fn volume(object: &Value, age: Value) -> Vec<Value> {
     });
     vec![
         name(object),
-        json!(meta::text(object, &["spec", "capacity", "storage"])),
+        or(meta::text(object, &["spec", "capacity", "storage"]), "0"),
         json!(access_modes(object, "spec")),
         json!(spec("persistentVolumeReclaimPolicy")),
         json!(phase),
         json!(claim),
         json!(if legacy.is_empty() { spec("storageClassName") } else { legacy }),
-        or(spec("volumeAttributesClassName"), "<unset>"),
+        set(object, &["spec", "volumeAttributesClassName"]),
         json!(meta::text(object, &["status", "reason"])),
         age,
         or(spec("volumeMode"), "<unset>"),
     ]
 }
 
+/// The name, and whether one of these annotations makes it the default.
+fn marked(object: &Value, annotations: &[&str]) -> Value {
+    let is = |key: &&str| meta::text(object, &["metadata", "annotations", *key]) == "true";
+    let suffix = if annotations.iter().any(is) { " (default)" } else { "" };
+    json!(format!("{}{suffix}", meta::field(object, "name")))
+}
+
 fn storage_class(object: &Value, age: Value) -> Vec<Value> {
-    let marked =
-        ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-            .into_iter()
-            .any(|key| meta::text(object, &["metadata", "annotations", key]) == "true");
-    let suffix = if marked { " (default)" } else { "" };
+    const DEFAULT: &[&str] =
+        &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
     vec![
-        json!(format!("{}{suffix}", meta::field(object, "name"))),
+        marked(object, DEFAULT),
         json!(meta::text(object, &["provisioner"])),
         or(meta::text(object, &["reclaimPolicy"]), "Delete"),
         or(meta::text(object, &["volumeBindingMode"]), "Immediate"),

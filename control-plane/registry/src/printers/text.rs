@@ -10,9 +10,14 @@ pub(super) const NONE: &str = "<none>";
 /// Lists are cut after so many.
 const LIST_MAX: usize = 3;
 
-/// metadata.name.
+/// metadata.name; of a bookmark, which has none, the empty text.
 pub(super) fn name(object: &Value) -> Value {
-    object["metadata"]["name"].clone()
+    json!(meta::field(object, "name"))
+}
+
+/// The time at which an object without a printer of its own was made; of a bookmark, Go's zero.
+pub(super) fn created(object: &Value) -> Value {
+    or(meta::field(object, "creationTimestamp"), "0001-01-01T00:00:00Z")
 }
 
 /// Age of the object.
@@ -28,6 +33,11 @@ pub(crate) fn since(time: &str, now: OffsetDateTime) -> String {
 /// The text, or `otherwise` when it is empty or absent.
 pub(super) fn or(text: &str, otherwise: &str) -> Value {
     json!(if text.is_empty() { otherwise } else { text })
+}
+
+/// The text at a path, also an empty one, `<unset>` when absent.
+pub(super) fn set(object: &Value, path: &[&str]) -> Value {
+    meta::at(object, path).cloned().unwrap_or_else(|| json!("<unset>"))
 }
 
 /// A number at a path, 0 when absent.
@@ -48,7 +58,9 @@ pub(super) fn label_selector(object: &Value, path: &[&str], empty: &str) -> Valu
     let Some(value) = meta::at(object, path) else { return json!(empty) };
     match selector::parsed(value) {
         Some(parsed) => or(&parsed.to_string(), empty),
-        None => json!("<invalid>"),
+        // Deployments, which show nothing for no requirements, have a word of their own.
+        None if empty.is_empty() => json!("<invalid>"),
+        None => json!("<error>"),
     }
 }
 
@@ -64,12 +76,9 @@ pub(super) fn containers(object: &Value, path: &[&str]) -> [Value; 2] {
 
 /// The first few of a list, and how many more there are.
 pub(super) fn first_few(all: &[String], empty: &str) -> Value {
-    if all.is_empty() {
-        return json!(empty);
-    }
     let shown = all[..all.len().min(LIST_MAX)].join(",");
     match all.len().saturating_sub(LIST_MAX) {
-        0 => json!(shown),
+        0 => or(&shown, empty),
         more => json!(format!("{shown} + {more} more...")),
     }
 }

@@ -1,4 +1,6 @@
-//! Printed rows, a table a kind.
+//! Printed rows, a table a kind. `cells` has what a printer makes of objects that are not as usual.
+
+mod cells;
 
 use super::row;
 use crate::table::KindTable;
@@ -43,6 +45,9 @@ fn a_pods_status_word_follows_its_containers() {
     let init = json!({"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}});
     let deleting = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
     let inits = json!({"spec": {"initContainers": [{"name": "i"}]}});
+    let ended = |code: i64, signal: i64| json!({"name": "a", "state": {"terminated": {"exitCode": code, "signal": signal}}});
+    let sidecar = json!({"name": "s", "started": true, "ready": true, "restartCount": 2, "state": {"running": {}},
+        "lastState": {"terminated": {"finishedAt": "2025-12-31T23:59:30Z"}}});
     let rows = [
         (json!({"phase": "Pending"}), json!({}), ["0/2", "Pending", "0"]),
         (
@@ -51,18 +56,60 @@ fn a_pods_status_word_follows_its_containers() {
             ["2/2", "Running", "0"],
         ),
         (
-            json!({"phase": "Running", "containerStatuses": [running(true), waiting]}),
+            json!({"phase": "Running", "containerStatuses": [running(true), waiting.clone()]}),
             json!({}),
             ["1/2", "CrashLoopBackOff", "3 (60s ago)"],
         ),
         (
-            json!({"phase": "Running", "containerStatuses": [running(true), completed]}),
+            json!({"phase": "Running", "containerStatuses": [running(true), completed.clone()]}),
             json!({}),
             ["1/2", "NotReady", "0"],
         ),
-        (json!({"phase": "Pending", "initContainerStatuses": [init]}), inits, ["0/2", "Init:0/1", "0"]),
-        (json!({"phase": "Running"}), deleting, ["0/2", "Terminating", "0"]),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [init]}),
+            inits.clone(),
+            ["0/2", "Init:0/1", "0"],
+        ),
+        (json!({"phase": "Running"}), deleting.clone(), ["0/2", "Terminating", "0"]),
         (json!({"phase": "Failed", "reason": "Evicted"}), json!({}), ["0/2", "Evicted", "0"]),
+        (json!({"phase": "Failed"}), deleting.clone(), ["0/2", "Failed", "0"]),
+        (json!({"phase": "Running", "reason": "NodeLost"}), deleting.clone(), ["0/2", "Unknown", "0"]),
+        (json!({"phase": "Failed", "reason": "NodeLost"}), deleting, ["0/2", "Unknown", "0"]),
+        (
+            json!({"phase": "Failed", "containerStatuses": [ended(137, 9), ended(3, 0)]}),
+            json!({}),
+            ["0/2", "Signal:9", "0"],
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [ended(3, 0), running(true)]}),
+            json!({}),
+            ["1/2", "ExitCode:3", "0"],
+        ),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [ended(3, 0)]}),
+            inits.clone(),
+            ["0/2", "Init:ExitCode:3", "0"],
+        ),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [ended(9, 9)]}),
+            inits,
+            ["0/2", "Init:Signal:9", "0"],
+        ),
+        (
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}),
+            json!({}),
+            ["0/2", "SchedulingGated", "0"],
+        ),
+        (
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [running(true), completed]}),
+            json!({}),
+            ["1/2", "Running", "0"],
+        ),
+        (
+            json!({"phase": "Running", "initContainerStatuses": [sidecar], "containerStatuses": [running(true), waiting]}),
+            json!({"spec": {"initContainers": [{"name": "s", "restartPolicy": "Always"}]}}),
+            ["2/3", "CrashLoopBackOff", "5 (30s ago)"],
+        ),
     ];
     for (status, extra, expected) in rows {
         let cells = pod_cells(status.clone(), extra);
@@ -115,4 +162,14 @@ fn an_ingress_shows_three_hosts_and_its_addresses() {
         cells("ingressclasses", &class)[..3],
         [json!("c (default)"), json!("e.com/c"), json!("K.g.io/n")]
     );
+}
+
+#[test]
+fn an_object_that_has_nothing_yet_is_printed_too() {
+    let table = KindTable::builtin();
+    let cells = |group: &str, plural: &str| {
+        row(table.by_resource(group, "v1", plural).expect("the kind is served"), &json!({}), NOW).cells
+    };
+    assert_eq!(cells("", "configmaps"), [json!(""), json!(0), json!("<unknown>")]);
+    assert_eq!(cells("rbac.authorization.k8s.io", "roles"), [json!(""), json!("0001-01-01T00:00:00Z")]);
 }
