@@ -30,6 +30,8 @@ pub(crate) async fn stream(
         // A stream runs commands: reading permission is not enough, whichever method opens it. Asked before the pod is
         // looked for: whether it is there is not for everybody either.
         call.server.authorize_create(&call.user, call.info).await?;
+        // Admission is asked whatever becomes of the stream, as upstream: who refuses streams sees each attempt.
+        connect::admit(call, kind).await?;
     }
     let registry = &call.inner().registry;
     let pod = registry.get(kind, call.namespace(kind), &call.info.name, None).await?.to_value();
@@ -48,7 +50,7 @@ pub(crate) async fn stream(
     if subresource == "log" {
         return logs(call, &node, &path).await;
     }
-    upgraded(call, kind, &node, &path, request).await
+    upgraded(call, &node, &path, request).await
 }
 
 async fn logs(call: &Call<'_>, node: &str, path: &NodePath) -> Result<Answer, Status> {
@@ -78,7 +80,6 @@ async fn node_refusal(response: http::Response<Body>) -> Status {
 
 async fn upgraded(
     call: &Call<'_>,
-    kind: &Kind,
     node: &str,
     path: &NodePath,
     request: Request<Body>,
@@ -91,7 +92,6 @@ async fn upgraded(
         Handshake::Refused(why) => return Err(Status::bad_request(why)),
         Handshake::Passable => {}
     }
-    connect::admit(call, kind).await?;
     let address = locate(call, node).await?;
     let inner = call.inner();
     let running = call.running.clone();

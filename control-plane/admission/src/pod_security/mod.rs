@@ -86,7 +86,8 @@ impl Plugin for PodSecurity {
         writes
             && match attributes.kind.resource() {
                 ("", "namespaces") => sub.is_empty(),
-                ("", "pods") => sub.is_empty() || sub == "ephemeralcontainers",
+                // Whatever has a pod as its body; of a resize nothing counts but what must not change with it.
+                ("", "pods") => matches!(sub, "" | "ephemeralcontainers" | "resize"),
                 resource => sub.is_empty() && template(resource).is_some(),
             }
     }

@@ -238,7 +238,11 @@ async fn pods_are_refused_and_what_makes_them_is_warned_of() {
         Request::create("", "pods", "ns", changed).update(bare())
     };
     assert!(update("i").validate(&PodSecurity, &enforced).await.is_ok(), "nothing of interest changes");
-    assert!(update("other").validate(&PodSecurity, &enforced).await.is_err());
+    for subresource in ["", "ephemeralcontainers", "resize"] {
+        let request = update("other").at(subresource, "p");
+        assert!(request.validate(&PodSecurity, &enforced).await.is_err(), "{subresource}");
+    }
+    assert!(update("other").at("status", "p").validate(&PodSecurity, &enforced).await.is_ok());
     assert!(Request::create("", "pods", "ns", bare()).validate(&PodSecurity, &cluster(&[])).await.is_ok());
     let template = json!({"metadata": {"name": "d"}, "spec": {"template": bare()}});
     for (labels, object, plural, group) in [

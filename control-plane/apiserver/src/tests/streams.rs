@@ -8,8 +8,11 @@ use crate::{
         tls,
     },
 };
+use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
 use keelson_auth::pki::node_serving;
+use keelson_registry::{Attributes, Operation, status::Status};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -175,4 +178,43 @@ async fn a_stream_that_cannot_be_is_refused_before_anything_is_switched() {
     cluster.bed.send("POST", "/api/v1/namespaces/default/pods", &[], unbound).await;
     let got = cluster.bed.get("/api/v1/namespaces/default/pods/q/log").await;
     assert_eq!((got.code.as_u16(), got.text().as_str()), (200, ""));
+}
+
+/// Lets nobody connect to anything.
+struct NoConnects;
+
+#[async_trait]
+impl Admission for NoConnects {
+    async fn mutate(&self, _: &Attributes<'_>, _: Option<&mut Value>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, _: Option<&Value>) -> Result<(), Status> {
+        match attributes.operation {
+            Operation::Connect => {
+                Err(Status::forbidden(&attributes.kind.group_resource(), attributes.name, "no connects"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn admission_is_asked_of_a_stream_before_anything_is_looked_at() {
+    let bed = Bed::made(Arc::new(NoConnects), |_| ()).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(bed.send("POST", "/api/v1/namespaces/default/pods", &[], &pod.to_string()).await.code, 201);
+    for path in ["exec?command=sh", "attach", "portforward?ports=80", "proxy/"] {
+        // The one has no node, the other does not exist.
+        for name in ["p", "nobody"] {
+            let got = bed.get(&format!("/api/v1/namespaces/default/pods/{name}/{path}")).await;
+            assert_eq!(got.code, 403, "{name} {path}: {}", got.text());
+        }
+    }
+    assert_eq!(bed.get("/api/v1/namespaces/default/pods/p/log").await.code, 200, "a log is only read");
+    let bed = Bed::new().await;
+    assert_eq!(bed.send("POST", "/api/v1/namespaces/default/pods", &[], &pod.to_string()).await.code, 201);
+    let got = bed.get(&format!("{POD}/exec?command=sh")).await;
+    assert_eq!((got.code.as_u16(), got.message().as_str()), (400, "pod p does not have a host assigned"));
+    assert_eq!(bed.get("/api/v1/namespaces/default/pods/nobody/exec?command=sh").await.code, 404);
 }

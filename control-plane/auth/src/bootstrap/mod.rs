@@ -268,6 +268,8 @@ mod tests {
             "networking.k8s.io:ingresses",
             "policy:poddisruptionbudgets",
             ":replicationcontrollers",
+            "resource.k8s.io:resourceclaims",
+            "resource.k8s.io:resourceclaimtemplates",
         ];
         for path in own {
             assert_eq!((ask("create", path), ask("list", path)), ([true, false], [false, true]), "{path}");
@@ -276,6 +278,8 @@ mod tests {
             assert_eq!((ask("update", path), ask("get", path)), ([true, false], [false, true]), "{path}");
         }
         assert_eq!(ask("create", ":pods/eviction"), [true, false]);
+        // As upstream, where who may write pods may still not resize them.
+        assert_eq!(ask("patch", ":pods/resize"), [false, false]);
         assert_eq!(
             (ask("create", ":limitranges"), ask("list", ":limitranges")),
             ([false, false], [false, true])

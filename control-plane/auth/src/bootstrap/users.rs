@@ -73,6 +73,7 @@ const EDIT: &[Rule] = &[
     Rule::On(WRITE, "policy", "poddisruptionbudgets"),
     Rule::On(WRITE, "networking.k8s.io", "ingresses networkpolicies"),
     Rule::On(READ_WRITE, "coordination.k8s.io", "leases"),
+    Rule::On(WRITE, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
 ];
 
 /// Secrets are not among them: reading a ServiceAccount's would be becoming it.
@@ -101,4 +102,5 @@ const VIEW: &[Rule] = &[
     Rule::On(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
     Rule::On(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     Rule::On(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
+    Rule::On(READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
 ];
