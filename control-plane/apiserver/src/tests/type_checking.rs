@@ -1,6 +1,11 @@
 //! What the status of an admission policy says of its expressions, over HTTP and with the rights that the role gives.
 
-use super::{strangers::cluster, *};
+use super::{
+    strangers::{cluster, with_roles},
+    *,
+};
+use async_trait::async_trait;
+use keelson_registry::{Attributes, status::Status};
 use serde_json::json;
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
@@ -98,4 +103,36 @@ async fn expressions_about_a_custom_kind_are_checked_against_its_definition() {
         found[0].1
     );
     assert!(found[1].1.contains("undefined field 'maxRetries'"), "{}", found[1].1);
+}
+
+/// Refuses the status of what is called `stuck` until it is told otherwise.
+struct Stuck(std::sync::atomic::AtomicBool);
+
+#[async_trait]
+impl Admission for Stuck {
+    async fn mutate(&self, _: &Attributes<'_>, _: Option<&mut Value>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, _: Option<&Value>) -> Result<(), Status> {
+        let refused = attributes.subresource == "status" && attributes.name == "stuck";
+        match refused && self.0.load(std::sync::atomic::Ordering::Acquire) {
+            true => Err(Status::forbidden(&attributes.kind.group_resource(), attributes.name, "stuck")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_cannot_be_written_is_tried_again_and_holds_up_no_other() {
+    let stuck = Arc::new(Stuck(true.into()));
+    let bed = with_roles(Bed::made(stuck.clone(), |_| ()).await).await;
+    bed.server.mark_started();
+    create(&bed, POLICIES, &policy("stuck", "apps", "deployments", &["object.spec.replicas > 1"])).await;
+    create(&bed, POLICIES, &policy("other", "apps", "deployments", &["object.spec.replicas > 1"])).await;
+    observed(&bed, "other", 1).await;
+    let waiting = bed.get(&format!("{POLICIES}/stuck")).await.json();
+    assert!(waiting["status"].get("observedGeneration").is_none(), "{waiting}");
+    stuck.0.store(false, std::sync::atomic::Ordering::Release);
+    observed(&bed, "stuck", 1).await;
 }

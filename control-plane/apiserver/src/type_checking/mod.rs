@@ -39,8 +39,8 @@ pub(crate) async fn keep(server: ApiServer) {
     let client = in_process_client(&server, user, "kube-apiserver");
     let work = async {
         loop {
-            if let Err(error) = follow(&server.inner, &kind, &client).await {
-                tracing::warn!(%error, "checking the types of admission policies; starting over");
+            if let Err(status) = follow(&server.inner, &kind, &client).await {
+                tracing::warn!(%status, "following admission policies to check their types; starting over");
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -51,31 +51,37 @@ pub(crate) async fn keep(server: ApiServer) {
     }
 }
 
-/// Why policies are no longer followed.
+/// Why a policy was not checked.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("watching policies: {0}")]
-    Watch(Status),
-    #[error("checking policy {0} ended in a panic")]
-    Check(String),
-    #[error("writing the status of policy {0}")]
-    Write(String, #[source] kube::Error),
+    #[error("the check ended in a panic")]
+    Check,
+    #[error("the status cannot be written: {0}")]
+    Write(kube::Error),
 }
 
-/// Until the watch ends, or something fails.
-async fn follow(inner: &Inner, kind: &Arc<Kind>, client: &kube::Client) -> Result<(), Failure> {
+/// Until the watch ends, or a while after a policy failed: then all are looked at again. One that fails does not hold up others.
+async fn follow(inner: &Inner, kind: &Arc<Kind>, client: &kube::Client) -> Result<(), Status> {
     let everything = WatchOptions { resource_version: "0".to_owned(), ..WatchOptions::default() };
-    let mut events = inner.registry.watch(kind, None, &everything).await.map_err(Failure::Watch)?;
-    while let Some(event) = events.next().await {
+    let mut events = inner.registry.watch(kind, None, &everything).await?;
+    let mut failed = false;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = tokio::time::sleep(RETRY), if failed => return Ok(()),
+        };
         match event {
-            WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _) => {
-                settle(inner, entry.to_value(), client).await?;
+            Some(WatchEvent::Added(entry, _) | WatchEvent::Modified(entry, _)) => {
+                if let Err(error) = settle(inner, entry.to_value(), client).await {
+                    tracing::warn!(policy = entry.head.name(), %error, "checking the types of an admission policy");
+                    failed = true;
+                }
             }
-            WatchEvent::Error(status) => return Err(Failure::Watch(status)),
-            WatchEvent::Deleted(..) | WatchEvent::Bookmark { .. } => {}
+            Some(WatchEvent::Error(status)) => return Err(status),
+            Some(WatchEvent::Deleted(..) | WatchEvent::Bookmark { .. }) => {}
+            None => return Ok(()),
         }
     }
-    Ok(())
 }
 
 async fn settle(inner: &Inner, policy: Value, client: &kube::Client) -> Result<(), Failure> {
@@ -87,11 +93,11 @@ async fn settle(inner: &Inner, policy: Value, client: &kube::Client) -> Result<(
     // The table is at least as new as the policy: both come from the store in its order.
     let table = inner.table();
     let checked = tokio::task::spawn_blocking(move || check::status(&policy, &table)).await;
-    let status = checked.map_err(|_| Failure::Check(name.clone()))?;
+    let status = checked.map_err(|_| Failure::Check)?;
     match apply(client, &name, &status).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
-        Err(error) => Err(Failure::Write(name, error)),
+        Err(error) => Err(Failure::Write(error)),
     }
 }
 

@@ -50,7 +50,11 @@ fn node(name: &str) -> Caller {
 
 /// A server with the roles that a cluster starts with, and the tenant's.
 pub(super) async fn cluster() -> Bed {
-    let bed = Bed::new().await;
+    with_roles(Bed::new().await).await
+}
+
+/// The same of a server that is there.
+pub(super) async fn with_roles(bed: Bed) -> Bed {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"namespace": "tenant", "name": "all"},
