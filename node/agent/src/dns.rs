@@ -84,7 +84,7 @@ fn stub(text: &str) -> anyhow::Result<Stub> {
 }
 
 pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
-    let client = crate::run::client(&args.kubeconfig, "keelson-dns").await?;
+    let client = crate::client::client(&args.kubeconfig, "keelson-dns").await?;
     let shutdown = CancellationToken::new();
     let dns = Server::bind(&args.config()?)?;
     if let Some(address) = args.metrics()? {

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod certificates;
+mod client;
 mod config;
 mod dns;
 mod host;
@@ -14,6 +16,7 @@ mod observe;
 mod overlay;
 mod run;
 mod services;
+mod watched;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;

@@ -4,12 +4,10 @@
 //! configured. The next daemon adopts all of it.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use http::{HeaderValue, header::USER_AGENT};
 use keelson_cni::server::{EndpointError, Endpoints, NoEndpoints, PodEnd};
 use keelson_dataplane::{PodEndpoint, TunnelDevice};
 use keelson_kubelet::{Drain, NoDrain, Parts};
@@ -17,11 +15,12 @@ use keelson_runtime::{CriRuntime, Runtime};
 use keelson_sys::cgroups::Hierarchies;
 use keelson_sys::mounts::KernelMounts;
 use keelson_sys::net::{Departures, TUNNEL_LINK, keep_departures};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::Kept;
+use crate::client::client;
 use crate::config::RunArgs;
 use crate::observe::Observer;
 use crate::{api, network, observe};
@@ -32,17 +31,6 @@ const RUNTIME_EVENTS_MAX: usize = 256;
 const RUNTIME_PAUSE: Duration = Duration::from_millis(50);
 /// Time for streams to end when the daemon is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-
-/// A client from a kubeconfig, as its current context. What it writes is `agent`'s, a program's name as upstream has it.
-pub(crate) async fn client(kubeconfig: &Path, agent: &'static str) -> anyhow::Result<kube::Client> {
-    let file = Kubeconfig::read_from(kubeconfig)
-        .with_context(|| format!("reading the kubeconfig {}", kubeconfig.display()))?;
-    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .with_context(|| format!("the kubeconfig {} cannot be used", kubeconfig.display()))?;
-    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-    Ok(kube::Client::try_from(config)?)
-}
 
 /// Returns when the process gets SIGTERM or SIGINT.
 pub(crate) async fn asked_to_stop() {
@@ -120,7 +108,13 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.check()?;
     std::fs::create_dir_all(&args.root).with_context(|| format!("creating {}", args.root.display()))?;
     let shutdown = CancellationToken::new();
+    let client_certificate = Kept::client(&args.kubeconfig, &args.name)?;
+    let serving_certificate = Kept::serving(&args.tls_cert, &args.tls_key, &args.name)?;
     let client = client(&args.kubeconfig, "kubelet").await?;
+    match client_certificate {
+        Some(kept) => drop(tokio::spawn(kept.keep(client.clone(), shutdown.clone()))),
+        None => tracing::info!("the kubeconfig has no client certificate: there is none to renew"),
+    }
     let socket = args.runtime_socket()?;
     let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::new(&socket));
     wait_for_runtime(runtime.as_ref()).await;
@@ -153,6 +147,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     let (events_in, events) = mpsc::channel(RUNTIME_EVENTS_MAX);
     tokio::spawn(keelson_runtime::follow(socket, events_in));
+    let api_client = client.clone();
     let parts = Parts {
         client,
         runtime,
@@ -164,6 +159,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
     let server = api::start(&args, kubelet, observer, shutdown.clone()).await?;
+    // Its renewal is approved by what the API shows.
+    tokio::spawn(serving_certificate.keep(api_client, shutdown.clone()));
     asked_to_stop().await;
     tracing::info!("stopping; pods and Services go on");
     shutdown.cancel();

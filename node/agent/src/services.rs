@@ -22,6 +22,7 @@ use kube::Api;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::client;
 use crate::config::{ProxyArgs, port_range};
 use crate::observe::{Observer, prometheus::Exporter};
 use crate::{overlay, run};
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: ServicesArgs) -> anyhow::Result<()> {
     }
     let shutdown = CancellationToken::new();
     let client = match &args.kubeconfig {
-        Some(path) => run::client(path, "kube-proxy").await?,
+        Some(path) => client(path, "kube-proxy").await?,
         None => {
             let config = kube::Config::incluster()
                 .context("no --kubeconfig, and not in a pod with a service account")?;

@@ -31,6 +31,9 @@ const CLUSTER: &[(&str, &[Subject])] = &[
     // The node authorizer stands in for this binding.
     ("system:node", &[]),
     ("keelson:node-data-plane", &[Group(NODES_GROUP)]),
+    // Nodes renew their client certificates without a person, as clusters of kubeadm have it
+    // (its kubeadm:node-autoapprove-certificate-rotation).
+    ("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", &[Group(NODES_GROUP)]),
     ("system:node-proxier", &[User("system:kube-proxy")]),
     ("system:kube-scheduler", &[User(SCHEDULER_USER)]),
     ("system:volume-scheduler", &[User(SCHEDULER_USER)]),

@@ -173,6 +173,9 @@ mod tests {
             ("update", ":pods", "ns", "p", false, false),
             ("patch", ":pods/status", "ns", "p", true, true),
             ("delete", ":nodes", "", "a", false, false),
+            ("create", "certificates.k8s.io:certificatesigningrequests", "", "", true, true),
+            ("create", "certificates.k8s.io:certificatesigningrequests/selfnodeclient", "", "", true, true),
+            ("create", "certificates.k8s.io:certificatesigningrequests/nodeclient", "", "", false, false),
             ("list", "apps:deployments", "", "", false, false),
         ];
         for (verb, path, namespace, name, own, others) in rows {

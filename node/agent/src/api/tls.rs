@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
@@ -15,25 +14,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::watched::Watched;
+
 /// The API server's identity towards kubelets, as kubeadm names it, and the group of administrators.
 const API_SERVER: &str = "kube-apiserver-kubelet-client";
 const ADMINISTRATORS: &str = "system:masters";
 
-/// A change of the files is noticed within this.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Certificate, key and CA of clients, and what was in them.
+/// Certificate, key and CA of clients.
 pub(super) struct Files {
     paths: [PathBuf; 3],
-    seen: [Option<Vec<u8>>; 3],
+    watched: Watched,
 }
 
 impl Files {
     /// From what they hold now.
     pub(super) fn new(cert: &Path, key: &Path, client_ca: &Path) -> Self {
         let paths = [cert, key, client_ca].map(Path::to_owned);
-        let seen = paths.each_ref().map(|path| std::fs::read(path).ok());
-        Self { paths, seen }
+        Self { watched: Watched::new(paths.clone()), paths }
     }
 
     /// TLS as they say now.
@@ -42,34 +39,20 @@ impl Files {
         acceptor(cert, key, client_ca)
     }
 
-    /// The same where they have changed. A file that is being replaced may be missing for a moment: that is no change.
-    fn look(&mut self) -> Option<anyhow::Result<TlsAcceptor>> {
-        let mut is_changed = false;
-        for (path, seen) in self.paths.iter().zip(&mut self.seen) {
-            let now = std::fs::read(path).ok();
-            if now.is_some() && now != *seen {
-                *seen = now;
-                is_changed = true;
-            }
-        }
-        is_changed.then(|| self.acceptor())
-    }
-
     /// Offers what they come to say, until `shutdown`. What cannot be used changes nothing: a pair is two files, and one is
     /// written before the other.
     pub(super) async fn follow(mut self, current: watch::Sender<TlsAcceptor>, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.watched.changed() => {}
             }
-            match self.look() {
-                None => {}
-                Some(Ok(acceptor)) => {
+            match self.acceptor() {
+                Ok(acceptor) => {
                     tracing::info!("the certificates of the kubelet's API were read again");
                     current.send_replace(acceptor);
                 }
-                Some(Err(error)) => tracing::warn!(
+                Err(error) => tracing::warn!(
                     error = format!("{error:#}"),
                     "the certificates of the kubelet's API changed and cannot be used yet"
                 ),
@@ -131,15 +114,11 @@ mod tests {
         std::fs::write(&ca, &first.0).unwrap();
         let mut files = Files::new(&cert, &key, &ca);
         files.acceptor().unwrap();
-        assert!(files.look().is_none(), "nothing changed");
         std::fs::write(&key, &second.1).unwrap();
-        assert!(files.look().unwrap().is_err(), "half of a pair");
-        assert!(files.look().is_none(), "told once");
+        assert!(files.watched.look() && files.acceptor().is_err(), "half of a pair");
         std::fs::write(&cert, &second.0).unwrap();
-        assert!(files.look().unwrap().is_ok());
-        std::fs::remove_file(&ca).unwrap();
-        assert!(files.look().is_none(), "missing");
+        assert!(files.watched.look() && files.acceptor().is_ok());
         std::fs::write(&ca, format!("{}{}", first.0, second.0)).unwrap();
-        assert!(files.look().unwrap().is_ok(), "a bundle");
+        assert!(files.watched.look() && files.acceptor().is_ok(), "a bundle");
     }
 }
