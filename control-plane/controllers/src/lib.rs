@@ -59,7 +59,7 @@ use keelson_harness::{
 };
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// What is configured.
@@ -67,16 +67,23 @@ use tokio_util::sync::CancellationToken;
 pub struct Config {
     /// Silence after which a node's conditions become Unknown. Upstream's default: 50 s.
     pub node_monitor_grace: Duration,
-    /// The cluster CA, published in every namespace.
-    pub root_ca_pem: String,
+    /// The cluster's authority, as it is at the time.
+    pub cluster_ca: watch::Receiver<ClusterCa>,
     /// The addresses that Services of type LoadBalancer may have; without any, they are somebody else's.
     pub load_balancer_pools: Vec<Pool>,
     /// Gives nodes their pod addresses; without it they bring their own.
     pub node_ipam: Option<NodeIpam>,
-    /// Signs certificates for the built-in signers; without it nobody here does.
-    pub authority: Option<Arc<Authority>>,
     /// With several copies: work only while holding this Lease.
     pub leader_election: Option<LeaderElection>,
+}
+
+/// The cluster's authority.
+#[derive(Clone, Default)]
+pub struct ClusterCa {
+    /// What is believed, published in every namespace: PEM, one certificate or several.
+    pub pem: String,
+    /// Signs certificates for the built-in signers; without it nobody here does.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// Upstream's `--node-monitor-grace-period`.
@@ -86,10 +93,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node_monitor_grace: NODE_MONITOR_GRACE,
-            root_ca_pem: String::new(),
+            cluster_ca: watch::channel(ClusterCa::default()).1,
             load_balancer_pools: Vec::new(),
             node_ipam: None,
-            authority: None,
             leader_election: None,
         }
     }
@@ -120,7 +126,7 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
     let Some(served) = discover(&shared).await else { return Ok(()) };
     let mut all = JoinSet::new();
     all.spawn(serviceaccount::run(shared.clone()));
-    all.spawn(rootca::run(shared.clone(), config.root_ca_pem.clone()));
+    all.spawn(rootca::run(shared.clone(), config.cluster_ca.clone()));
     all.spawn(deployment::run(shared.clone()));
     all.spawn(replicaset::run(shared.clone(), shared.informers.replica_sets()));
     all.spawn(replicaset::run(shared.clone(), shared.informers.replication_controllers()));
@@ -143,7 +149,7 @@ async fn work(shared: Shared, config: &Config) -> anyhow::Result<()> {
         all.spawn(nodeipam::run(shared.clone(), ipam.clone()));
     }
     if serves(&served, &api::CERTIFICATE_SIGNING_REQUESTS) {
-        all.spawn(certificates::run(shared.clone(), config.authority.clone()));
+        all.spawn(certificates::run(shared.clone(), config.cluster_ca.clone()));
     }
     if serves(&served, &api::RESOURCE_QUOTAS) {
         all.spawn(resourcequota::run(shared.clone()));

@@ -2,11 +2,14 @@
 
 use anyhow::Context;
 use clap::ValueEnum;
-use keelson_auth::pki::Authority;
+use keelson_controllers::ClusterCa;
 use keelson_harness::{Api, Informers, leader::LeaderElection};
 use keelson_scheduler::HandlerSync;
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::task::{AbortHandle, JoinSet};
+use std::{future::Future, time::Duration};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 /// A part of the control plane.
@@ -55,14 +58,12 @@ impl Component {
 pub(crate) struct Settings {
     /// How long a node may be silent.
     pub(crate) node_monitor_grace: Duration,
-    /// The CA that every namespace gets.
-    pub(crate) root_ca_pem: String,
+    /// The CA that every namespace gets, and that signs certificate requests where its key is at hand.
+    pub(crate) cluster_ca: watch::Receiver<ClusterCa>,
     /// Addresses of load balancers.
     pub(crate) load_balancer_pools: Vec<keelson_controllers::Pool>,
     /// Pod addresses of nodes.
     pub(crate) node_ipam: Option<keelson_controllers::NodeIpam>,
-    /// Signs certificate requests; None where its key is not at hand.
-    pub(crate) authority: Option<Arc<Authority>>,
     /// By which controllers and scheduler each find one leader among several copies; None when there can be no other.
     pub(crate) elections: Option<Elections>,
     /// Whether the scheduler has seen what there is.
@@ -118,10 +119,9 @@ pub(crate) fn start(
     if wanted.contains(&Component::Controllers) {
         let config = keelson_controllers::Config {
             node_monitor_grace: settings.node_monitor_grace,
-            root_ca_pem: settings.root_ca_pem.clone(),
+            cluster_ca: settings.cluster_ca.clone(),
             load_balancer_pools: settings.load_balancer_pools.clone(),
             node_ipam: settings.node_ipam.clone(),
-            authority: settings.authority.clone(),
             leader_election: settings.election(Component::Controllers).cloned(),
         };
         let api = api(Component::Controllers);

@@ -10,6 +10,7 @@ mod authorization;
 mod backup;
 mod bootstrap;
 mod certificates;
+mod cluster_ca;
 mod components;
 mod encryption;
 mod init;

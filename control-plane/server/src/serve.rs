@@ -7,7 +7,7 @@ use crate::{
     authorization::{Authorization, AuthorizationArgs},
     backup,
     bootstrap::{self, Authorities, Endpoint},
-    certificates,
+    certificates, cluster_ca,
     components::{self, Component, Elections, Settings},
     encryption,
     init::first_address,
@@ -22,11 +22,7 @@ use keelson_admission::Chain;
 use keelson_apiserver::{ApiServer, ServiceResolver, StartStep, in_process_client};
 use keelson_audit::Auditor;
 use keelson_auth::{
-    UserInfo,
-    authn::token::DEFAULT_ISSUER,
-    authz::Authorizer,
-    pki::{Authority, names},
-    user::names::MASTERS_GROUP,
+    UserInfo, authn::token::DEFAULT_ISSUER, authz::Authorizer, pki::names, user::names::MASTERS_GROUP,
 };
 use keelson_controllers::{ClusterRange, NodeIpam, Pool};
 use keelson_harness::Api;
@@ -201,10 +197,13 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let lock = args.components.contains(&Component::Apiserver).then(|| lock::take(&args.data)).transpose()?;
     let settings = Settings {
         node_monitor_grace: args.node_monitor_grace,
-        root_ca_pem: read(&args.data, names::CA_CERT)?,
+        cluster_ca: cluster_ca::follow(
+            &args.data,
+            args.components.contains(&Component::Controllers),
+            stop.clone(),
+        )?,
         load_balancer_pools: args.load_balancer_pools.clone(),
         node_ipam: node_ipam(&args)?,
-        authority: authority(&args)?,
         elections: elections(&args)?,
         handler_sync: HandlerSync::default(),
     };
@@ -321,16 +320,6 @@ async fn until_stopped(
         result = result.and(ended);
     }
     result
-}
-
-/// The cluster's authority, to sign certificate requests with. Controllers elsewhere may have its certificate alone.
-fn authority(args: &ServeArgs) -> anyhow::Result<Option<Arc<Authority>>> {
-    let [cert, key] = [names::CA_CERT, names::CA_KEY].map(|name| names::pki_file(&args.data, name));
-    if !args.components.contains(&Component::Controllers) || !key.exists() {
-        return Ok(None);
-    }
-    let authority = Authority::load(&cert, &key, time::OffsetDateTime::now_utc());
-    Ok(Some(Arc::new(authority.context("the authority that signs certificate requests")?)))
 }
 
 fn read(data: &Path, name: &str) -> anyhow::Result<String> {

@@ -32,6 +32,8 @@ mod pod_security;
 mod policies;
 #[path = "kubectl/quota.rs"]
 mod quota;
+#[path = "kubectl/renewal.rs"]
+mod renewal;
 #[path = "kubectl/services.rs"]
 mod services;
 #[path = "kubectl/storage.rs"]

@@ -122,6 +122,19 @@ pub struct Remote {
     token_file: Option<PathBuf>,
 }
 
+/// The kubeconfig, and the certificates and keys that its current context names: what [`Remote::load`] reads once. The kubeconfig alone
+/// where it cannot be used.
+pub fn kubeconfig_files(path: &Path) -> Vec<PathBuf> {
+    let mut files = vec![path.to_owned()];
+    let parsed = text(path).ok().and_then(|text| serde_saphyr::from_str::<File>(&text).ok());
+    if let Some((cluster, user)) = parsed.and_then(|file| chosen(file).ok()) {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let named = [cluster.certificate_authority, user.client_certificate, user.client_key];
+        files.extend(named.into_iter().flatten().map(|file| folder.join(file)));
+    }
+    files
+}
+
 impl Remote {
     /// Reads a kubeconfig. Paths in it are relative to its folder.
     pub fn load(path: &Path, resolve: Arc<dyn Resolve>) -> Result<Self, KubeconfigError> {
@@ -266,4 +279,29 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_the_current_context_are_named() {
+        let folder = std::env::temp_dir().join(format!("keelson-kubeconfig-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("w.conf");
+        let at = |name: &str| folder.join(name);
+        let users = "users: [{name: u, user: {client-certificate: /abs/u.crt, client-key: u.key}}, {name: v, user: {token: t}}], \
+            clusters: [{name: w, cluster: {server: 'https://w', certificate-authority: ca.crt}}]";
+        let of = |user: &str| {
+            let contexts = format!("contexts: [{{name: c, context: {{cluster: w, user: {user}}}}}]");
+            std::fs::write(&file, format!("{{current-context: c, {users}, {contexts}}}"))
+                .expect("it is ours");
+            kubeconfig_files(&file)
+        };
+        assert_eq!(of("u"), [file.clone(), at("ca.crt"), "/abs/u.crt".into(), at("u.key")]);
+        assert_eq!(of("v"), [file.clone(), at("ca.crt")]);
+        assert_eq!(of("nobody").len(), 1, "it cannot be used");
+        std::fs::remove_dir_all(&folder).expect("it is ours");
+    }
 }

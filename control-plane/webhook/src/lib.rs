@@ -1,4 +1,5 @@
-//! What the API server calls: admission and conversion webhooks, aggregated API servers, proxied endpoints.
+//! What the API server calls: admission and conversion webhooks, aggregated API servers, proxied endpoints. Its TLS
+//! ([`tls_config`]) is that of nodes, too.
 //!
 //! ```text
 //! Client::post, Remote::review ───┐
@@ -25,7 +26,7 @@ mod transport;
 pub use client::{Client, Limits};
 pub use config::{ClientConfig, ConfigError, ServiceReference, Target};
 pub use error::{CallError, TransportError};
-pub use kubeconfig::{KubeconfigError, Remote};
+pub use kubeconfig::{KubeconfigError, Remote, kubeconfig_files};
 pub use resolve::{Resolve, ResolveError};
-pub use tls::{Identity, TlsError, Trust};
+pub use tls::{Identity, TlsError, Trust, config as tls_config};
 pub use transport::{Body, BoxError, Host, Peer, Scheme, Transport};

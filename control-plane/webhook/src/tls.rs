@@ -59,7 +59,10 @@ impl Identity {
 
 /// The client's side of TLS. HTTP/1.1 alone: over HTTP/2 all requests would stay with one endpoint of a Service
 /// (<https://github.com/kubernetes/kubernetes/issues/75791>).
-pub(crate) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+///
+/// # Errors
+/// No certificate in the bundle; certificate and key that do not belong together.
+pub fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?

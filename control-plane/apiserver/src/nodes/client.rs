@@ -1,13 +1,11 @@
 //! One connection to a node: TCP, TLS with the apiserver's kubelet client certificate, HTTP/1.1.
 
-use crate::wire::{
-    Body,
-    tls::{self, TlsError},
-};
+use crate::wire::Body;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use keelson_webhook::{Identity, TlsError, Trust};
 use rustls_pki_types::ServerName;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
@@ -83,15 +81,9 @@ impl NodeClient {
 
     /// What [`NodeClient::set`] takes.
     pub(crate) fn connector(ca_pem: &str, cert_pem: &str, key_pem: &str) -> Result<TlsConnector, TlsError> {
-        let mut config = ClientConfig::builder_with_provider(tls::provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(tls::roots("the cluster CA", ca_pem)?)
-            .with_client_auth_cert(
-                tls::certificates("the kubelet client certificate", cert_pem)?,
-                tls::private_key("the kubelet client key", key_pem)?,
-            )?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
+        let identity = Identity::from_pem(cert_pem, key_pem)?;
+        let trust = Trust::Bundle(Bytes::copy_from_slice(ca_pem.as_bytes()));
+        Ok(TlsConnector::from(keelson_webhook::tls_config(&trust, Some(&identity))?))
     }
 
     /// Verifies and shows something else from the next connection on.

@@ -6,10 +6,7 @@ use super::{
     streams::Cluster,
     *,
 };
-use crate::{
-    nodes::{NodeAddress, NodeClient},
-    wire::tls::TlsError,
-};
+use crate::nodes::{NodeAddress, NodeClient};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::stream;
@@ -237,7 +234,7 @@ async fn whoami(
     cert: &str,
     key: &str,
     headers: &[(&str, &str)],
-) -> Result<(u16, Value), TlsError> {
+) -> Result<(u16, Value), keelson_webhook::TlsError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = NodeAddress {
         node: "the server".to_owned(),

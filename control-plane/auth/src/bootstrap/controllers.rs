@@ -42,6 +42,9 @@ pub(super) const ROLES: &[Role] = &[
                 "certificatesigningrequests/approval certificatesigningrequests/status",
             ),
             Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+            // Beyond upstream's: renewals are approved, for which the node is asked what it serves.
+            Rule::Named("approve", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving"),
+            Rule::On("get", "core", "nodes"),
             Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client"),
             Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
             Rule::Named("sign", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving"),

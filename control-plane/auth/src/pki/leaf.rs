@@ -62,6 +62,11 @@ impl Leaf {
         Ok(Signed { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
 
+    /// What a certificate (DER) says; None where it is neither a client's nor a server's alone.
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        Self::of(&X509Certificate::from_der(der).ok()?.1)
+    }
+
     /// What a certificate says; None where it is neither a client's nor a server's of ours.
     pub(super) fn of(cert: &X509Certificate<'_>) -> Option<Self> {
         let usage = cert.extended_key_usage().ok()??.value;

@@ -50,6 +50,8 @@ impl Access {
 pub(super) enum Step {
     /// Ask for these rights, in this order; the first that is granted approves.
     Approve(Vec<Access>),
+    /// See whether it renews what the node serves; if so, approve.
+    Compare(CertificateRequest),
     Sign,
     Remove,
     Wait,
@@ -63,10 +65,7 @@ pub(super) fn next(request: &CertificateSigningRequest, now: OffsetDateTime) -> 
     let is = |kind| has(request, kind).is_some();
     match (is("Approved"), is("Denied") || is("Failed") || !request.status.certificate.is_empty()) {
         (true, false) if is_ours => Step::Sign,
-        (false, false) => match ways(request) {
-            ways if ways.is_empty() => Step::Wait,
-            ways => Step::Approve(ways),
-        },
+        (false, false) => undecided(request),
         _ => Step::Wait,
     }
 }
@@ -97,15 +96,17 @@ fn has<'a>(request: &'a CertificateSigningRequest, kind: &str) -> Option<&'a Val
     request.status.conditions.iter().find(|condition| condition["type"] == kind)
 }
 
-/// The rights by which a request may be approved without a person: it is a node's for its client certificate.
-fn ways(request: &CertificateSigningRequest) -> Vec<Access> {
-    let Ok(wanted) = parse(request) else { return Vec::new() };
-    if &*request.spec.signer_name != NODE_CLIENT || node_client(request, &wanted).is_err() {
-        return Vec::new();
-    }
-    match &*request.spec.username == wanted.common_name.as_str() {
-        true => vec![Access::SelfNodeClient, Access::NodeClient],
-        false => vec![Access::NodeClient],
+/// What may be approved without a person is a node's, and one that would be signed.
+fn undecided(request: &CertificateSigningRequest) -> Step {
+    let Ok(wanted) = parse(request) else { return Step::Wait };
+    match &*request.spec.signer_name {
+        NODE_CLIENT if node_client(request, &wanted).is_ok() => {
+            let is_own = *request.spec.username == *wanted.common_name;
+            let own = is_own.then_some(Access::SelfNodeClient);
+            Step::Approve(own.into_iter().chain([Access::NodeClient]).collect())
+        }
+        NODE_SERVING if node_serving(request, &wanted).is_ok() => Step::Compare(wanted),
+        _ => Step::Wait,
     }
 }
 

@@ -17,7 +17,7 @@ fn request(
     usages: &[&str],
     status: Value,
 ) -> CertificateSigningRequest {
-    let pem = signing_request(subject.0, subject.1);
+    let pem = signing_request(subject.0, subject.1, &[]);
     let object = json!({
         "metadata": {"name": "r", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"signerName": signer, "request": BASE64_STANDARD.encode(pem), "usages": usages, "username": "system:node:a"},
@@ -27,8 +27,9 @@ fn request(
 }
 
 /// A request in PEM, with a key of its own.
-fn signing_request(name: &str, groups: &[&str]) -> String {
-    let mut params = rcgen::CertificateParams::default();
+fn signing_request(name: &str, groups: &[&str], names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).expect("names");
     params.distinguished_name = rcgen::DistinguishedName::new();
     for group in groups {
         params.distinguished_name.push(rcgen::DnType::OrganizationName, *group);
@@ -66,6 +67,24 @@ fn each_time_of_its_life_has_its_step() {
     for (request, age, expected) in rows {
         assert_eq!(next(&request, MADE + age), expected, "{:?} {age}", request.status.conditions);
         assert!(over_in(&request, MADE + age).is_some());
+    }
+}
+
+#[test]
+fn a_serving_certificate_is_compared_only_where_the_node_itself_asks() {
+    let usages = ["server auth", "digital signature"];
+    let rows = [
+        ("system:node:a", &["a"][..], true),
+        ("system:node:b", &["a"], false),
+        ("jane", &["a"], false),
+        ("system:node:a", &[], false),
+    ];
+    for (name, names, expected) in rows {
+        let mut request = request(SERVING, (name, &["system:nodes"]), &usages, json!({}));
+        request.spec.request = BASE64_STANDARD.encode(signing_request(name, &["system:nodes"], names)).into();
+        let found = next(&request, MADE);
+        assert_eq!(matches!(found, Step::Compare(_)), expected, "{name} {names:?}");
+        assert!(expected || found == Step::Wait, "{name} {names:?}");
     }
 }
 

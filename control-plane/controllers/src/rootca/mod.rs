@@ -1,9 +1,9 @@
 //! Root CA publisher: the ConfigMap `kube-root-ca.crt` in every namespace, by which pods verify the API server.
 //!
 //! Without it no projected ServiceAccount token volume mounts. Watches Namespaces, and of all ConfigMaps only those of
-//! this name. A copy that differs is put right.
+//! this name. A copy that differs is put right, also when the CA becomes another.
 
-use crate::shared::Shared;
+use crate::{ClusterCa, shared::Shared};
 use async_trait::async_trait;
 use keelson_harness::{
     Informer, Meta, ObjectKey,
@@ -14,6 +14,7 @@ use keelson_harness::{
 };
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 const NAME: &str = "kube-root-ca.crt";
 const KEY: &str = "ca.crt";
@@ -21,7 +22,7 @@ const KEY: &str = "ca.crt";
 pub(crate) struct RootCa {
     shared: Shared,
     namespaces: Arc<Informer<Namespace>>,
-    root_ca_pem: String,
+    cluster_ca: watch::Receiver<ClusterCa>,
 }
 
 /// Wakes the namespace of each copy; nothing is kept, the reconciler reads the one it needs.
@@ -47,7 +48,7 @@ impl Copies {
     }
 }
 
-pub(crate) async fn run(shared: Shared, root_ca_pem: String) {
+pub(crate) async fn run(shared: Shared, cluster_ca: watch::Receiver<ClusterCa>) {
     let namespaces = shared.informers.namespaces();
     let queue = Queue::<RootCa>::default();
     let q = queue.clone();
@@ -59,12 +60,18 @@ pub(crate) async fn run(shared: Shared, root_ca_pem: String) {
     let copies =
         Collection { resource: CONFIG_MAPS, accept: WHOLE, fields: "metadata.name=kube-root-ca.crt" };
     let (api, shutdown) = (shared.api.clone(), shared.shutdown.clone());
-    let this = Arc::new(RootCa { shared, namespaces: namespaces.clone(), root_ca_pem });
+    let mut changes = cluster_ca.clone();
+    let this = Arc::new(RootCa { shared, namespaces: namespaces.clone(), cluster_ca });
     let sink = Copies(queue.clone());
     if namespaces.synced().await {
         tokio::join!(
             reflect(&api, &copies, &sink, &shutdown),
-            controller::run(this, queue, shutdown.clone())
+            controller::run(this, queue.clone(), shutdown.clone()),
+            shutdown.run_until_cancelled(async {
+                while changes.changed().await.is_ok() {
+                    namespaces.all().iter().for_each(|n| queue.add(n.metadata.name.clone()));
+                }
+            })
         );
     }
 }
@@ -80,9 +87,10 @@ impl Reconcile for RootCa {
             return Ok(Next::Wait);
         }
         let (api, ns) = (&self.shared.api, Some(&**namespace));
-        let data = json!({KEY: self.root_ca_pem});
+        let pem = self.cluster_ca.borrow().pem.clone();
+        let data = json!({KEY: pem});
         let written = match api.find::<ConfigMap>(&CONFIG_MAPS, ns, NAME).await? {
-            Some(copy) if copy.data.len() == 1 && copy.data.get(KEY) == Some(&self.root_ca_pem) => {
+            Some(copy) if copy.data.len() == 1 && copy.data.get(KEY) == Some(&pem) => {
                 return Ok(Next::Wait);
             }
             Some(copy) => {
