@@ -12,7 +12,7 @@ use keelson_auth::authn::jwt::{
         JwtAuthenticator, Prefixed,
     },
 };
-use keelson_webhook::{Remote, Resolve};
+use keelson_webhook::{Remote, Resolve, kubeconfig_files};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -97,6 +97,38 @@ impl AuthenticationArgs {
             version: self.authentication_token_webhook_version.clone(),
             cache_ttl: self.authentication_token_webhook_cache_ttl,
         }))
+    }
+
+    /// Has the webhook asked as its kubeconfig, and the files that it names, come to say. What cannot be used changes nothing: a
+    /// certificate and its key may be two files.
+    pub(crate) async fn keep_webhook(
+        self,
+        resolve: Arc<dyn Resolve>,
+        server: ApiServer,
+        mut watched: Watched,
+        stop: CancellationToken,
+    ) {
+        let is_configured = self.authentication_token_webhook_config_file.is_some();
+        while is_configured && watched.changed(&stop).await {
+            watched = self.watch_webhook();
+            match self.webhook(resolve.clone()) {
+                Ok(None) => return,
+                Ok(Some(webhook)) => {
+                    server.set_token_webhook(webhook);
+                    tracing::info!("the kubeconfig of the webhook of token authentication was read again");
+                }
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "the webhook of token authentication is asked as before"
+                ),
+            }
+        }
+    }
+
+    /// To be made before the webhook's files are read, so that no change is missed.
+    pub(crate) fn watch_webhook(&self) -> Watched {
+        let file = self.authentication_token_webhook_config_file.as_deref();
+        Watched::new(file.map(kubeconfig_files).unwrap_or_default())
     }
 
     fn has_oidc(&self) -> bool {

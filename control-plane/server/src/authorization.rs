@@ -12,7 +12,7 @@ use keelson_auth::authz::{
         WebhookConfiguration,
     },
 };
-use keelson_webhook::{Remote, Resolve};
+use keelson_webhook::{Remote, Resolve, kubeconfig_files};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -154,17 +154,17 @@ impl Source {
         }
     }
 
-    /// The file, and the kubeconfigs of the webhooks.
+    /// The file, the kubeconfigs of the webhooks, and the files that those name.
     fn paths(&self, authorizers: &Authorizers) -> Vec<PathBuf> {
         let own = match self {
             Self::File(file) => Some(file.clone()),
             Self::Options(_) => None,
         };
         let webhooks = authorizers.0.iter().filter_map(|configured| match configured {
-            Configured::Webhook(rules) => Some(rules.kubeconfig.clone()),
+            Configured::Webhook(rules) => Some(kubeconfig_files(&rules.kubeconfig)),
             Configured::Node | Configured::Rbac => None,
         });
-        own.into_iter().chain(webhooks).collect()
+        own.into_iter().chain(webhooks.flatten()).collect()
     }
 }
 

@@ -41,9 +41,7 @@ impl Component {
             Self::Scheduler => "kube-scheduler",
         }
     }
-}
 
-impl Component {
     /// Upstream's secure port of the component by itself; the API server's own is another option's.
     pub(crate) const fn port(self) -> u16 {
         match self {

@@ -332,7 +332,7 @@ async fn api_server(
     args: &ServeArgs,
     drain: CancellationToken,
 ) -> anyhow::Result<(ApiServer, Arc<Registry>, Option<Arc<Auditor>>)> {
-    let raw = store::open(args.store, &args.data, &args.etcd).await?;
+    let raw = store::open(args.store, &args.data, &args.etcd, &drain).await?;
     if let Err(error) = backup::serve(raw.clone(), &backup::socket_path(&args.data), drain.clone()) {
         // A path may be too long for a socket; the server is more than its snapshots.
         tracing::warn!(error = format!("{error:#}"), "no snapshot can be taken while this server runs");
@@ -358,6 +358,7 @@ async fn api_server(
     registry.set_admission(admission.clone());
     let endpoint = endpoint(args)?;
     let auditor = args.audit.auditor(ServiceResolver::over(&registry))?;
+    let token_webhook = args.authentication.watch_webhook();
     let config = keelson_apiserver::Config {
         advertise: SocketAddr::new(endpoint.address, endpoint.port).to_string(),
         issuer: DEFAULT_ISSUER.to_owned(),
@@ -384,6 +385,8 @@ async fn api_server(
     }
     authorization.apply(&server);
     tokio::spawn(authorization.keep(server.clone(), drain.clone()));
+    let (authentication, resolve) = (args.authentication.clone(), ServiceResolver::over(&registry));
+    tokio::spawn(authentication.keep_webhook(resolve, server.clone(), token_webhook, drain.clone()));
     tokio::spawn(args.authentication.clone().keep(server.clone(), DEFAULT_ISSUER.to_owned(), drain));
     Ok((server, registry, auditor))
 }

@@ -1,5 +1,6 @@
 //! Which store, and opening it.
 
+use crate::watched::Watched;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use keelson_store::{
@@ -11,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio_util::sync::CancellationToken;
 
 /// The backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,6 +51,30 @@ impl EtcdArgs {
         Etcd::connect(config).await.with_context(|| format!("cannot use etcd at {}", self.etcd.join(", ")))
     }
 
+    /// To be made before they are read, so that no change is missed.
+    fn watch(&self) -> Watched {
+        let files = [&self.etcd_cafile, &self.etcd_certfile, &self.etcd_keyfile];
+        Watched::new(files.into_iter().flatten().cloned())
+    }
+
+    /// Connects as the files come to say. What cannot be used changes nothing: a pair is two files, and one is written
+    /// before the other.
+    async fn keep(self, store: Arc<Etcd>, mut watched: Watched, stop: CancellationToken) {
+        while self.etcd_cafile.is_some() && watched.changed(&stop).await {
+            let taken = async {
+                let Some(tls) = self.tls()? else { return Ok(()) };
+                store.set_tls(tls).await.context("connecting to etcd with them")
+            };
+            match taken.await {
+                Ok(()) => tracing::info!("the certificates for etcd were read again"),
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the certificates for etcd changed and cannot be used yet"
+                ),
+            }
+        }
+    }
+
     fn tls(&self) -> anyhow::Result<Option<EtcdTls>> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -77,10 +103,20 @@ pub(crate) fn embedded(data: &Path) -> anyhow::Result<Embedded> {
         .with_context(|| format!("cannot open the store in {}", folder.display()))
 }
 
-/// Opens the store; for etcd this waits until the cluster answers.
-pub(crate) async fn open(kind: StoreKind, data: &Path, etcd: &EtcdArgs) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store; for etcd this waits until the cluster answers, and follows its certificates until `stop`.
+pub(crate) async fn open(
+    kind: StoreKind,
+    data: &Path,
+    etcd: &EtcdArgs,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match kind {
         StoreKind::Embedded => Arc::new(embedded(data)?),
-        StoreKind::Etcd => Arc::new(etcd.connect(true).await?),
+        StoreKind::Etcd => {
+            let watched = etcd.watch();
+            let store = Arc::new(etcd.connect(true).await?);
+            tokio::spawn(etcd.clone().keep(store.clone(), watched, stop.clone()));
+            store
+        }
     })
 }

@@ -206,3 +206,23 @@ async fn killed_members_lose_no_answered_commit() {
     }
     println!("{} commits answered", answered.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_replaced_while_it_runs_and_what_is_under_way_goes_on() {
+    let Some(cluster) = EtcdCluster::start(1) else { return };
+    let store = connect(&cluster).await;
+    let mut last = write(&store, "/registry/a", "1").await;
+    let mut watch = store.watch(last).await.unwrap();
+    let good = config(&cluster).tls.unwrap();
+
+    // What no member believes is shown from the next call on: so it is the new one that is shown.
+    store.set_tls(EtcdTls { identity: None, ..good.clone() }).await.unwrap();
+    let refused = tokio::time::timeout(BOUND, store.commit(txn("/registry/a", "2"))).await.expect("in time");
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+
+    let unusable = EtcdTls { identity: Some(("x".to_owned(), "y".to_owned())), ..good.clone() };
+    store.set_tls(unusable).await.unwrap_err();
+    store.set_tls(good).await.unwrap();
+    let until = write(&store, "/registry/a", "3").await;
+    follow(&mut watch, &mut last, until).await;
+}

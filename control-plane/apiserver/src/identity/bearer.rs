@@ -67,7 +67,7 @@ impl Identity {
         {
             return Ok(proven);
         }
-        if let Some(webhook) = &self.webhook {
+        if let Some(webhook) = self.webhook.load_full() {
             match webhook.prove(token, audiences, &self.api_audiences).await {
                 None => {}
                 Some(Ok(proven)) => return Ok(proven),

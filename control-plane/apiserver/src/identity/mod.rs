@@ -15,7 +15,7 @@ use crate::{
     server::{ApiServer, SetupError},
     wire::peer::Peer,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bearer::Disbelieved;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -53,7 +53,7 @@ pub(crate) struct Identity {
     /// Whom a token must be for to be believed here.
     pub(crate) api_audiences: Vec<String>,
     settings: ArcSwap<Settings>,
-    webhook: Option<TokenReviews>,
+    webhook: ArcSwapOption<TokenReviews>,
     cache: TokenCache,
     jwks: Bytes,
     openid_configuration: Bytes,
@@ -77,7 +77,7 @@ impl Identity {
                 [] => vec![issuer.to_owned()],
                 given => given.to_vec(),
             },
-            webhook: webhook.map(TokenReviews::new),
+            webhook: ArcSwapOption::from_pointee(webhook.map(TokenReviews::new)),
             settings: ArcSwap::from_pointee(Settings::none(calls)),
             cache: TokenCache::default(),
             jwks: Bytes::from(token::jwks(public_pem)?.to_string()),
@@ -97,6 +97,13 @@ impl Identity {
 }
 
 impl ApiServer {
+    /// Asks another webhook about tokens from the next request on; what the one before said is forgotten.
+    pub fn set_token_webhook(&self, webhook: TokenWebhook) {
+        let identity = &self.inner.identity;
+        identity.webhook.store(Some(Arc::new(TokenReviews::new(webhook))));
+        identity.cache.clear();
+    }
+
     /// Who asks.
     pub(crate) async fn identify(
         &self,

@@ -275,4 +275,16 @@ async fn a_webhook_is_asked_about_tokens_that_are_nobody_elses() {
         assert!(bearer(&bed, "broken").await.is_none(), "a failure believes nobody");
     }
     assert_eq!(asked.load(Relaxed), before + 2, "and is not remembered");
+
+    // Another takes its place, and what the first one said is forgotten.
+    let nobody = json!({"kind": "TokenReview", "status": {"authenticated": false}});
+    let other = TestServer::start("127.0.0.1", None, move |_| {
+        let nobody = nobody.to_string();
+        async move { answer(200, nobody) }
+    });
+    let remote = Remote::load(&kubeconfig(folder.path(), &other), Arc::new(Nowhere)).unwrap();
+    let cache_ttl = Duration::from_secs(120);
+    bed.server.set_token_webhook(TokenWebhook { remote, version: "v1".to_owned(), cache_ttl });
+    assert!(bearer(&bed, "mary").await.is_none());
+    assert_eq!(asked.load(Relaxed), before + 2, "the first one is asked no more");
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::contract::StoreError;
 use etcd_client::{Client, KvClient, LeaseClient, MaintenanceClient, WatchClient};
+use parking_lot::RwLock;
 use std::{
     error::Error,
     io,
@@ -52,7 +53,7 @@ enum Failure {
 /// The members.
 #[derive(Clone)]
 pub(super) struct Endpoints {
-    members: Arc<[Member]>,
+    members: Arc<RwLock<Arc<[Member]>>>,
     /// The one that is asked; grows at each failure, taken modulo their number.
     current: Arc<AtomicUsize>,
     timeout: Duration,
@@ -61,6 +62,18 @@ pub(super) struct Endpoints {
 impl Endpoints {
     /// Prepares a connection to each; none is made yet.
     pub(super) async fn new(config: &EtcdConfig) -> Result<Self, StoreError> {
+        let members = Arc::new(RwLock::new(Self::prepare(config).await?));
+        Ok(Self { members, current: Arc::default(), timeout: config.request_timeout })
+    }
+
+    /// Asks on new connections, to the same members, from the next call on. What is under way ends on those that it has; so
+    /// do watches, which come to the new ones when theirs break.
+    pub(super) async fn replace(&self, config: &EtcdConfig) -> Result<(), StoreError> {
+        *self.members.write() = Self::prepare(config).await?;
+        Ok(())
+    }
+
+    async fn prepare(config: &EtcdConfig) -> Result<Arc<[Member]>, StoreError> {
         let mut members = Vec::with_capacity(config.endpoints.len());
         for endpoint in &config.endpoints {
             let client = Client::connect([endpoint], Some(config.options())).await;
@@ -72,14 +85,14 @@ impl Endpoints {
                 maintenance: client.maintenance_client(),
             });
         }
-        let current = Arc::new(AtomicUsize::new(0));
-        Ok(Self { members: members.into(), current, timeout: config.request_timeout })
+        Ok(members.into())
     }
 
     /// What each member's database takes on its disk, in bytes, in the order of the members; one that does not answer in time
     /// is left out.
     pub(super) async fn sizes(&self) -> Vec<(usize, u64)> {
-        let asked = self.members.iter().enumerate().map(|(index, member)| async move {
+        let members = self.members.read().clone();
+        let asked = members.iter().enumerate().map(|(index, member)| async move {
             let mut maintenance = member.maintenance.clone();
             let status = tokio::time::timeout(self.timeout, maintenance.status()).await.ok()?.ok()?;
             Some((index, u64::try_from(status.db_size()).ok()?))
@@ -96,11 +109,12 @@ impl Endpoints {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        let mut left = self.members.len();
+        let members = self.members.read().clone();
+        let mut left = members.len();
         loop {
             left -= 1;
             let asked = self.current.load(Ordering::Relaxed);
-            let member = self.members[asked % self.members.len()].clone();
+            let member = members[asked % members.len()].clone();
             let (failure, error) = match tokio::time::timeout(self.timeout, call(member)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => (classify(&error), refusal(error)),

@@ -50,6 +50,7 @@ pub struct Etcd {
     leases: Leases,
     revisions: Revisions,
     _compactor: Option<AbortOnDropHandle<()>>,
+    config: EtcdConfig,
 }
 
 /// The calls that have one answer, each with its time limit.
@@ -83,7 +84,19 @@ impl Etcd {
             revisions: Revisions::start(calls.clone()),
             _compactor: config.compact_after.map(|age| compactor::start(calls.clone(), age)),
             calls,
+            config,
         })
+    }
+
+    /// Trusts and shows others from the next connection on, to the same members. Nothing that is under way is broken.
+    ///
+    /// # Errors
+    /// What cannot be used: then nothing changes. Certificate and key that do not belong together are noticed here,
+    /// what members do not believe is not.
+    pub async fn set_tls(&self, tls: EtcdTls) -> Result<(), StoreError> {
+        let config = EtcdConfig { tls: Some(tls), ..self.config.clone() };
+        config.check()?;
+        self.calls.endpoints.replace(&config).await
     }
 
     /// Something for the error when a list was compacted: etcd tells the oldest revision to watchers only.
