@@ -97,7 +97,8 @@ impl Served {
             NodeAddress { node: "server".to_owned(), ip: "127.0.0.1".parse().unwrap(), port: self.port };
         let mut sender = sender.connect(&address).await.unwrap();
         let mut request = Request::builder().method(method).uri(uri).header("host", "127.0.0.1");
-        request = request.header("content-type", "application/json");
+        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        request = request.header("content-type", content);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -31,6 +31,7 @@ use crate::{
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use keelson_admission::Chain;
 use keelson_auth::{
     UserInfo,
     authn::token::DEFAULT_ISSUER,
@@ -119,8 +120,24 @@ impl Bed {
         .await
     }
 
+    /// With the admission that a server runs with.
+    async fn admitting() -> Self {
+        let chain = |registry: &Arc<Registry>, authorizer: &Arc<Authorizer>, calls: &Arc<Transport>| {
+            let client = keelson_webhook::Client::new(calls.clone());
+            Chain::over(registry, authorizer.clone(), keelson_admission::Config::default(), client)
+        };
+        Self::built(chain, |_| {}).await
+    }
+
     /// With an admission of its own, and what else is to be configured.
     async fn made(admission: Arc<dyn Admission>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::built(|_, _, _| admission, change).await
+    }
+
+    async fn built(
+        admission: impl FnOnce(&Arc<Registry>, &Arc<Authorizer>, &Arc<Transport>) -> Arc<dyn Admission>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let init = InitConfig {
             data: folder.path().to_owned(),
@@ -139,7 +156,9 @@ impl Bed {
             Registry::open(Arc::new(Model::default()), KindTable::builtin(), ranges).await.unwrap();
         let proxy =
             Identity::from_pem(&read(names::FRONT_PROXY_CLIENT_CERT), &read(names::FRONT_PROXY_CLIENT_KEY));
-        let calls = Transport::new(ServiceResolver::over(&registry), Some(proxy.unwrap()));
+        let calls = Arc::new(Transport::new(ServiceResolver::over(&registry), Some(proxy.unwrap())));
+        let authorizer = Arc::new(Authorizer::new());
+        let admission = admission(&registry, &authorizer, &calls);
         let mut config = Config {
             advertise: "127.0.0.1:6443".to_owned(),
             issuer: DEFAULT_ISSUER.to_owned(),
@@ -150,7 +169,7 @@ impl Bed {
             kubelet_client_cert_pem: read(names::KUBELET_CLIENT_CERT),
             kubelet_client_key_pem: read(names::KUBELET_CLIENT_KEY),
             front_proxy_ca_pem: read(names::FRONT_PROXY_CA_CERT),
-            calls: Arc::new(calls),
+            calls,
             token_webhook: None,
             seats: 600,
             request_timeout: Duration::from_secs(60),
@@ -158,7 +177,6 @@ impl Bed {
             auditor: None,
         };
         change(&mut config);
-        let authorizer = Arc::new(Authorizer::new());
         registry.set_admission(admission.clone());
         let server =
             ApiServer::new(registry, admission, authorizer, config, CancellationToken::new()).unwrap();

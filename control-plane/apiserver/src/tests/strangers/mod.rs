@@ -1,9 +1,11 @@
 //! Whoever has no rights learns nothing: not what is there, not what could be, and no byte of theirs is read.
 //!
 //! `routes` goes over every route of the kind table, `node` and `tenant` over what those two may see and must not. They say who
-//! asks; in `wire` it is proven, by signatures over TLS.
+//! asks; in `wire` it is proven, by signatures over TLS; so it is in
+//! `restriction`, where a node says what it wants written.
 
 mod node;
+mod restriction;
 mod routes;
 mod tenant;
 mod wire;
