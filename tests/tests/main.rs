@@ -24,6 +24,7 @@ mod policies;
 mod probes;
 mod pulls;
 mod refusals;
+mod renewal;
 mod replication;
 mod resize;
 mod rollouts;
