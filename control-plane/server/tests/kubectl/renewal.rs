@@ -1,9 +1,11 @@
-//! A node renews its certificates without a person: that by which it is known, and, as far as it names nothing new, that which its
-//! kubelet serves. With the real kubectl as the node, and a kubelet that is no more than its TLS.
+//! What is renewed or replaced while the server runs. A node renews its certificates without a person: that by which it is known, and,
+//! as far as it names nothing new, that which its kubelet serves; with the real kubectl as the node, and a kubelet that is no
+//! more than its TLS. The authorities that namespaces get, and the webhook that knows tokens, are followed.
 
 use crate::support::{Backend, Server, missing};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use keelson_auth::pki::{Authority, Leaf, Purpose, Signed, names};
+use keelson_webhook::testing::{TestServer, answer};
 use rustls::{
     ServerConfig, ServerConnection,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -107,4 +109,67 @@ fn a_nodes_certificates_are_renewed_and_none_gets_a_new_name() {
     assert!(server.ok(&["get", "csr", "more"]).contains("Pending"), "it is a person's to approve");
     server.ok(&["certificate", "approve", "more"]);
     issued("more");
+}
+
+#[test]
+fn every_namespace_gets_the_authorities_that_are_believed_now() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let server = Server::start(Backend::Embedded, "apiserver,controllers");
+    let file = server.path("pki").join(names::CA_CERT);
+    let first = std::fs::read_to_string(&file).expect("the authority");
+    let published = |server: &Server| {
+        ["default", "kube-system"].map(|namespace| {
+            let form = "jsonpath={.data.ca\\.crt}";
+            let got = server.kubectl(&["-n", namespace, "get", "configmap", "kube-root-ca.crt", "-o", form]);
+            String::from_utf8_lossy(&got.stdout).trim().to_owned()
+        })
+    };
+    server.until("the first is published", |server| published(server).iter().all(|pem| pem == first.trim()));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let bundle = format!("{first}{}", params.self_signed(&key).expect("an authority").pem());
+    std::fs::write(&file, &bundle).expect("the folder is ours");
+    server.until("both are published", |server| published(server).iter().all(|pem| pem == bundle.trim()));
+}
+
+#[test]
+fn another_webhook_is_asked_about_tokens_once_its_kubeconfig_says_so() {
+    if let Some(why) = missing(Backend::Embedded) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let webhook = |user: &'static str| {
+        TestServer::start("127.0.0.1", None, move |_| async move {
+            let status = format!("{{\"authenticated\": true, \"user\": {{\"username\": \"{user}\"}}}}");
+            answer(200, format!("{{\"kind\": \"TokenReview\", \"status\": {status}}}"))
+        })
+    };
+    let (first, second) = (webhook("mary"), webhook("john"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, ca) = (folder.path().join("webhook.conf"), folder.path().join("ca.crt"));
+    let write = |server: &TestServer| {
+        let url = format!("https://{}/", server.address);
+        let text = format!(
+            "{{current-context: c, clusters: [{{name: w, cluster: {{server: '{url}', certificate-authority: ca.crt}}}}], \
+             contexts: [{{name: c, context: {{cluster: w}}}}]}}"
+        );
+        std::fs::write(&file, text).expect("the folder is ours");
+    };
+    write(&first);
+    std::fs::write(&ca, &first.ca_pem).expect("the folder is ours");
+    let flag = format!("--authentication-token-webhook-config-file={}", file.display());
+    let server = Server::start_with(Backend::Embedded, "apiserver", &[&flag]);
+    let bearer = server.bearer("bearer", "secret");
+    assert!(server.whoami(&bearer).is_ok_and(|who| who.starts_with("mary")));
+    // The new address is nobody's whom the old authority knows; then the file that the kubeconfig names changes alone.
+    write(&second);
+    server.until("the first is asked no more", |server| server.whoami(&bearer).is_err());
+    std::fs::write(&ca, &second.ca_pem).expect("the folder is ours");
+    server.until("the second is asked", |server| {
+        server.whoami(&bearer).is_ok_and(|who| who.starts_with("john"))
+    });
 }
