@@ -281,6 +281,7 @@ async fn a_wrong_cron_job_is_refused_in_upstreams_words() {
             ),
             (spec(json!({"timeZone": ""})), "timeZone must be nil or non-empty string"),
             (spec(json!({"timeZone": "Local"})), "timeZone must be an explicit time zone"),
+            (spec(json!({"timeZone": "Europe/Nowhere"})), "spec.timeZone: Invalid value: \"Europe/Nowhere\": unknown time zone Europe/Nowhere"),
             (spec(json!({"timeZone": "../etc"})), "spec.timeZone: Invalid value: \"../etc\": unknown time zone ../etc"),
             (spec(json!({"startingDeadlineSeconds": -1})), "spec.startingDeadlineSeconds: Invalid value: -1"),
             (
