@@ -114,7 +114,7 @@ impl ApartArgs {
         Ok(ComponentTls {
             cert_pem,
             key_pem,
-            client_ca_pem: settings.root_ca_pem.clone(),
+            client_ca_pem: settings.cluster_ca.borrow().pem.clone(),
             front_proxy_ca_pem: proxies.exists().then(|| read(&proxies)).transpose()?,
         })
     }
