@@ -36,6 +36,7 @@ use serde_json::json;
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -76,8 +77,11 @@ impl ApiServer {
                         audit: &audit,
                         series: &series,
                     };
-                    let work = self.bounded(caller, &asked, request, &mut lasting);
-                    let result = waits::noting(AssertUnwindSafe(work).catch_unwind()).await;
+                    let result = {
+                        // Pinned where it is made: it is large, and whoever wraps it would move it.
+                        let work = pin!(self.bounded(caller, &asked, request, &mut lasting));
+                        waits::noting(AssertUnwindSafe(work).catch_unwind()).await
+                    };
                     (series, long, result)
                 }
                 Err(error) => {
@@ -137,7 +141,7 @@ impl ApiServer {
                 return Err(Failure { status, accepted });
             }
         };
-        let work = self.work(caller, asked, request, lasting, limit);
+        let work = pin!(self.work(caller, asked, request, lasting, limit));
         match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
             Err(_) => {
