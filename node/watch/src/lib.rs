@@ -1,4 +1,5 @@
 //! How the node daemon follows the API: watches that are tried again every few seconds for as long as the process lives.
+#![forbid(unsafe_code)]
 
 mod backoff;
 
