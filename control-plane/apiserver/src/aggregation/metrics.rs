@@ -1,56 +1,60 @@
-//! Which APIServices cannot be reached, in the Prometheus text format under upstream's names (`kube-aggregator/pkg/controllers/status/metrics`).
+//! Which APIServices cannot be reached, under upstream's names (`kube-aggregator/pkg/controllers/status/metrics`).
 
+use keelson_metrics::{Group, IntCounterVec, Stability::Alpha};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// What the loop has found. Names are those of APIServices, which need no escapes.
-#[derive(Default)]
-pub(crate) struct Metrics(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    available: BTreeMap<String, bool>,
+/// What the loop has found.
+pub(crate) struct Metrics {
+    group: Group,
+    available: Arc<Mutex<BTreeMap<String, bool>>>,
     /// How often an APIService became unavailable, by the reason.
-    lost: BTreeMap<(String, &'static str), u64>,
+    lost: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (group, available) = (Group::default(), Arc::<Mutex<BTreeMap<String, bool>>>::default());
+        let told = available.clone();
+        group.measured(
+            Alpha,
+            "aggregator_unavailable_apiservice",
+            "Gauge of APIServices which are marked as unavailable broken down by APIService name.",
+            &["name"],
+            move |tell| {
+                told.lock()
+                    .iter()
+                    .for_each(|(name, available)| tell(&[name], f64::from(u8::from(!available))));
+            },
+        );
+        let lost = group.counters(
+            Alpha,
+            "aggregator_unavailable_apiservice_total",
+            "Counter of APIServices which are marked as unavailable broken down by APIService name and reason.",
+            &["name", "reason"],
+        );
+        Self { group, available, lost }
+    }
 }
 
 impl Metrics {
     /// An APIService that was available is not any more.
     pub(super) fn lost(&self, name: &str, reason: &'static str) {
-        *self.0.lock().lost.entry((name.to_owned(), reason)).or_default() += 1;
+        self.lost.with_label_values(&[name, reason]).inc();
     }
 
     /// All that there are; others are forgotten.
     pub(super) fn set_available(&self, available: BTreeMap<String, bool>) {
-        self.0.lock().available = available;
+        *self.available.lock() = available;
     }
 
     /// As it was found when it was last looked at.
     pub(super) fn is_available(&self, name: &str) -> Option<bool> {
-        self.0.lock().available.get(name).copied()
+        self.available.lock().get(name).copied()
     }
 
     pub(crate) fn render(&self, out: &mut String) {
-        let state = self.0.lock();
-        if !state.available.is_empty() {
-            out.push_str("# HELP aggregator_unavailable_apiservice [ALPHA] Gauge of APIServices which are marked as unavailable broken down by APIService name.\n# TYPE aggregator_unavailable_apiservice gauge\n");
-        }
-        for (name, available) in &state.available {
-            let _ = writeln!(
-                out,
-                "aggregator_unavailable_apiservice{{name=\"{name}\"}} {}",
-                u8::from(!available)
-            );
-        }
-        if !state.lost.is_empty() {
-            out.push_str("# HELP aggregator_unavailable_apiservice_total [ALPHA] Counter of APIServices which are marked as unavailable broken down by APIService name and reason.\n# TYPE aggregator_unavailable_apiservice_total counter\n");
-        }
-        for ((name, reason), count) in &state.lost {
-            let _ = writeln!(
-                out,
-                "aggregator_unavailable_apiservice_total{{name=\"{name}\",reason=\"{reason}\"}} {count}"
-            );
-        }
+        self.group.render(out);
     }
 }
 
