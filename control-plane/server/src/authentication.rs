@@ -1,7 +1,7 @@
 //! Who is believed besides the cluster's own certificates and tokens: the options, the AuthenticationConfiguration file, and
 //! keeping up with the file.
 
-use crate::{serve::duration, watched::Watched};
+use crate::serve::duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use keelson_apiserver::{ApiServer, ConfigFile, TokenWebhook};
@@ -12,6 +12,7 @@ use keelson_auth::authn::jwt::{
         JwtAuthenticator, Prefixed,
     },
 };
+use keelson_watched::Watched;
 use keelson_webhook::{Remote, Resolve, kubeconfig_files};
 use std::{
     path::{Path, PathBuf},
@@ -109,7 +110,7 @@ impl AuthenticationArgs {
         stop: CancellationToken,
     ) {
         let is_configured = self.authentication_token_webhook_config_file.is_some();
-        while is_configured && watched.changed(&stop).await {
+        while is_configured && watched.changed_until(&stop).await {
             watched = self.watch_webhook();
             match self.webhook(resolve.clone()) {
                 Ok(None) => return,
@@ -213,7 +214,7 @@ impl AuthenticationArgs {
     pub(crate) async fn keep(self, server: ApiServer, own: String, stop: CancellationToken) {
         let Some(file) = self.authentication_config else { return };
         let mut watched = Watched::new([file.clone()]);
-        while watched.changed(&stop).await {
+        while watched.changed_until(&stop).await {
             let outcome = read(&file, &own);
             server.note_reload(ConfigFile::Authentication, outcome.is_ok());
             match outcome {

@@ -1,7 +1,7 @@
 //! Who may do what besides `system:masters`: the options, the AuthorizationConfiguration file, and keeping up with the file and
 //! the kubeconfigs that it names.
 
-use crate::{serve::duration, watched::Watched};
+use crate::serve::duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use keelson_apiserver::{AccessAuthorizer, AccessWebhook, ApiServer, ConfigFile};
@@ -12,6 +12,7 @@ use keelson_auth::authz::{
         WebhookConfiguration,
     },
 };
+use keelson_watched::Watched;
 use keelson_webhook::{Remote, Resolve, kubeconfig_files};
 use std::{
     path::{Path, PathBuf},
@@ -185,7 +186,7 @@ impl Authorization {
 
     /// Takes over what the files come to say. What cannot be used changes nothing.
     pub(crate) async fn keep(mut self, server: ApiServer, stop: CancellationToken) {
-        while self.watched.changed(&stop).await {
+        while self.watched.changed_until(&stop).await {
             let outcome = self.read_again();
             server.note_reload(ConfigFile::Authorization, outcome.is_ok());
             match outcome {

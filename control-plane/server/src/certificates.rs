@@ -6,13 +6,11 @@
 //!                 somebody else ──┘
 //! ```
 
-use crate::{
-    bootstrap::{self, Authorities},
-    watched::Watched,
-};
+use crate::bootstrap::{self, Authorities};
 use anyhow::Context;
 use keelson_apiserver::{ApiServer, Certificates, StartStep};
 use keelson_auth::pki::{self, names};
+use keelson_watched::Watched;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -83,7 +81,7 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     server.finished(StartStep::ProxyCertificate);
-    while watched.changed(&stop).await {
+    while watched.changed_until(&stop).await {
         let taken = async {
             let new = read(&data)?;
             server.set_certificates(&new)?;

@@ -1,10 +1,10 @@
 //! The cluster's authority as the controllers know it: what `ca.crt` says goes to every namespace, and `ca.key`, where it is,
 //! signs certificate requests. Both are read again when they change.
 
-use crate::watched::Watched;
 use anyhow::Context;
 use keelson_auth::pki::{Authority, names};
 use keelson_controllers::ClusterCa;
+use keelson_watched::Watched;
 use std::{path::Path, sync::Arc};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ pub(crate) fn follow(
     let mut watched = Watched::new(files.clone());
     let (current, followed) = watch::channel(read(&files, signs)?);
     tokio::spawn(async move {
-        while watched.changed(&stop).await {
+        while watched.changed_until(&stop).await {
             match read(&files, signs) {
                 Ok(new) => {
                     current.send_replace(new);

@@ -21,7 +21,6 @@ mod serve;
 mod serving;
 mod store;
 mod wait;
-mod watched;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;

@@ -1,6 +1,5 @@
 //! Which store, and opening it.
 
-use crate::watched::Watched;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use keelson_store::{
@@ -8,6 +7,7 @@ use keelson_store::{
     embedded::{Embedded, EmbeddedConfig},
     etcd::{Etcd, EtcdConfig, EtcdTls},
 };
+use keelson_watched::Watched;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -60,7 +60,7 @@ impl EtcdArgs {
     /// Connects as the files come to say. What cannot be used changes nothing: a pair is two files, and one is written
     /// before the other.
     async fn keep(self, store: Arc<Etcd>, mut watched: Watched, stop: CancellationToken) {
-        while self.etcd_cafile.is_some() && watched.changed(&stop).await {
+        while self.etcd_cafile.is_some() && watched.changed_until(&stop).await {
             let taken = async {
                 let Some(tls) = self.tls()? else { return Ok(()) };
                 store.set_tls(tls).await.context("connecting to etcd with them")

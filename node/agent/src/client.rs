@@ -15,7 +15,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::watch;
 
-use crate::watched::Watched;
+use keelson_watched::Watched;
 
 /// A client from a kubeconfig, as its current context. What it writes is `agent`'s, a program's name as upstream has it.
 pub(crate) async fn client(kubeconfig: &Path, agent: &'static str) -> anyhow::Result<kube::Client> {

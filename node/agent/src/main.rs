@@ -16,7 +16,6 @@ mod observe;
 mod overlay;
 mod run;
 mod services;
-mod watched;
 
 use clap::{Parser, Subcommand};
 use keelson_telemetry::LogOptions;

@@ -23,3 +23,11 @@ where
 {
     kube::runtime::watcher(api, config).backoff(Bounded::default()).boxed()
 }
+
+/// One object of `api`: as it is, then each change; None once it is gone. Errors as [`watch`] has them.
+pub fn watch_object<K>(api: Api<K>, name: &str) -> BoxStream<'static, watcher::Result<Option<K>>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher::watch_object(api, name).backoff(Bounded::default()).boxed()
+}

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::watched::Watched;
+use keelson_watched::Watched;
 
 /// The API server's identity towards kubelets, as kubeadm names it, and the group of administrators.
 const API_SERVER: &str = "kube-apiserver-kubelet-client";

@@ -8,7 +8,6 @@ use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::{ObjectMeta, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 
 /// A request that waits for longer than this is told of: where nobody approves by himself a person has to.
@@ -66,7 +65,7 @@ pub(super) async fn ask(client: &kube::Client, signer: Signer, request_pem: &str
 }
 
 async fn answered(api: &Api<CertificateSigningRequest>, name: &str) -> anyhow::Result<String> {
-    let mut changes = pin!(watcher::watch_object(api.clone(), name).default_backoff());
+    let mut changes = keelson_watch::watch_object(api.clone(), name);
     let mut told = false;
     while let Some(change) = changes.next().await {
         match change {
