@@ -135,7 +135,10 @@ impl ApiServer {
         let limit = match timeout::of(asked.query, self.inner.request_timeout) {
             Ok(limit) => limit,
             Err(status) => {
-                let accepted = error_form(text(request.headers(), &header::ACCEPT));
+                let accepted = error_form(
+                    text(request.headers(), &header::ACCEPT),
+                    system::is_for_people(request.headers(), asked.query),
+                );
                 let line = asked.line(&request);
                 asked.audit.turned_away(self, &caller, line, status.to_json()).await;
                 return Err(Failure { status, accepted });
@@ -169,11 +172,17 @@ impl ApiServer {
         let Asked { info, query, warnings, gzip, class, audit, series, .. } = *asked;
         let metrics = &self.inner.metrics;
         let accept_header = text(request.headers(), &header::ACCEPT).map(str::to_owned);
-        let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref()) };
+        let pretty = system::is_for_people(request.headers(), query);
+        let failed = |status| Failure { status, accepted: error_form(accept_header.as_deref(), pretty) };
         let line = asked.line(&request);
         let user = self.recorded(&caller, line, audit).await.map_err(failed)?;
-        let user = self.impersonated(&caller, user, request.headers()).await.map_err(failed)?;
-        audit.acts_as(&user);
+        let user = match self.impersonated(&caller, &user, &line, query).await.map_err(failed)? {
+            Some(other) => {
+                audit.acts_as(&other);
+                other.user
+            }
+            None => user,
+        };
         let _seat = match self.pass(&user, info, query, class, limit).await {
             Ok(seat) => seat,
             Err(status) => {
@@ -307,8 +316,9 @@ impl From<Status> for Failure {
 }
 
 /// Errors follow the encoding asked for, never its form (a Status is no Table).
-fn error_form(accept: Option<&str>) -> Accepted {
-    accept::negotiate_object(accept, &[], true).unwrap_or(Accepted::JSON)
+fn error_form(accept: Option<&str>, pretty: bool) -> Accepted {
+    let accepted = accept::negotiate_object(accept, &[], true).unwrap_or(Accepted::JSON);
+    Accepted { pretty, ..accepted }
 }
 
 /// A header's value as text.

@@ -13,7 +13,7 @@ use crate::{
     storage, version,
     wire::Body,
 };
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use keelson_registry::{
     kind::Storage,
     status::{GroupResource, Status},
@@ -39,7 +39,7 @@ pub(crate) async fn answer(
         return Ok(answer);
     }
     let headers = request.headers();
-    let accepted = |forms: &[Form]| negotiated(text(headers, &header::ACCEPT), forms, query);
+    let accepted = |forms: &[Form]| negotiated(headers, forms, query);
     let known = text(headers, &header::IF_NONE_MATCH);
     match path {
         "/version" => return Answer::object(StatusCode::OK, &version::info(), accepted(&[])?),
@@ -124,17 +124,18 @@ pub(crate) fn not_found() -> Answer {
 }
 
 /// Negotiates one of the forms or fails with 406.
-pub(crate) fn negotiated(header: Option<&str>, forms: &[Form], query: &Query) -> Result<Accepted, Status> {
-    negotiated_object(header, forms, query, false)
+pub(crate) fn negotiated(headers: &HeaderMap, forms: &[Form], query: &Query) -> Result<Accepted, Status> {
+    negotiated_object(headers, forms, query, false)
 }
 
 /// The same for an object, which has `protobuf` or not.
 pub(crate) fn negotiated_object(
-    header: Option<&str>,
+    headers: &HeaderMap,
     forms: &[Form],
     query: &Query,
     protobuf: bool,
 ) -> Result<Accepted, Status> {
+    let header = text(headers, &header::ACCEPT);
     let mut accepted = accept::negotiate_object(header, forms, protobuf).ok_or_else(|| {
         let third = if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
         Status::not_acceptable(format!(
@@ -142,8 +143,17 @@ pub(crate) fn negotiated_object(
             header.unwrap_or_default()
         ))
     })?;
-    accepted.pretty = query.flag("pretty");
+    accepted.pretty = is_for_people(headers, query);
     Ok(accepted)
+}
+
+/// Whether JSON is indented: `pretty=`, and without it for clients that show what they get, as upstream does.
+pub(crate) fn is_for_people(headers: &HeaderMap, query: &Query) -> bool {
+    if let Some(pretty) = query.non_empty("pretty") {
+        return matches!(pretty, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    }
+    let agent = text(headers, &header::USER_AGENT).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|shows| agent.starts_with(shows))
 }
 
 fn index(server: &ApiServer) -> serde_json::Value {
@@ -152,6 +162,7 @@ fn index(server: &ApiServer) -> serde_json::Value {
         "/livez",
         "/metrics",
         "/metrics/slis",
+        "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",
         "/readyz",

@@ -112,7 +112,7 @@ impl Body {
             Media::Json => serde_json::from_slice(plain).ok(),
             Media::Yaml => decode_config(plain, FieldValidation::Ignore).ok().map(|decoded| decoded.value),
             Media::Protobuf => {
-                let meta = peek_type_meta(plain, ContentType::Protobuf).ok()?;
+                let meta = peek_type_meta(plain, ContentType::Protobuf, "object").ok()?;
                 let (group, version) = meta.api_version.split_once('/').unwrap_or(("", &meta.api_version));
                 let schemas = Schemas::builtin();
                 let ty = match &*meta.kind {

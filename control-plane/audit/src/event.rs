@@ -77,6 +77,8 @@ pub struct Event {
     pub at: OffsetDateTime,
     /// Whom the user acts as.
     pub impersonated: Option<Arc<UserInfo>>,
+    /// The verb by which that was allowed, in constrained impersonation.
+    pub impersonation_constraint: Option<&'static str>,
     /// The metav1 Status of a failure; of all else `code` is enough. Null before there is an answer.
     pub status: Value,
     /// The request's object or patch.
@@ -104,6 +106,8 @@ struct Line<'a> {
     user: User<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     impersonated_user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authentication_metadata: Option<AuthenticationMetadata>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "<[_]>::is_empty")]
     source_ips: &'a [IpAddr],
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -122,6 +126,13 @@ struct Line<'a> {
     stage_timestamp: OffsetDateTime,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<&'a str, &'a str>,
+}
+
+/// How it was decided who asks.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthenticationMetadata {
+    impersonation_constraint: &'static str,
 }
 
 /// authentication.k8s.io/v1 UserInfo.
@@ -195,6 +206,9 @@ impl Event {
             verb: &facts.verb,
             user: User::of(&facts.user),
             impersonated_user: self.impersonated.as_deref().map(User::of),
+            authentication_metadata: self
+                .impersonation_constraint
+                .map(|impersonation_constraint| AuthenticationMetadata { impersonation_constraint }),
             source_ips: &facts.source_ips,
             user_agent: &agent[..agent.floor_char_boundary(USER_AGENT_BYTES_MAX.min(agent.len()))],
             object_ref: facts.object.as_ref().map(|object| object.completed(identity)),
@@ -276,6 +290,7 @@ pub(crate) mod tests {
             stage: Stage::ResponseComplete,
             at: OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1500),
             impersonated: None,
+            impersonation_constraint: None,
             status: json!({"code": 201}),
             request: Some(body(r#"{"metadata":{"name":"s","uid":"u"},"data":{"k":"v"}}"#)),
             response: Some(body("{\"metadata\":{\"name\":\"s\"}}\n")),

@@ -2,6 +2,7 @@
 //!
 //! Who proves an identity is the business of `authn`, what it may do of `authz`.
 
+use keelson_semantics::names::{dns1123_label, dns1123_subdomain};
 use std::collections::BTreeMap;
 
 /// Groups and users with a meaning of their own (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/>).
@@ -80,13 +81,12 @@ impl UserInfo {
         let node = self.name.strip_prefix(names::NODE_USER_PREFIX)?;
         (!node.is_empty() && self.in_group(names::NODES_GROUP)).then_some(node)
     }
+}
 
-    /// Namespace and name of the ServiceAccount that this identity is.
-    pub fn service_account(&self) -> Option<(&str, &str)> {
-        let (namespace, name) =
-            self.name.strip_prefix(names::SERVICE_ACCOUNT_USER_PREFIX)?.split_once(':')?;
-        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
-    }
+/// Namespace and name of the ServiceAccount that a user name speaks of; both have to be names that there can be.
+pub fn service_account_named(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(names::SERVICE_ACCOUNT_USER_PREFIX)?.split_once(':')?;
+    (dns1123_label(namespace).is_empty() && dns1123_subdomain(name).is_empty()).then_some((namespace, name))
 }
 
 /// The user name of a ServiceAccount.
@@ -114,9 +114,13 @@ mod tests {
     #[test]
     fn a_service_account_is_named_by_namespace_and_name() {
         let user = UserInfo::authenticated(service_account_user("ns", "sa"), service_account_groups("ns"));
-        assert_eq!(user.service_account(), Some(("ns", "sa")));
+        assert_eq!(service_account_named(&user.name), Some(("ns", "sa")));
         assert!(user.in_group("system:serviceaccounts:ns"));
-        assert_eq!(UserInfo::authenticated("system:serviceaccount:ns:a:b", ["g"]).service_account(), None);
+        for nobody in
+            ["system:serviceaccount:ns:a:b", "system:serviceaccount:NS:a", "system:serviceaccount::a", "a"]
+        {
+            assert_eq!(service_account_named(nobody), None, "{nobody}");
+        }
     }
 
     #[test]

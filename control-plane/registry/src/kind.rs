@@ -140,6 +140,18 @@ impl Kind {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// What whoever uses a deprecated kind or version is told.
+    pub fn deprecation(&self) -> Option<&str> {
+        match (&self.custom, self.resource()) {
+            (Some(custom), _) => custom.deprecation(),
+            (None, ("", "componentstatuses")) => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            (None, ("", "endpoints")) => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+            }
+            _ => None,
+        }
+    }
+
     /// Group, version and kind of the body that the kind, or its subresource, takes.
     pub fn body(&self, sub: &str) -> (&str, &str, &str) {
         self.subresource(sub).and_then(|sub| sub.body).unwrap_or(self.gvk())

@@ -72,7 +72,8 @@ pub(crate) fn patch(
             _ => Status::internal(message),
         }
     })?;
-    let decoded = coerce(patched, ty, context.field_validation).map_err(|error| undecodable(&error, body))?;
+    let decoded =
+        coerce(patched, ty, context.field_validation).map_err(|error| undecodable(&error, form, body))?;
     for warning in decoded.warnings {
         context.warnings.add(warning);
     }
@@ -139,9 +140,23 @@ pub fn patched(object: &Value, operations: &Value) -> Result<Value, String> {
     patch::json(object, operations.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
+/// A strategic merge patch's outcome is decoded by another way upstream, which has words of its own for lists and maps.
+fn unrestored(why: &str) -> Option<String> {
+    let (found, rest) = why.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go ")?;
+    let (_, wanted) = rest.rsplit_once(" of type ")?;
+    let shape = match wanted {
+        map if map.starts_with("map[") => "map",
+        list if list.starts_with("[]") => "slice",
+        _ => return None,
+    };
+    Some(format!("cannot restore {shape} from {found}"))
+}
+
 /// Upstream blames the patch, which has no kind and no name.
-fn undecodable(error: &DecodeError, body: &[u8]) -> Status {
+fn undecodable(error: &DecodeError, form: PatchType, body: &[u8]) -> Status {
     let why = error.detail();
+    let restored = (form == PatchType::Strategic).then(|| unrestored(why)).flatten();
+    let why = restored.as_deref().unwrap_or(why);
     let patch = String::from_utf8_lossy(body);
     let error = FieldError::invalid(&"patch".into(), patch.as_ref(), why);
     Status::invalid(&GroupKind::new("", ""), "", vec![error])

@@ -122,8 +122,12 @@ pub struct TypeMeta {
     pub kind: String,
 }
 
-/// Reads apiVersion and kind only, to choose the type to decode with.
-pub fn peek_type_meta(body: &[u8], content_type: ContentType) -> Result<TypeMeta, DecodeError> {
+/// Reads apiVersion and kind only, to choose the type to decode with. `expected` is the kind that an error names.
+pub fn peek_type_meta(
+    body: &[u8],
+    content_type: ContentType,
+    expected: &str,
+) -> Result<TypeMeta, DecodeError> {
     let (format, read) = match content_type {
         ContentType::Json => ("json", serde_json::from_slice(body).map_err(|e| e.to_string())),
         ContentType::Yaml => {
@@ -131,9 +135,9 @@ pub fn peek_type_meta(body: &[u8], content_type: ContentType) -> Result<TypeMeta
                 .and_then(|value| TypeMeta::deserialize(value).map_err(|e| e.to_string()));
             ("yaml", read)
         }
-        ContentType::Protobuf => return protobuf::type_meta(body),
+        ContentType::Protobuf => return protobuf::type_meta(body, expected),
     };
-    read.map_err(|message| syntax(body, format, "object", message))
+    read.map_err(|message| syntax(body, format, expected, message))
 }
 
 /// Decodes a body as `ty`.

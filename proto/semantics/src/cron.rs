@@ -42,7 +42,7 @@ pub enum CronError {
     #[error("empty spec string")]
     Empty,
     /// Not five fields.
-    #[error("expected exactly 5 fields, found {0}: {1:?}")]
+    #[error("expected exactly 5 fields, found {0}: [{1}]")]
     FieldCount(usize, String),
     /// After an `@` stands no known word.
     #[error("unrecognized descriptor: {0}")]
@@ -113,7 +113,7 @@ pub fn parse(text: &str) -> Result<Schedule, CronError> {
     }
     let parts: Vec<&str> = text.split_whitespace().collect();
     let [minutes, hours, days, months, weekdays] = parts[..] else {
-        return Err(CronError::FieldCount(parts.len(), text.to_owned()));
+        return Err(CronError::FieldCount(parts.len(), parts.join(" ")));
     };
     Ok(Schedule::At(Fields {
         minutes: MINUTES.parse(minutes)?,
@@ -243,7 +243,7 @@ mod tests {
     fn what_is_no_schedule_is_said() {
         let rows = [
             ("", "empty spec string"),
-            ("* * *", "expected exactly 5 fields, found 3: \"* * *\""),
+            ("* * *", "expected exactly 5 fields, found 3: [* * *]"),
             ("60 * * * *", "end of range (60) above maximum (59): 60"),
             ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
             ("* 5-3 * * *", "beginning of range (5) beyond end of range (3): 5-3"),

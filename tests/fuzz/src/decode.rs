@@ -8,7 +8,7 @@ use serde_json::Value;
 pub fn run(data: &[u8]) {
     let [form, kind, body @ ..] = data else { return };
     let form = if form % 2 == 0 { ContentType::Json } else { ContentType::Yaml };
-    drop(peek_type_meta(body, form));
+    drop(peek_type_meta(body, form, "object"));
     let ty = fixtures::by(*kind).ty;
     for validation in [FieldValidation::Strict, FieldValidation::Ignore] {
         if let Ok(decoded) = decode(body, form, ty, validation) {

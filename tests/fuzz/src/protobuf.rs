@@ -8,7 +8,7 @@ use serde_json::Value;
 pub fn run(data: &[u8]) {
     let [kind, body @ ..] = data else { return };
     let fixture = fixtures::by(*kind);
-    drop(peek_type_meta(body, ContentType::Protobuf));
+    drop(peek_type_meta(body, ContentType::Protobuf, "object"));
     drop(read(fixture.ty, body));
     let Some(value) = read(fixture.ty, &encode::envelope(&fixture.api_version, &fixture.kind, body)) else {
         return;

@@ -16,7 +16,7 @@ pub(crate) use ending::Lasting;
 
 use crate::{
     authorization::{Selectors, attributes},
-    identity::Caller,
+    identity::{Caller, Impersonated},
     pipeline::text,
     request::{body, info::RequestInfo},
     response::Answer,
@@ -49,7 +49,7 @@ pub(crate) struct Audited {
     decision: Decision,
     facts: Arc<Facts>,
     annotations: Annotations,
-    impersonated: Option<Arc<UserInfo>>,
+    impersonated: Option<Impersonated>,
     request: Option<Body>,
     long_running: bool,
     is_resource: bool,
@@ -123,11 +123,9 @@ impl Audit {
     }
 
     /// Whom the request acts as, where that is another.
-    pub(crate) fn acts_as(&self, user: &Arc<UserInfo>) {
-        if let Some(audited) = &mut *self.0.lock()
-            && !Arc::ptr_eq(&audited.facts.user, user)
-        {
-            audited.impersonated = Some(user.clone());
+    pub(crate) fn acts_as(&self, other: &Impersonated) {
+        if let Some(audited) = &mut *self.0.lock() {
+            audited.impersonated = Some(other.clone());
         }
     }
 
@@ -262,7 +260,8 @@ impl Audited {
             facts: self.facts.clone(),
             stage,
             at: if received { self.facts.received } else { OffsetDateTime::now_utc() },
-            impersonated: self.impersonated.clone(),
+            impersonated: self.impersonated.as_ref().map(|other| other.user.clone()),
+            impersonation_constraint: self.impersonated.as_ref().and_then(|other| other.constraint),
             status,
             request: self.request.clone(),
             response,

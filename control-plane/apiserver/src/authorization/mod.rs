@@ -37,10 +37,7 @@ impl ApiServer {
         query: &Query,
         annotations: &Annotations,
     ) -> Result<(), Status> {
-        let selectors = match info.verb.as_str() {
-            "list" | "watch" | "deletecollection" => Selectors::of(query),
-            _ => Selectors::default(),
-        };
+        let selectors = Selectors::of_verb(&info.verb, query);
         let attributes = attributes(user, &info.verb, info, &selectors);
         let began = Instant::now();
         let verdict = self.inner.authorizer.decide(&attributes).await;
@@ -140,6 +137,14 @@ pub(crate) struct Selectors {
 }
 
 impl Selectors {
+    /// Those of a request with this verb.
+    pub(crate) fn of_verb(verb: &str, query: &Query) -> Self {
+        match verb {
+            "list" | "watch" | "deletecollection" => Self::of(query),
+            _ => Self::default(),
+        }
+    }
+
     fn of(query: &Query) -> Self {
         let given = |key| query.first(key).filter(|text| !text.is_empty());
         Self {

@@ -15,6 +15,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use keelson_registry::{kind::Kind, status::Status, table::KindTable};
+use serde::Serialize;
 use sha2::{Digest, Sha512};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
@@ -40,19 +41,18 @@ impl Discovery {
         let (core, named): (Vec<&Group<'_>>, Vec<&Group<'_>>) =
             groups.iter().partition(|g| g.name.is_empty());
         let mut plain: HashMap<String, Bytes> = HashMap::new();
-        let mut put = |path: String, document: serde_json::Value| {
-            plain.insert(path, Bytes::from(document.to_string()));
-        };
-        put("/api".to_owned(), plain::api_versions(&core, address));
-        put("/apis".to_owned(), plain::api_group_list(&named));
+        let mut put = |path: String, document: Bytes| plain.insert(path, document);
+        put("/api".to_owned(), written(&plain::api_versions(&core, address)));
+        put("/apis".to_owned(), written(&plain::api_group_list(&named)));
         for group in &groups {
             if !group.name.is_empty() {
-                put(format!("/apis/{}", group.name), plain::api_group_document(group));
+                put(format!("/apis/{}", group.name), written(&plain::api_group_document(group)));
             }
             for (version, kinds) in &group.versions {
                 let prefix =
                     if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
-                put(format!("{prefix}/{version}"), plain::api_resource_list(group.name, version, kinds));
+                let list = plain::api_resource_list(group.name, version, kinds);
+                put(format!("{prefix}/{version}"), written(&list));
             }
         }
         let tagged = |document: serde_json::Value| {
@@ -86,7 +86,7 @@ impl Discovery {
         }
         let bytes = self.plain.get(path)?;
         Some(match accepted.encoding {
-            Encoding::Json => Ok(Answer::bytes(StatusCode::OK, "application/json", bytes.clone())),
+            Encoding::Json => Ok(Answer::json(StatusCode::OK, bytes.clone(), accepted)),
             Encoding::Yaml => serde_json::from_slice::<serde_json::Value>(bytes)
                 .map_err(Status::internal)
                 .and_then(|value| yaml::encode(&value))
@@ -99,6 +99,11 @@ impl Discovery {
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.plain.keys().map(String::as_str)
     }
+}
+
+/// A document that holds texts, numbers and lists alone, so that it can always be written.
+fn written(document: &impl Serialize) -> Bytes {
+    serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
 }
 
 /// The aggregated form, with its validator.

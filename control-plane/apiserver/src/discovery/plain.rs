@@ -2,8 +2,9 @@
 
 use super::{Group, group_version};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use keelson_registry::kind::{Kind, Subresource};
-use serde_json::{Map, Value, json};
+use keelson_registry::kind::{Kind, Name, Subresource};
+use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -41,37 +42,70 @@ fn api_group(group: &Group<'_>) -> Value {
     json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
 
-pub(super) fn api_resource_list(group: &str, version: &str, kinds: &[&Arc<Kind>]) -> Value {
+/// Fields in upstream's order, which scripts rely on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ApiResourceList<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    group_version: String,
+    resources: Vec<ApiResource<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiResource<'a> {
+    name: String,
+    singular_name: &'a str,
+    namespaced: bool,
+    /// Group and version are named only where they differ from the list's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    kind: &'a str,
+    verbs: &'a [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    short_names: &'a [Name],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    categories: &'a [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_version_hash: Option<String>,
+}
+
+pub(super) fn api_resource_list<'a>(
+    group: &str,
+    version: &str,
+    kinds: &[&'a Arc<Kind>],
+) -> ApiResourceList<'a> {
     let mut resources = Vec::new();
     for kind in kinds {
         resources.push(resource(kind));
         resources.extend(kind.subresources.iter().map(|sub| subresource(kind, sub)));
     }
-    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version(group, version),
-        "resources": resources,
-    })
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
+    ApiResourceList {
+        kind: "APIResourceList",
+        api_version: "v1",
+        group_version: group_version(group, version),
+        resources,
+    }
 }
 
-fn resource(kind: &Kind) -> Value {
-    let mut out = Map::new();
-    out.insert("name".into(), json!(kind.plural));
-    out.insert("singularName".into(), json!(kind.singular));
-    out.insert("namespaced".into(), json!(kind.namespaced));
-    out.insert("kind".into(), json!(kind.kind));
-    out.insert("verbs".into(), json!(kind.verbs));
-    for (key, list) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
-        if !list.is_empty() {
-            out.insert(key.into(), json!(list));
-        }
+fn resource(kind: &Kind) -> ApiResource<'_> {
+    let stored = kind.storage_version();
+    ApiResource {
+        name: kind.plural.to_string(),
+        singular_name: &kind.singular,
+        namespaced: kind.namespaced,
+        group: None,
+        version: None,
+        kind: &kind.kind,
+        verbs: &kind.verbs,
+        short_names: &kind.short_names,
+        categories: &kind.categories,
+        storage_version_hash: stored.map(|(group, version, kind)| storage_version_hash(group, version, kind)),
     }
-    if let Some((group, version, kind)) = kind.storage_version() {
-        out.insert("storageVersionHash".into(), json!(storage_version_hash(group, version, kind)));
-    }
-    Value::Object(out)
 }
 
 fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
@@ -79,20 +113,19 @@ fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
     STANDARD.encode(&hash[..STORAGE_VERSION_HASH_BYTES])
 }
 
-/// Group and version are named only where they differ from the parent's.
-fn subresource(kind: &Kind, sub: &Subresource) -> Value {
-    let mut out = json!({
-        "name": format!("{}/{}", kind.plural, sub.name),
-        "singularName": "",
-        "namespaced": kind.namespaced,
-        "kind": sub.body.map_or(&*kind.kind, |(_, _, kind)| kind),
-        "verbs": sub.verbs,
-    });
-    if let Some((group, version, _)) = sub.body
-        && (group, version) != (&*kind.group, &*kind.version)
-    {
-        out["group"] = json!(group);
-        out["version"] = json!(version);
+fn subresource<'a>(kind: &'a Kind, sub: &'a Subresource) -> ApiResource<'a> {
+    let own = (&*kind.group, &*kind.version);
+    let elsewhere = sub.body.filter(|(group, version, _)| (*group, *version) != own);
+    ApiResource {
+        name: format!("{}/{}", kind.plural, sub.name),
+        singular_name: "",
+        namespaced: kind.namespaced,
+        group: elsewhere.map(|(group, ..)| group),
+        version: elsewhere.map(|(_, version, _)| version),
+        kind: sub.body.map_or(&*kind.kind, |(_, _, kind)| kind),
+        verbs: &sub.verbs,
+        short_names: &[],
+        categories: &[],
+        storage_version_hash: None,
     }
-    out
 }

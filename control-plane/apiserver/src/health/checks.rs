@@ -13,9 +13,10 @@ use std::{
 /// How long the store may take to answer (upstream's `--etcd-healthcheck-timeout`).
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Upstream's informers, and what counts objects: here the watch caches.
-const INFORMERS: [&str; 5] = [
+/// Upstream's informers, what counts objects, and where admission looks up policies and all else: here the watch caches.
+const INFORMERS: [&str; 6] = [
     "generic-apiserver-start-informers",
+    "start-apiserver-admission-initializer",
     "storage-object-count-tracker-hook",
     "start-apiextensions-informers",
     "crd-informer-synced",

@@ -10,8 +10,9 @@ mod webhook;
 
 use crate::{
     aggregation,
+    audit::Line,
     pipeline::text,
-    request::info::RequestInfo,
+    request::{info::RequestInfo, query::Query},
     server::{ApiServer, SetupError},
     wire::peer::Peer,
 };
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use webhook::TokenReviews;
 
+pub(crate) use impersonate::Impersonated;
 pub(crate) use token_cache::TokenCache;
 pub use webhook::TokenWebhook;
 pub(crate) use webhook::reviewed_user;
@@ -55,6 +57,7 @@ pub(crate) struct Identity {
     settings: ArcSwap<Settings>,
     webhook: ArcSwapOption<TokenReviews>,
     cache: TokenCache,
+    impersonators: impersonate::LastModes,
     jwks: Bytes,
     openid_configuration: Bytes,
 }
@@ -80,6 +83,7 @@ impl Identity {
             webhook: ArcSwapOption::from_pointee(webhook.map(TokenReviews::new)),
             settings: ArcSwap::from_pointee(Settings::none(calls)),
             cache: TokenCache::default(),
+            impersonators: impersonate::LastModes::default(),
             jwks: Bytes::from(token::jwks(public_pem)?.to_string()),
             openid_configuration: Bytes::from(token::openid_configuration(issuer, server_url).to_string()),
         })
@@ -117,16 +121,20 @@ impl ApiServer {
         }
     }
 
-    /// The user that the request of `user` acts as.
+    /// Whom the request of `user` acts as, where that is another.
     pub(crate) async fn impersonated(
         &self,
         caller: &Caller,
-        user: Arc<UserInfo>,
-        headers: &HeaderMap,
-    ) -> Result<Arc<UserInfo>, Status> {
+        user: &UserInfo,
+        line: &Line<'_>,
+        query: &Query,
+    ) -> Result<Option<Impersonated>, Status> {
         match caller {
-            Caller::InProcess(_) => Ok(user),
-            Caller::Peer(_) => impersonate::apply(self, user, headers).await,
+            // Apart on the heap: few requests ask for it, and all would carry its future.
+            Caller::Peer(_) if impersonate::is_asked(line.headers) => {
+                Box::pin(impersonate::apply(self, user, line.headers, line.info, query)).await
+            }
+            _ => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@
 //! use and kept; their number is bounded by what is served, and by [`SERIES_MAX`] in any case.
 
 mod identity;
+mod impersonation;
 mod labels;
 mod running;
 mod sizes;
@@ -14,6 +15,7 @@ pub(crate) use running::{InFlight, LongRunning};
 pub(crate) use sizes::measured;
 
 use identity::Identities;
+use impersonation::Impersonations;
 use indexmap::IndexMap;
 use keelson_metrics::{
     Group, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -52,6 +54,7 @@ pub(crate) struct Metrics {
     requests: RwLock<IndexMap<Key, Arc<Series>>>,
     families: Families,
     pub(crate) identities: Identities,
+    pub(crate) impersonations: Impersonations,
     /// Read-only requests being answered.
     reads: running::Level,
     /// Mutating ones.
@@ -193,6 +196,7 @@ impl Default for Metrics {
             requests: RwLock::default(),
             families: Families::new(&group),
             identities: Identities::new(&group),
+            impersonations: Impersonations::new(&group),
             reads: running::Level::default(),
             writes: running::Level::default(),
             long_running: AtomicI64::new(0),

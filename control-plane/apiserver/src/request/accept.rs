@@ -68,7 +68,7 @@ pub(crate) struct Accepted {
     pub(crate) form: Form,
     /// Which version of it, where it is of `meta.k8s.io`.
     pub(crate) meta: MetaVersion,
-    /// `pretty=1` or a browser; set by the caller.
+    /// Indented, for people; set by the caller.
     pub(crate) pretty: bool,
 }
 

@@ -21,7 +21,6 @@ use tokio::task::AbortHandle;
 
 /// How long the store may take to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-const WARNING: &str = "v1 ComponentStatus is deprecated in v1.19+";
 /// The components by their Leases' names, and what ComponentStatus calls them, in its order.
 const COMPONENTS: [(&str, &str); 2] =
     [("kube-controller-manager", "controller-manager"), ("kube-scheduler", "scheduler")];
@@ -32,7 +31,6 @@ pub(crate) type Running = Vec<(&'static str, AbortHandle)>;
 
 /// GET and LIST.
 pub(crate) async fn read(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) -> Result<Answer, Status> {
-    call.warnings.add(WARNING.to_owned());
     for option in ["labelSelector", "fieldSelector"] {
         if call.query.non_empty(option).is_some() {
             return Err(Status::bad_request(format!("{option} of componentstatuses is not supported")));

@@ -47,7 +47,7 @@ pub(crate) fn decode(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
         ));
     }
-    let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
+    let given = keelson_schema::peek_type_meta(bytes, content_type, wanted.kind).map_err(refused)?;
     check_type(&given, wanted)?;
     let decoded =
         keelson_schema::decode(bytes, content_type, type_ref, context.field_validation).map_err(refused)?;

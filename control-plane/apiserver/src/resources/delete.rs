@@ -35,7 +35,7 @@ async fn read_options(
 fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
     let content_type = body::content_type(content_type)?;
     let refused = |error: DecodeError| Status::bad_request(error.to_string());
-    let given = keelson_schema::peek_type_meta(bytes, content_type).map_err(refused)?;
+    let given = keelson_schema::peek_type_meta(bytes, content_type, "DeleteOptions").map_err(refused)?;
     if !given.kind.is_empty() && given.kind != "DeleteOptions" {
         let why = format!("DeleteOptions expected in the body of a DELETE, got {:?}", given.kind);
         return Err(Status::bad_request(why));

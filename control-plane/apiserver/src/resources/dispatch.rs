@@ -3,7 +3,6 @@
 use super::{components, delete, evict, protobuf, read, watch, write};
 use crate::{
     metrics::LongRunning,
-    pipeline::text,
     pods, proxy,
     request::{
         accept::{Accepted, Form},
@@ -16,7 +15,7 @@ use crate::{
     system,
     wire::Body,
 };
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request};
 use keelson_auth::UserInfo;
 use keelson_registry::{
     context::{Annotations, Context, Warnings},
@@ -89,7 +88,7 @@ impl<'a> Call<'a> {
         forms: &[Form],
     ) -> Result<Accepted, Status> {
         let protobuf = protobuf::type_of(kind, self.subresource()).is_some();
-        system::negotiated_object(text(headers, &header::ACCEPT), forms, self.query, protobuf)
+        system::negotiated_object(headers, forms, self.query, protobuf)
     }
 
     /// The registry's view of the request, with default write options.
@@ -128,7 +127,7 @@ pub(crate) async fn dispatch(call: Call<'_>, request: Request<Body>) -> Result<A
     if !passed_on && !served(kind, info) {
         return Err(not_allowed(kind, request.method()));
     }
-    if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
+    if let Some(warning) = kind.deprecation() {
         call.warnings.add(warning);
         call.annotations.add(DEPRECATED, || "true".to_owned());
         let object = [&*info.group, &*info.version, &*info.resource, &*info.subresource];

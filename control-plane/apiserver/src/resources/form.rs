@@ -30,16 +30,16 @@ pub(crate) fn object(
         let body = protobuf::body(kind, entry, entry.mod_revision())?;
         return Ok(Answer::bytes(code, accepted.encoding.media_type(), body));
     }
-    if accepted.encoding == Encoding::Json && !accepted.pretty {
-        return Ok(Answer::bytes(code, "application/json", json(entry).freeze()));
+    if accepted.encoding == Encoding::Json {
+        return Ok(Answer::json(code, json(entry), accepted));
     }
     Answer::object(code, &entry.to_value(), accepted)
 }
 
 /// Answers with bytes of JSON that were made here, in the encoding asked for.
 pub(crate) fn rendered(code: StatusCode, bytes: BytesMut, accepted: Accepted) -> Result<Answer, Status> {
-    if accepted.encoding == Encoding::Json && !accepted.pretty {
-        return Ok(Answer::bytes(code, "application/json", bytes.freeze()));
+    if accepted.encoding == Encoding::Json {
+        return Ok(Answer::json(code, bytes, accepted));
     }
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     match accepted.encoding {

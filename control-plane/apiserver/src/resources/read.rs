@@ -15,6 +15,7 @@ use crate::{
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode};
 use keelson_registry::{entry::Entry, kind::Kind, status::Status};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// GET of one object or its subresource.
@@ -23,7 +24,7 @@ pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) 
     let registry = &call.inner().registry;
     if call.info.subresource == "scale" {
         let scale = registry.get_scale(kind, call.namespace(kind), &call.info.name).await?;
-        return Answer::object(StatusCode::OK, &scale, accepted);
+        return scaled(call, &scale, accepted);
     }
     let version = call.query.non_empty("resourceVersion");
     let entry = registry.get(kind, call.namespace(kind), &call.info.name, version).await?;
@@ -42,6 +43,24 @@ pub(crate) async fn get(call: &Call<'_>, kind: &Arc<Kind>, headers: &HeaderMap) 
         }
         _ => form::object(StatusCode::OK, kind, &entry, accepted),
     }
+}
+
+/// A Scale in the form asked for.
+fn scaled(call: &Call<'_>, scale: &Value, accepted: Accepted) -> Result<Answer, Status> {
+    let bytes = match accepted.form {
+        Form::Table => {
+            let include = IncludeObject::parse(call.query)?;
+            let frame = Frame { include, version: accepted.meta, with_columns: true };
+            table::of_scale(scale, frame, call.now)?
+        }
+        Form::Metadata => {
+            let mut out = BytesMut::new();
+            form::write_metadata_of(scale.to_string().as_bytes(), accepted.meta, &mut out)?;
+            out
+        }
+        _ => return Answer::object(StatusCode::OK, scale, accepted),
+    };
+    form::rendered(StatusCode::OK, bytes, accepted)
 }
 
 /// LIST.
@@ -87,8 +106,8 @@ pub(crate) fn whole(
     accepted: Accepted,
     gzip: bool,
 ) -> Result<Answer, Status> {
-    if accepted.encoding == Encoding::Json && !accepted.pretty {
-        return stream::list(head, items, write, gzip);
+    if accepted.encoding == Encoding::Json {
+        return stream::list(head, items, write, gzip, accepted.pretty);
     }
     parsed(head, &items, write, accepted)
 }
@@ -104,7 +123,7 @@ fn parsed(
     for entry in items {
         let mut out = BytesMut::new();
         write(entry, &mut out)?;
-        values.push(serde_json::from_slice::<serde_json::Value>(&out).map_err(Status::internal)?);
+        values.push(serde_json::from_slice::<Value>(&out).map_err(Status::internal)?);
     }
     let list = serde_json::json!({
         "kind": head.kind,

@@ -3,7 +3,7 @@
 use super::form;
 use crate::{
     request::accept::MetaVersion,
-    response::Answer,
+    response::{Answer, Indent},
     wire::{BoxError, body},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,6 +15,7 @@ use std::{io::Write, sync::Arc};
 
 /// A list up to this size is one buffer; what is beyond follows in pieces of it.
 pub(super) const PIECE_BYTES: usize = 128 * 1024;
+const JSON: &str = "application/json";
 
 /// What stands before the items.
 pub(crate) struct ListHead<'a> {
@@ -113,6 +114,7 @@ pub(crate) fn list(
     items: Vec<Arc<Entry>>,
     write: WriteItem,
     gzip: bool,
+    pretty: bool,
 ) -> Result<Answer, Status> {
     let mut out = BytesMut::with_capacity(8 * 1024);
     let text = |value: &str| serde_json::Value::from(value).to_string();
@@ -123,7 +125,35 @@ pub(crate) fn list(
     out.put_slice(b",\"metadata\":");
     out.put_slice(head.meta.to_json().to_string().as_bytes());
     out.put_slice(b",\"items\":[");
-    answer(out, Writer { items, next: 0, write, closed: false }, gzip, "application/json")
+    let writer = Writer { items, next: 0, write, closed: false };
+    if !pretty {
+        return answer(out, writer, gzip, JSON);
+    }
+    let (mut indent, mut indented) = (Indent::default(), BytesMut::with_capacity(16 * 1024));
+    indent.push(&out, &mut indented);
+    out.clear();
+    answer(indented, Pretty { writer, piece: out, indent }, gzip, JSON)
+}
+
+/// The same for people.
+struct Pretty {
+    writer: Writer,
+    /// What comes next, on one line.
+    piece: BytesMut,
+    indent: Indent,
+}
+
+impl Fill for Pretty {
+    fn fill(&mut self, out: &mut BytesMut) -> Result<(), Status> {
+        self.writer.fill(&mut self.piece)?;
+        self.indent.push(&self.piece, out);
+        self.piece.clear();
+        Ok(())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
 }
 
 /// Answers with what is in `out` and what follows.

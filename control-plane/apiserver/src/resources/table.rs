@@ -77,23 +77,50 @@ pub(crate) fn of_values(
 ) -> Result<BytesMut, Status> {
     let mut rows = Vec::with_capacity(objects.len());
     for object in objects {
-        let mut row = json!({ "cells": printers::row(kind, object, now).cells });
-        match frame.include {
-            IncludeObject::None => {}
-            IncludeObject::Metadata => {
-                let mut out = BytesMut::new();
-                form::write_metadata_of(object.to_string().as_bytes(), frame.version, &mut out)?;
-                row["object"] = serde_json::from_slice(&out).map_err(Status::internal)?;
-            }
-            IncludeObject::Object => row["object"] = object.clone(),
-        }
-        rows.push(row);
+        rows.push(with_object(printers::row(kind, object, now).cells, object, frame)?);
     }
+    Ok(tabled(&columns(kind), meta, &rows, frame))
+}
+
+/// The same of a Scale.
+pub(crate) fn of_scale(scale: &Value, frame: Frame, now: OffsetDateTime) -> Result<BytesMut, Status> {
+    let column = |name: &str, type_: &str, format: &str| json!({ "name": name, "type": type_, "format": format, "description": "", "priority": 0 });
+    let columns = json!([
+        column("Name", "string", "name"),
+        column("Desired", "integer", ""),
+        column("Available", "integer", ""),
+        column("Age", "string", ""),
+    ]);
+    let metadata = &scale["metadata"];
+    let meta = ListMeta {
+        resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+        ..ListMeta::default()
+    };
+    let row = with_object(printers::scale(scale, now), scale, frame)?;
+    Ok(tabled(&columns, &meta, &[row], frame))
+}
+
+/// A row of these cells, with what of the object is asked for.
+fn with_object(cells: Vec<Value>, object: &Value, frame: Frame) -> Result<Value, Status> {
+    let mut row = json!({ "cells": cells });
+    match frame.include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            let mut out = BytesMut::new();
+            form::write_metadata_of(object.to_string().as_bytes(), frame.version, &mut out)?;
+            row["object"] = serde_json::from_slice(&out).map_err(Status::internal)?;
+        }
+        IncludeObject::Object => row["object"] = object.clone(),
+    }
+    Ok(row)
+}
+
+fn tabled(columns: &Value, meta: &ListMeta, rows: &[Value], frame: Frame) -> BytesMut {
     let table = json!({
         "kind": "Table", "apiVersion": frame.version.api_version(), "metadata": meta.to_json(),
-        "columnDefinitions": columns(kind), "rows": rows,
+        "columnDefinitions": columns, "rows": rows,
     });
-    Ok(BytesMut::from(table.to_string().as_bytes()))
+    BytesMut::from(table.to_string().as_bytes())
 }
 
 fn row(

@@ -2,7 +2,7 @@
 
 use crate::{
     request::accept::{Accepted, Encoding},
-    response::yaml,
+    response::{Indent, yaml},
     wire::{Body, body},
 };
 use bytes::Bytes;
@@ -49,6 +49,13 @@ impl Answer {
         answer
     }
 
+    /// JSON that was made here, for programs or for people.
+    pub(crate) fn json(code: StatusCode, json: impl Into<Bytes>, accepted: Accepted) -> Self {
+        let json = json.into();
+        let json = if accepted.pretty { Indent::whole(&json).into() } else { json };
+        Self::bytes(code, Encoding::Json.media_type(), json)
+    }
+
     /// An object in the encoding asked for.
     pub(crate) fn object(
         code: StatusCode,
@@ -56,10 +63,10 @@ impl Answer {
         accepted: Accepted,
     ) -> Result<Self, Status> {
         let bytes = match accepted.encoding {
-            Encoding::Json if accepted.pretty => {
-                serde_json::to_vec_pretty(object).map_err(Status::internal)?
+            Encoding::Json => {
+                let json = serde_json::to_vec(object).map_err(Status::internal)?;
+                return Ok(Self::json(code, json, accepted));
             }
-            Encoding::Json => serde_json::to_vec(object).map_err(Status::internal)?,
             Encoding::Yaml => yaml::encode(object)?.into_bytes(),
             Encoding::Protobuf => {
                 let value = serde_json::to_value(object).map_err(Status::internal)?;

@@ -17,39 +17,37 @@ fn field<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// SubjectAccessReview.
 pub(super) async fn subject(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
-    let spec = &object["spec"];
-    let mut errors = Vec::new();
-    if field(spec, "user").is_empty() && texts(&spec["groups"]).is_empty() {
-        let path = Path::new("spec").child("user");
-        errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
-    }
-    decide(call, kind, object, &user_of(spec), errors).await
+    let mut errors = asked_about(&object["spec"]);
+    errors.extend(needs_user(&object["spec"]));
+    errors.extend(bare(&object["metadata"], false));
+    decide(call, kind, object, &user_of(&object["spec"]), errors).await
 }
 
 /// LocalSubjectAccessReview: the same within one namespace.
 pub(super) async fn local(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
     let spec = &object["spec"];
-    let mut errors = Vec::new();
-    if field(spec, "user").is_empty() && texts(&spec["groups"]).is_empty() {
-        let path = Path::new("spec").child("user");
-        errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
+    let mut errors = asked_about(spec);
+    errors.extend(needs_user(spec));
+    errors.extend(bare(&object["metadata"], true));
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let namespace = field(resource, "namespace");
+    if !resource.is_null() && namespace != call.info.namespace {
+        let at = Path::new("spec.resourceAttributes.namespace");
+        errors.push(FieldError::invalid(&at, namespace, "must match metadata.namespace"));
     }
-    let namespace = field(&spec["resourceAttributes"], "namespace");
-    if namespace != call.info.namespace {
-        let path = Path::new("spec").child("resourceAttributes").child("namespace");
-        errors.push(FieldError::invalid(&path, namespace, "must match metadata.namespace"));
-    }
-    if !spec["nonResourceAttributes"].is_null() {
-        let path = Path::new("spec").child("nonResourceAttributes");
-        errors.push(FieldError::invalid(&path, "", "disallowed on this kind of request"));
+    if !path.is_null() {
+        let at = Path::new("spec.nonResourceAttributes");
+        errors.push(FieldError::invalid(&at, path.clone(), "disallowed on this kind of request"));
     }
     decide(call, kind, object, &user_of(spec), errors).await
 }
 
 /// SelfSubjectAccessReview.
 pub(super) async fn own(call: &Call<'_>, kind: &Kind, object: &Value) -> Result<Value, Status> {
+    let mut errors = asked_about(&object["spec"]);
+    errors.extend(bare(&object["metadata"], false));
     let user = call.user.clone();
-    decide(call, kind, object, &user, Vec::new()).await
+    decide(call, kind, object, &user, errors).await
 }
 
 /// SelfSubjectRulesReview.
@@ -59,6 +57,44 @@ pub(super) fn rules(call: &Call<'_>, object: &Value) -> Result<Value, Status> {
         return Err(Status::bad_request("no namespace on request"));
     }
     Ok(call.inner().authorizer.review_rules(&call.user, namespace))
+}
+
+/// A question is about a resource or about a path.
+fn asked_about(spec: &Value) -> Vec<FieldError> {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let (of, at) =
+        (Path::new("spec").child("resourceAttributes"), Path::new("spec").child("nonResourceAttributes"));
+    match (resource.is_null(), path.is_null()) {
+        (false, false) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            vec![FieldError::invalid(&at, path.clone(), why)]
+        }
+        (true, true) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            vec![FieldError::invalid(&of, Value::Null, why)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn needs_user(spec: &Value) -> Option<FieldError> {
+    let is_nobody = field(spec, "user").is_empty() && texts(&spec["groups"]).is_empty();
+    let at = Path::new("spec").child("user");
+    is_nobody.then(|| FieldError::invalid(&at, "", "at least one of user or group must be specified"))
+}
+
+/// A question has no metadata, but for the namespace of one that is about a namespace.
+fn bare(metadata: &Value, is_local: bool) -> Option<FieldError> {
+    let means = |(key, value): (&String, &Value)| {
+        let nothing = value.is_null() || value == "" || value == &json!({}) || value == &json!([]);
+        !nothing && key != "managedFields" && !(is_local && key == "namespace")
+    };
+    let why = if is_local { "must be empty except for namespace" } else { "must be empty" };
+    metadata
+        .as_object()?
+        .iter()
+        .any(means)
+        .then(|| FieldError::invalid(&Path::new("metadata"), metadata.clone(), why))
 }
 
 fn user_of(spec: &Value) -> UserInfo {
@@ -78,19 +114,6 @@ async fn decide(
     mut errors: Vec<FieldError>,
 ) -> Result<Value, Status> {
     let (resource, path) = (&object["spec"]["resourceAttributes"], &object["spec"]["nonResourceAttributes"]);
-    match (resource.is_null(), path.is_null()) {
-        (false, false) => errors.push(FieldError::invalid(
-            &Path::new("spec").child("nonResourceAttributes"),
-            "",
-            "cannot be specified in combination with resourceAttributes",
-        )),
-        (true, true) => errors.push(FieldError::invalid(
-            &Path::new("spec").child("resourceAttributes"),
-            "",
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )),
-        _ => {}
-    }
     selectors::validate(resource, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group_kind(), "", errors));

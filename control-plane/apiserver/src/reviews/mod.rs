@@ -22,6 +22,7 @@ use keelson_auth::UserInfo;
 use keelson_registry::{context::Context, kind::Kind, status::Status};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A decoded question with what is needed to answer it.
 struct Question {
@@ -64,12 +65,21 @@ pub(crate) async fn create(
         ("authorization.k8s.io", "LocalSubjectAccessReview") => access::local(call, kind, &object).await?,
         ("authorization.k8s.io", "SelfSubjectAccessReview") => access::own(call, kind, &object).await?,
         ("authorization.k8s.io", "SelfSubjectRulesReview") => access::rules(call, &object)?,
-        ("authentication.k8s.io", "SelfSubjectReview") => json!({ "userInfo": user_json(&call.user) }),
-        ("authentication.k8s.io", "TokenReview") => identity::token(call, &object).await,
+        ("authentication.k8s.io", "SelfSubjectReview") => {
+            object["metadata"]["creationTimestamp"] = json!(time_text(call.now)?);
+            json!({ "userInfo": user_json(&call.user) })
+        }
+        ("authentication.k8s.io", "TokenReview") => identity::token(call, &object).await?,
         _ => return Err(Status::internal(format!("{} has no handler", kind.kind))),
     };
     object["status"] = status;
     answer(call, kind, &head, &object)
+}
+
+/// metav1 Time.
+fn time_text(time: OffsetDateTime) -> Result<String, Status> {
+    let whole = time.replace_nanosecond(0).map_err(Status::internal)?;
+    whole.format(&Rfc3339).map_err(Status::internal)
 }
 
 /// `authentication.k8s.io/v1` UserInfo.

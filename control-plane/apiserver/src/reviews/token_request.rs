@@ -2,7 +2,7 @@
 //!
 //! Source of the rules: upstream's `pkg/registry/core/serviceaccount/storage/token.go` and its validation.
 
-use super::{Question, answer, read, texts};
+use super::{Question, answer, read, texts, time_text};
 use crate::{resources::Call, response::Answer, wire::Body};
 use http::Request;
 use keelson_auth::authn::token::{
@@ -17,7 +17,6 @@ use keelson_registry::{
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// POST on `serviceaccounts/NAME/token`.
 pub(crate) async fn token_request(
@@ -81,11 +80,6 @@ pub(crate) async fn token_request(
     answer(call, kind, &head, &object)
 }
 
-fn time_text(time: OffsetDateTime) -> Result<String, Status> {
-    let whole = time.replace_nanosecond(0).map_err(Status::internal)?;
-    whole.format(&Rfc3339).map_err(Status::internal)
-}
-
 fn check_metadata(object: &Value, namespace: &str, name: &str) -> Result<(), Status> {
     for (key, wanted, text) in [
         ("name", name, "must match the service account name"),
@@ -138,7 +132,7 @@ async fn binding(call: &Call<'_>, wanted: &Value, namespace: &str, account: &str
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict(&GroupResource::new("", plural), name, why));
+        return Err(Status::conflict(&GroupResource::new("", kind.to_owned()), name, why));
     }
     match plural {
         "secrets" => Ok(Binding::Secret(reference(&entry))),

@@ -180,6 +180,11 @@ async fn who_asked_and_what_became_of_it() {
     // The rule is chosen by who asks, not by whom he acts as.
     assert_eq!((&events[1]["user"]["username"], &events[1]["level"]), (&json!("boss"), &json!("Metadata")));
     assert_eq!(events[1]["impersonatedUser"]["username"], "jane");
+    assert_eq!(
+        events[1]["authenticationMetadata"],
+        json!({"impersonationConstraint": "impersonate:user-info"})
+    );
+    assert!(events[0]["authenticationMetadata"].is_null());
     assert_eq!(events[1]["sourceIPs"], json!(["198.51.100.1", "192.0.2.7"]));
     assert_eq!((&events[2]["user"], &events[2]["stage"]), (&json!({}), &json!("ResponseStarted")));
     assert_eq!(events[2]["responseStatus"]["message"], "Authentication failed, attempted: bearer");

@@ -321,7 +321,7 @@ async fn everybody_who_decides_asks_the_webhook() {
     let asked = chained.seen.lock().iter().rev().nth(1).unwrap()["resourceAttributes"].clone();
     assert_eq!(
         asked,
-        json!({"verb": "impersonate", "group": "authentication.k8s.io", "version": "v1", "resource": "uids", "name": "7"})
+        json!({"verb": "impersonate:user-info", "group": "authentication.k8s.io", "version": "v1", "resource": "uids", "name": "7"})
     );
     assert_eq!(chained.bed.send_as(proven("bob"), "GET", MAPS, &as_ann, "").await.code, 403);
 

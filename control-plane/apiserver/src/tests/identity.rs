@@ -11,11 +11,6 @@ fn peer(certificate: PeerCertificate) -> Caller {
     Caller::Peer(Arc::new(Peer { address, certificate }))
 }
 
-fn proven(name: &str, groups: &[&str]) -> Caller {
-    let user = Arc::new(UserInfo::authenticated(name, groups.iter().copied()));
-    peer(PeerCertificate::Verified { user, not_after_s: i64::MAX })
-}
-
 #[tokio::test]
 async fn without_credentials_only_health_and_version_get_as_far_as_rbac() {
     let bed = Bed::new().await;
@@ -62,16 +57,6 @@ async fn a_refusal_reads_as_upstreams() {
     );
     let got = bed.send_as(user("bob"), "GET", "/metrics", &[], "").await;
     assert_eq!(got.message(), r#"forbidden: User "bob" cannot get path "/metrics""#);
-}
-
-#[tokio::test]
-async fn impersonation_needs_permission_and_then_decides() {
-    let bed = Bed::new().await;
-    let as_jane = [("impersonate-user", "jane")];
-    let got = bed.send_as(proven("bob", &["dev"]), "GET", MAPS, &as_jane, "").await;
-    assert!(got.message().contains(r#"User "bob" cannot impersonate resource "users""#), "{}", got.text());
-    let got = bed.send_as(proven("root", &["system:masters"]), "GET", MAPS, &as_jane, "").await;
-    assert!(got.message().contains(r#"User "jane" cannot list"#), "{}", got.text());
 }
 
 #[tokio::test]

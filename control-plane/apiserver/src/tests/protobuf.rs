@@ -9,7 +9,7 @@ pub(super) const ACCEPT: [(&str, &str); 1] = [("accept", PROTOBUF)];
 
 /// Reads a body as the kind that it says.
 pub(super) fn object(body: &[u8]) -> Value {
-    let meta = keelson_schema::peek_type_meta(body, ContentType::Protobuf).expect("an envelope");
+    let meta = keelson_schema::peek_type_meta(body, ContentType::Protobuf, "object").expect("an envelope");
     let (group, version) = meta.api_version.split_once('/').unwrap_or(("", &meta.api_version));
     let ty = Schemas::builtin().kind(group, version, &meta.kind);
     let ty = ty.unwrap_or_else(|| panic!("{} {} is not built in", meta.api_version, meta.kind));

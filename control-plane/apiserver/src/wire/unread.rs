@@ -1,9 +1,10 @@
-//! What a handler leaves unread of a request's body, over HTTP/1.
+//! What a handler leaves unread of a request's body.
 //!
-//! A connection takes its next request only once all of this one was read. hyper reads what is there already and else
+//! Over HTTP/1 a connection takes its next request only once all of this one was read. hyper reads what is there already and else
 //! closes, without a word in the answer: a client that keeps its connections then loses the request that it sends next. A
 //! request that is refused before its body is looked at must cost its client nothing, so as Go's server does, a short
-//! rest is read, and with a long one the answer says `connection: close`. Of HTTP/2 each request is a stream of its own.
+//! rest is read, and with a long one the answer says `connection: close`. Over HTTP/2 the rest is told off by resetting the request's
+//! stream, which is right, and for which some clients (curl 7.88) throw the answer away: there, too, a short rest is read.
 
 use super::body::{self, Body, BoxError};
 use bytes::Bytes;
@@ -55,9 +56,10 @@ pub(super) async fn answered<F>(
 where
     F: Future<Output = Response<Body>>,
 {
-    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+    if request.body().is_end_stream() {
         return handle(request.map(|incoming| incoming.map_err(Into::into).boxed_unsync())).await;
     }
+    let is_http_1 = request.version() < Version::HTTP_2;
     // Asking for the body would ask the client to send it.
     let waits = request.headers().contains_key(header::EXPECT);
     let (head, incoming) = request.into_parts();
@@ -66,7 +68,7 @@ where
     // A handler that has kept the body is still reading it: a proxy, or a stream.
     let Some(rest) = Arc::into_inner(lent) else { return response };
     let mut rest = rest.into_inner();
-    if !rest.is_end_stream() && (waits || !is_read(&mut rest).await) {
+    if !rest.is_end_stream() && (waits || !is_read(&mut rest).await) && is_http_1 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

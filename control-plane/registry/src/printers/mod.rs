@@ -31,6 +31,11 @@ pub struct Row {
     pub conditions: Vec<Value>,
 }
 
+/// The cells of a Scale: name, desired, available, age.
+pub fn scale(object: &Value, now: OffsetDateTime) -> Vec<Value> {
+    scaling::scale(object, text::age(object, now))
+}
+
 /// Prints an object in the kind's served version.
 pub fn row(kind: &Kind, object: &Value, now: OffsetDateTime) -> Row {
     if let Some(custom) = &kind.custom {

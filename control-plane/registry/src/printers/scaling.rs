@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscaler, PodDisruptionBudget.
+//! Scale, HorizontalPodAutoscaler, PodDisruptionBudget.
 
 use super::text::{NONE, count, name};
 use crate::{kind::Kind, kinds::autoscaling::to_v2, meta};
@@ -6,6 +6,15 @@ use serde_json::{Value, json};
 
 /// Metrics beyond these are only counted.
 const METRICS_MAX: usize = 2;
+
+pub(super) fn scale(object: &Value, age: Value) -> Vec<Value> {
+    vec![
+        name(object),
+        json!(count(object, &["spec", "replicas"])),
+        json!(count(object, &["status", "replicas"])),
+        age,
+    ]
+}
 
 pub(super) fn autoscaler(kind: &Kind, object: &Value, age: Value) -> Vec<Value> {
     let converted;

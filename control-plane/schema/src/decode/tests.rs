@@ -179,7 +179,10 @@ fn what_is_no_json_is_shown() {
 #[test]
 fn yaml_is_read_too() {
     let body = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: v\n  k: w\n";
-    assert_eq!(peek_type_meta(body, ContentType::Yaml).map(|m| m.kind).as_deref(), Ok("ConfigMap"));
+    assert_eq!(
+        peek_type_meta(body, ContentType::Yaml, "ConfigMap").map(|m| m.kind).as_deref(),
+        Ok("ConfigMap")
+    );
     let map = ty("", "ConfigMap");
     let decoded = decode(body, ContentType::Yaml, map, FieldValidation::Ignore).expect("good YAML");
     assert_eq!(decoded.value["data"], json!({"k": "w"}));

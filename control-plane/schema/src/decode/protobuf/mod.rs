@@ -59,8 +59,8 @@ enum Malformed {
 }
 
 /// What a body says it is.
-pub(super) fn type_meta(body: &[u8]) -> Result<TypeMeta, DecodeError> {
-    Envelope::read(body).map(|e| e.type_meta).map_err(|e| unrecognized(body, "object", &e))
+pub(super) fn type_meta(body: &[u8], expected: &str) -> Result<TypeMeta, DecodeError> {
+    Envelope::read(body).map(|e| e.type_meta).map_err(|e| unrecognized(body, expected, &e))
 }
 
 /// Decodes a body as `ty`.

@@ -39,7 +39,7 @@ fn ty(api_version: &str, kind: &str) -> TypeRef<'static> {
 
 fn read(api_version: &str, kind: &str, message: &impl Message) -> Decoded {
     let body = body_of(api_version, kind, message.encode_to_vec());
-    let found = peek_type_meta(&body, ContentType::Protobuf).expect("an envelope");
+    let found = peek_type_meta(&body, ContentType::Protobuf, "object").expect("an envelope");
     assert_eq!((found.api_version.as_str(), found.kind.as_str()), (api_version, kind));
     decode(&body, ContentType::Protobuf, ty(api_version, kind), FieldValidation::Strict).expect("a good body")
 }
