@@ -11,6 +11,7 @@ mod dns_messages;
 mod hostile;
 mod kinds;
 mod kubectl;
+mod kubelet;
 mod netfilter;
 mod nodes;
 mod objects;

@@ -125,7 +125,7 @@ pub(crate) struct RunArgs {
     /// Its key (PEM)
     #[arg(long)]
     pub(crate) tls_key: PathBuf,
-    /// CA of those who may call the kubelet's API (PEM)
+    /// CA of client certificates for the kubelet's API (PEM); callers without one show a token of the cluster
     #[arg(long)]
     pub(crate) client_ca: PathBuf,
     /// Most pods on this node

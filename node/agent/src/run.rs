@@ -158,7 +158,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         cgroups: Arc::new(Hierarchies::read().context("finding out the host's cgroups")?),
     };
     let kubelet = keelson_kubelet::start(args.kubelet()?, parts).await?;
-    let server = api::start(&args, kubelet, observer, shutdown.clone()).await?;
+    let server = api::start(&args, api_client.clone(), kubelet, observer, shutdown.clone()).await?;
     // Its renewal is approved by what the API shows.
     tokio::spawn(serving_certificate.keep(api_client, shutdown.clone()));
     asked_to_stop().await;

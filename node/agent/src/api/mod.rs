@@ -1,32 +1,38 @@
-//! The kubelet's HTTPS API: what the API server (and nobody else) asks of a node.
+//! The kubelet's HTTPS API: what the API server asks of a node, and whoever else the API server says may.
 //!
 //! Paths are upstream's (`/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`, `/pods`, `/healthz`,
-//! `/metrics`), and `/keelson/` of our own (`observe`). Callers are known by their client certificate; see `tls`.
+//! `/metrics`), and `/keelson/` of our own (`observe`). Who calls, and whether he may, is decided by `auth`.
 
+mod auth;
 mod logs;
 mod metrics;
 mod streams;
 mod tls;
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use auth::{Caller, Gate};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use http::StatusCode;
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use keelson_kubelet::Kubelet;
 use keelson_runtime::{keys, v1};
-use tokio::net::TcpListener;
+use tls::Tls;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::config::RunArgs;
 use crate::observe::{self, Observer};
@@ -36,21 +42,22 @@ const CONNECTIONS_MAX: usize = 512;
 /// Time for a TLS handshake and for a request's head.
 const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Listens and serves in a task that ends with `shutdown`.
+/// Listens and serves in a task that ends with `shutdown`. Callers are judged by what the API server says to `client`.
 pub(crate) async fn start(
     args: &RunArgs,
+    client: kube::Client,
     kubelet: Kubelet,
     observer: Option<Observer>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let files = tls::Files::new(&args.tls_cert, &args.tls_key, &args.client_ca);
-    let (current, acceptors) = watch::channel(files.acceptor()?);
+    let (current, latest) = watch::channel(files.read()?);
     // On every address: in its namespace the node has no other use for the port.
     let listener =
         listen(args.api_port).await.with_context(|| format!("listening on port {}", args.api_port))?;
-    let router = router(Arc::new(kubelet), observer);
+    let server = Server { gate: Gate::new(&args.name, client), router: router(Arc::new(kubelet), observer) };
     tokio::spawn(files.follow(current, shutdown.clone()));
-    Ok(tokio::spawn(accept(listener, acceptors, router, shutdown)))
+    Ok(tokio::spawn(accept(listener, latest, Arc::new(server), shutdown)))
 }
 
 /// IPv6's wildcard takes both families, unless the host has no IPv6.
@@ -80,8 +87,8 @@ fn router(kubelet: Arc<Kubelet>, observer: Option<Observer>) -> Router {
 
 async fn accept(
     listener: TcpListener,
-    acceptors: watch::Receiver<TlsAcceptor>,
-    router: Router,
+    tls: watch::Receiver<Tls>,
+    server: Arc<Server>,
     shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -99,40 +106,57 @@ async fn accept(
                 continue;
             }
         };
-        let (acceptor, router) = (acceptors.borrow().clone(), router.clone());
+        let (tls, server) = (tls.borrow().clone(), Arc::clone(&server));
         tokio::spawn(async move {
             let _slot = slot;
-            let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => return,
-            };
-            if let Err(who) = tls::authorize(stream.get_ref().1) {
-                tracing::warn!(who, "refused a caller of the kubelet's API");
-                return refuse(TokioIo::new(stream)).await;
-            }
-            let service = TowerToHyperService::new(router);
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HANDSHAKE_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection of the kubelet's API broke");
-            }
+            serve(stream, tls, server).await;
         });
     }
 }
 
-/// Answers 403 to whatever is asked.
-async fn refuse(io: impl hyper::rt::Read + hyper::rt::Write + Unpin) {
-    let service = hyper::service::service_fn(|_| async {
-        let text = "only the cluster's API server may call this API\n".to_owned();
-        let mut answer = http::Response::new(text);
-        *answer.status_mut() = StatusCode::FORBIDDEN;
-        Ok::<_, std::convert::Infallible>(answer)
+/// One connection to its end.
+async fn serve(stream: TcpStream, tls: Tls, server: Arc<Server>) {
+    let (stream, caller) = match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => return,
+    };
+    let caller = Arc::new(caller);
+    let service = service_fn(move |request| {
+        let (server, caller) = (Arc::clone(&server), Arc::clone(&caller));
+        async move { Ok::<_, Infallible>(server.answer(&caller, request).await) }
     });
-    let _ = hyper::server::conn::http1::Builder::new().keep_alive(false).serve_connection(io, service).await;
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection of the kubelet's API broke");
+    }
+}
+
+/// What connections share.
+struct Server {
+    gate: Gate,
+    router: Router,
+}
+
+impl Server {
+    /// The way of every request, whatever it asks for: past the gate.
+    async fn answer(&self, caller: &Caller, request: Request<Incoming>) -> Response {
+        let (head, body) = request.into_parts();
+        if let Err(refusal) = self.gate.admit(caller, &head).await {
+            let mut answer = refusal.into_response();
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                // A stranger keeps none of the few connections.
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return answer;
+        }
+        let Ok(answer) = self.router.clone().oneshot(Request::from_parts(head, Body::new(body))).await;
+        answer
+    }
 }
 
 /// An answer that says what is wrong, as text.

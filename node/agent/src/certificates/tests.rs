@@ -5,7 +5,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, Request as HttpRequest, Response};
 use kube::client::Body;
 use parking_lot::Mutex;
-use place::Pair;
+pub(crate) use place::Pair;
 use rcgen::{CertificateSigningRequestParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -30,12 +30,23 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Good since `age` ago for `life` in all.
+    /// A node's, good since `age` ago for `life` in all.
     pub(crate) fn pair(&self, name: &str, names: &[&str], (age, life): (Span, Span)) -> Pair {
+        self.pair_of(NODES, name, names, (age, life))
+    }
+
+    /// The same of another organisation.
+    pub(crate) fn pair_of(
+        &self,
+        organization: &str,
+        name: &str,
+        names: &[&str],
+        (age, life): (Span, Span),
+    ) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, NODES);
+        params.distinguished_name.push(DnType::OrganizationName, organization);
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = OffsetDateTime::now_utc() - age;
         params.not_after = params.not_before + life;
