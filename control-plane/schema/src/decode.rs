@@ -300,7 +300,7 @@ pub(crate) struct Cx {
 }
 
 impl Cx {
-    fn new(validation: FieldValidation) -> Cx {
+    pub(crate) fn new(validation: FieldValidation) -> Cx {
         Cx { validation, strict: RefCell::default(), failure: Cell::new(None) }
     }
 
@@ -318,6 +318,11 @@ impl Cx {
     fn fail<E: serde::de::Error>(&self, message: String) -> E {
         self.failure.set(Some(message));
         E::custom("wrong type")
+    }
+
+    /// The message of [`Cx::fail`], after which decoding may go on elsewhere.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        self.failure.take()
     }
 
     pub(crate) fn finish(

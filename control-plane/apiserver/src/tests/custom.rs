@@ -222,6 +222,50 @@ async fn objects_are_pruned_defaulted_and_validated() {
 }
 
 #[tokio::test]
+async fn metadata_of_embedded_objects_has_the_fields_of_all_metadata() {
+    let mut definition = cron_tabs();
+    for version in definition["spec"]["versions"].as_array_mut().unwrap() {
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["template"] = json!({
+            "type": "object", "x-kubernetes-embedded-resource": true,
+            "properties": {"metadata": {"type": "object", "properties": {"name": {"type": "string"}}}}});
+    }
+    let bed = Bed::with(&definition).await;
+    let body = |name: &str, metadata: Value| {
+        json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": name},
+            "spec": {"image": "i", "template": {"apiVersion": "foo/v1", "kind": "Sub", "metadata": metadata}}})
+    };
+    let sent = body("a", json!({"unknown": "bar", "name": "n", "namespace": "s"}));
+    let strict = bed.post(&format!("{TABS}?fieldValidation=Strict"), &sent).await;
+    assert_eq!(strict.code, 400);
+    let told = "strict decoding error: unknown field \"spec.template.metadata.unknown\"";
+    assert!(strict.message().ends_with(told), "{}", strict.message());
+    let made = bed.post(TABS, &sent).await;
+    let warning = made.headers["warning"].to_str().unwrap();
+    assert!(warning.contains("unknown field \\\"spec.template.metadata.unknown\\\""), "{warning}");
+    assert_eq!(made.json()["spec"]["template"]["metadata"], json!({"name": "n", "namespace": "s"}));
+    let wrong = bed.post(TABS, &body("b", json!({"labels": 1}))).await;
+    assert_eq!(wrong.code, 400);
+    assert!(
+        wrong
+            .message()
+            .contains("spec.template.metadata: Invalid value: {\"labels\":1}: json: cannot unmarshal"),
+        "{}",
+        wrong.message()
+    );
+    let merge = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}, "more": 1}}}});
+    let patched = bed.patch(&format!("{TABS}/a"), MERGE, &merge).await.json();
+    let expected = json!({"name": "n", "namespace": "s", "labels": {"a": "b"}});
+    assert_eq!(patched["spec"]["template"]["metadata"], expected);
+    let apply = "application/apply-patch+yaml";
+    let refused = bed.patch(&format!("{TABS}/a?fieldManager=x"), apply, &sent).await;
+    let told = ".spec.template.metadata.unknown: field not declared in schema";
+    assert!(refused.message().contains(told), "{}", refused.text());
+    let known = body("c", json!({"namespace": "s"}));
+    let applied = bed.patch(&format!("{TABS}/c?fieldManager=x"), apply, &known).await;
+    assert_eq!(applied.code, 201, "{}", applied.text());
+}
+
+#[tokio::test]
 async fn lists_tables_and_selectors_are_the_built_in_kinds() {
     let bed = Bed::with(&cron_tabs()).await;
     bed.cron_tab("a").await;

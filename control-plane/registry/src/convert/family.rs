@@ -94,7 +94,6 @@ impl Family {
     pub(super) fn cut(&self, to: &str, object: &mut Value) -> Result<(), Status> {
         let why = || format!("request to convert CR to an invalid group/version: {to}");
         let schema = self.schema(to).ok_or_else(|| Status::new(500, Reason::Unknown, why()))?;
-        schema.prune(object);
-        Ok(())
+        schema.prune(object).map_err(Status::internal)
     }
 }

@@ -14,13 +14,7 @@ pub(super) fn compile(schema: &Schema, name: String) -> Schemas {
     let mut out = Compiler::default();
     out.schemas.types.push(empty(name.into()));
     let mut root = out.properties(schema);
-    let meta = Schemas::builtin().definition(OBJECT_META).expect("every table has the meta types");
-    let meta = out.import(meta);
-    for (name, shape) in [("apiVersion", Shape::String), ("kind", Shape::String), ("metadata", meta)] {
-        root.retain(|property| property.name != name);
-        root.push(property(Cow::Borrowed(name), shape));
-    }
-    root.sort_by(|a, b| a.name.cmp(&b.name));
+    out.add_what_objects_have(&mut root);
     out.schemas.types[0].properties = root;
     out.schemas.types[0].open = schema.preserve;
     out.schemas
@@ -64,6 +58,17 @@ impl Compiler {
         properties
     }
 
+    /// The properties of every object, the embedded ones too, whatever the schema says of them.
+    fn add_what_objects_have(&mut self, properties: &mut Vec<Property>) {
+        let meta = Schemas::builtin().definition(OBJECT_META).expect("every table has the meta types");
+        let meta = self.import(meta);
+        for (name, shape) in [("apiVersion", Shape::String), ("kind", Shape::String), ("metadata", meta)] {
+            properties.retain(|property| property.name != name);
+            properties.push(property(Cow::Borrowed(name), shape));
+        }
+        properties.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
     fn shape(&mut self, schema: &Schema) -> Shape {
         if schema.int_or_string {
             return Shape::IntOrString;
@@ -95,14 +100,7 @@ impl Compiler {
         self.schemas.types.push(empty(Cow::Borrowed("object")));
         let mut properties = self.properties(schema);
         if schema.embedded {
-            for (name, shape) in
-                [("apiVersion", Shape::String), ("kind", Shape::String), ("metadata", Shape::Free)]
-            {
-                if properties.iter().all(|property| property.name != name) {
-                    properties.push(property(Cow::Borrowed(name), shape));
-                }
-            }
-            properties.sort_by(|a, b| a.name.cmp(&b.name));
+            self.add_what_objects_have(&mut properties);
         }
         let ty = &mut self.schemas.types[usize::from(id)];
         ty.properties = properties;

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::prune;
 use super::schema::Schema;
+use super::{embedded, prune};
 use crate::decode::seed::Seed;
 use crate::decode::trail::{Step, Trail};
 use crate::decode::{Cx, DecodeError, Decoded, refused};
@@ -38,7 +38,9 @@ pub(crate) fn finish(cx: Cx, ty: TypeRef<'_>, schema: &Schema, value: Value) -> 
         }
     }
     prune::prune(schema, &mut value, &mut |path| cx.strict(|| format!("unknown field {path:?}")));
-    cx.finish(ty, Ok(Some(value)))
+    let coerced = embedded::coerce(schema, &mut value, &cx);
+    let read = coerced.map(|()| Some(value)).map_err(|error| refused(ty, error.to_string()));
+    cx.finish(ty, read)
 }
 
 impl<'de> DeserializeSeed<'de> for Plain<'_> {

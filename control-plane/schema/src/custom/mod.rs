@@ -14,6 +14,7 @@
 mod compile;
 pub(crate) mod decode;
 mod default;
+mod embedded;
 mod format;
 mod lists;
 mod openapi;
@@ -28,6 +29,7 @@ mod tests;
 
 use serde_json::Value;
 
+use crate::decode::{Cx, FieldValidation};
 use crate::field::{Cause, FieldError, Path};
 use crate::types::{Schemas, TypeRef};
 pub(crate) use compile::OBJECT_META;
@@ -95,12 +97,17 @@ impl Custom {
     /// Cuts an object that was stored under another schema to this one, and fills in its defaults.
     pub fn settle(&self, object: &mut Value) {
         prune::prune(self.schema(), object, &mut |_| ());
+        embedded::repair(self.schema(), object);
         default::apply(self.schema(), object);
     }
 
     /// Cuts an object to what is declared.
-    pub fn prune(&self, object: &mut Value) {
+    ///
+    /// # Errors
+    /// The metadata of an embedded object has a value of a wrong type.
+    pub fn prune(&self, object: &mut Value) -> Result<(), FieldError> {
         prune::prune(self.schema(), object, &mut |_| ());
+        embedded::coerce(self.schema(), object, &Cx::new(FieldValidation::Ignore))
     }
 
     /// Whether a path of properties, e.g. `["spec", "color"]`, is declared as a text, a number or a boolean.

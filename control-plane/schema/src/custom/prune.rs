@@ -1,7 +1,8 @@
-//! Cutting an object down to what its schema declares, and bringing its metadata into form.
+//! Cutting an object down to what its schema declares.
 //!
 //! As upstream's structural pruning: unknown fields go unless a schema preserves them; declared ones below a preserving
-//! place are pruned still. Types are not looked at: a value of the wrong one stays, for validation to tell.
+//! place are pruned still. What every object has stays, of embedded ones too: that is `embedded`'s. Types are not looked
+//! at: a value of the wrong one stays, for validation to tell.
 
 use serde_json::{Map, Value};
 

@@ -46,6 +46,8 @@ pub struct Schema {
     pub(crate) rules: Option<Arc<Rules>>,
     /// Whether anything below has a default.
     pub(crate) has_defaults: bool,
+    /// Whether it or anything below is an embedded object.
+    pub(crate) embeds: bool,
 }
 
 /// JSON types that a schema may ask for.
@@ -169,6 +171,8 @@ impl Schema {
         schema.read_below(json, path, errors);
         let has_defaults = schema.below().any(|below| below.default.is_some() || below.has_defaults);
         schema.has_defaults = has_defaults;
+        let embeds = schema.embedded || schema.below().any(|below| below.embeds);
+        schema.embeds = embeds;
         schema
     }
 

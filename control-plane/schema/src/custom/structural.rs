@@ -5,7 +5,8 @@
 use serde_json::{Map, Value};
 
 use super::schema::Schema;
-use super::{default, prune, rules, validate};
+use super::{default, embedded, prune, rules, validate};
+use crate::decode::{Cx, FieldValidation};
 use crate::field::{FieldError, Path};
 
 /// Deepest nesting of a declared schema.
@@ -396,8 +397,9 @@ impl Walk {
             self.errors.push(FieldError::invalid(path, value.clone(), why));
             return;
         }
+        let coerced = embedded::coerce(schema, &mut pruned, &Cx::new(FieldValidation::Ignore));
         default::apply(schema, &mut pruned);
-        for error in validate::validate(schema, &pruned, None) {
+        for error in coerced.err().into_iter().chain(validate::validate(schema, &pruned, None)) {
             let field = if error.field == "<nil>" { path.clone() } else { path.child(&error.field) };
             self.errors.push(FieldError { field: field.to_string(), ..error });
         }
