@@ -33,8 +33,14 @@ struct Packed {
 impl OpenApiV2 {
     /// Made of all v3 documents, which are compressed.
     pub(crate) fn make(v3: &[Bytes]) -> Result<Self, Status> {
-        let documents = v3.iter().map(|packed| gunzip(packed)).collect::<Result<Vec<_>, _>>();
-        let made = openapi::v2_document(documents.map_err(Status::internal)?).map_err(Status::internal)?;
+        // One document at a time: together they are several megabytes.
+        let mut broken = None;
+        let documents =
+            v3.iter().map_while(|packed| gunzip(packed).map_err(|error| broken = Some(error)).ok());
+        let made = openapi::v2_document(documents).map_err(Status::internal)?;
+        if let Some(error) = broken {
+            return Err(Status::internal(error));
+        }
         Ok(Self { json: Packed::new(JSON, &made.json)?, protobuf: Packed::new(PROTOBUF, &made.protobuf)? })
     }
 

@@ -6,6 +6,7 @@
 mod defaults;
 mod definitions;
 mod kinds;
+mod lists;
 mod protobuf;
 mod shapes;
 
@@ -29,6 +30,7 @@ fn main() {
     let list_merge =
         fs::read_to_string("facts/list-merge.tsv").expect("facts/list-merge.tsv is in the crate");
     let defaults = fs::read_to_string("facts/defaults.tsv").expect("facts/defaults.tsv is in the crate");
+    let lists = fs::read_to_string("facts/lists.tsv").expect("facts/lists.tsv is in the crate");
     let protobuf = fs::read_to_string("facts/protobuf.tsv").expect("facts/protobuf.tsv is in the crate");
 
     let (mut definitions, kinds) = kinds::collect();
@@ -39,6 +41,7 @@ fn main() {
     protobuf::compile(&protobuf, &mut schema);
     fs::write(out.join("schema.tsv"), shapes::write(&schema, &kinds)).expect("OUT_DIR is writable");
 
+    lists::publish(&mut definitions, &kinds, &lists);
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for (name, definition) in &definitions {
         writeln!(encoder, "{name}\t{definition}").expect("writing to memory does not fail");

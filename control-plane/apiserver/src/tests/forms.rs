@@ -121,6 +121,15 @@ async fn openapi_v2_says_what_v3_says_in_both_encodings() {
         patch["parameters"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert!(names.contains(&"body") && names.contains(&"dryRun"), "{names:?}");
     assert!(!got.text().contains("#/components/"));
+    let text = got.text();
+    for rest in text.split("\"#/definitions/").skip(1) {
+        let name = rest.split('"').next().unwrap();
+        assert!(document["definitions"].get(name).is_some(), "{name} is not defined");
+    }
+    // The words that upstream's own script looks for.
+    for words in ["list of returned", "List of services", "Watch for changes to the described resources"] {
+        assert!(text.contains(words), "{words}");
+    }
     let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
     let packed = [("accept", accept), ("accept-encoding", "gzip")];
     let got = bed.send("GET", "/openapi/v2", &packed, "").await;

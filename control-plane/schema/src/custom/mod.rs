@@ -33,6 +33,7 @@ use crate::decode::{Cx, FieldValidation};
 use crate::field::{Cause, FieldError, Path};
 use crate::types::{Schemas, TypeRef};
 pub(crate) use compile::OBJECT_META;
+pub(crate) use openapi::{API_VERSION, KIND};
 pub use schema::Schema;
 pub use validate::ERRORS_MAX;
 

@@ -6,7 +6,9 @@
 
 mod definitions;
 mod gnostic;
+mod lists;
 mod operations;
+mod options;
 mod parameters;
 mod v2;
 
@@ -51,7 +53,7 @@ pub fn v3_document(group: &str, version: &str, kinds: &[KindFacts]) -> Vec<u8> {
     )
     .expect("writing to memory does not fail");
 
-    let lists = operations::list_definitions(kinds);
+    let lists = lists::definitions(kinds);
     let mut roots: BTreeSet<String> = BTreeSet::new();
     definitions::references(&paths, |name| {
         roots.insert(name.to_owned());

@@ -1,6 +1,5 @@
 //! Paths and operations: which URL takes which verb of which kind, with which parameters and bodies.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
@@ -8,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::parameters;
 use crate::types::Schemas;
 
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -59,8 +58,9 @@ struct About<'a> {
     version: &'a str,
     kind: &'a str,
     namespaced: bool,
-    /// Whether strategic merge patches are taken.
-    strategic: bool,
+    custom: bool,
+    /// Group, version and kind of what is sent and answered: its own, or a subresource's.
+    body: (&'a str, &'a str, &'a str),
 }
 
 /// The object of all paths, as JSON text: it is large, and as a tree of values many times larger.
@@ -73,7 +73,8 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Stri
             version: kind.version,
             kind: kind.kind,
             namespaced: kind.namespaced,
-            strategic: kind.definition.is_none(),
+            custom: kind.definition.is_some(),
+            body: (kind.group, kind.version, kind.kind),
         };
         let has = |verb: &str| kind.verbs.contains(&verb);
         let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
@@ -90,26 +91,31 @@ pub(super) fn paths(group: &str, version: &str, kinds: &[KindFacts<'_>]) -> Stri
         if has("deletecollection") {
             operations.push(("delete", operation(about, Verb::DeleteCollection, "")));
         }
-        insert(&mut paths, collection, kind.namespaced, false, operations);
+        insert(&mut paths, collection, kind.namespaced, None, operations);
         if kind.namespaced && has("list") {
             let all = vec![(
                 "get",
                 operation(About { namespaced: false, ..about }, Verb::List, "ForAllNamespaces"),
             )];
-            insert(&mut paths, format!("{base}/{}", kind.plural), false, false, all);
+            insert(&mut paths, format!("{base}/{}", kind.plural), false, None, all);
         }
-        insert(&mut paths, item.clone(), kind.namespaced, true, item_operations(about, kind.verbs, ""));
+        let operations = item_operations(about, kind.verbs, "");
+        insert(&mut paths, item.clone(), kind.namespaced, Some(kind.kind), operations);
         for sub in kind.subresources {
+            let about = About { body: sub.kind.unwrap_or(about.body), ..about };
             let operations = match sub.kind {
                 Some((group, version, kind)) if Schemas::builtin().kind(group, version, kind).is_none() => {
-                    connections(about, (group, version, kind), sub.verbs, sub.name)
+                    connections(about, sub.verbs, sub.name)
                 }
-                Some((group, version, kind)) => {
-                    item_operations(About { group, version, kind, ..about }, sub.verbs, sub.name)
-                }
-                None => item_operations(about, sub.verbs, sub.name),
+                _ => item_operations(about, sub.verbs, sub.name),
             };
-            insert(&mut paths, format!("{item}/{}", sub.name), kind.namespaced, true, operations);
+            insert(
+                &mut paths,
+                format!("{item}/{}", sub.name),
+                kind.namespaced,
+                Some(about.body.2),
+                operations,
+            );
         }
     }
     paths.push('}');
@@ -134,12 +140,7 @@ fn item_operations(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static
 /// Streams and proxies (`exec`, `proxy` ..): their options come as parameters of the query and have no definition, and
 /// what is answered is somebody else's. They are operations of their options' kind: of the pod's, a client that looks for a
 /// parameter of its patches would find them without.
-fn connections(
-    about: About<'_>,
-    (group, version, kind): (&str, &str, &str),
-    verbs: &[&str],
-    sub: &str,
-) -> Vec<(&'static str, Value)> {
+fn connections(about: About<'_>, verbs: &[&str], sub: &str) -> Vec<(&'static str, Value)> {
     let tag = tag(about.group, about.version);
     let scope = if about.namespaced { "Namespaced" } else { "" };
     let methods =
@@ -157,7 +158,7 @@ fn connections(
                     "401": {"description": "Unauthorized"},
                 },
                 "x-kubernetes-action": "connect",
-                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+                "x-kubernetes-group-version-kind": group_version_kind(about.body),
             });
             (method, operation)
         })
@@ -168,7 +169,7 @@ fn insert(
     paths: &mut String,
     path: String,
     in_namespace: bool,
-    named: bool,
+    named: Option<&str>,
     operations: Vec<(&'static str, Value)>,
 ) {
     if operations.is_empty() {
@@ -208,7 +209,8 @@ impl Verb {
 }
 
 fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
-    let own = definition_name(about.group, about.version, about.kind);
+    let (group, version, kind) = about.body;
+    let own = definition_name(group, version, kind);
     let (word, action) = verb.words();
     let answer = match verb {
         Verb::List => format!("{own}List"),
@@ -221,15 +223,15 @@ fn operation(about: About<'_>, verb: Verb, suffix: &str) -> Value {
     let mut operation = json!({
         "operationId": format!("{word}{}{many}{scope}{}{}", pascal(&tag), about.kind, pascal(suffix)),
         "tags": [tag],
-        "description": describe(verb, about.kind, suffix),
+        "description": describe(verb, about, suffix),
         "parameters": parameters::of(verb),
         "responses": responses(verb, &answer),
         "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": {"group": about.group, "version": about.version, "kind": about.kind},
+        "x-kubernetes-group-version-kind": group_version_kind(about.body),
     });
     let body = match verb {
         Verb::Create | Verb::Update => Some((["*/*"].as_slice(), own, true)),
-        Verb::Patch if about.strategic => Some((PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
+        Verb::Patch if !about.custom => Some((PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
         Verb::Patch => Some((CUSTOM_PATCH_TYPES.as_slice(), format!("{META}.Patch"), true)),
         Verb::Delete | Verb::DeleteCollection => {
             Some((["*/*"].as_slice(), format!("{META}.DeleteOptions"), false))
@@ -261,16 +263,33 @@ fn responses(verb: Verb, answer: &str) -> Value {
     responses
 }
 
-fn describe(verb: Verb, kind: &str, sub: &str) -> String {
+fn group_version_kind((group, version, kind): (&str, &str, &str)) -> Value {
+    json!({"group": group, "version": version, "kind": kind})
+}
+
+fn describe(verb: Verb, about: About<'_>, sub: &str) -> String {
+    let kind = about.kind;
     let of = if sub.is_empty() || verb == Verb::List { String::new() } else { format!("{sub} of ") };
     match verb {
         Verb::Get => format!("read {of}the specified {kind}"),
+        Verb::List if about.custom => format!("list objects of kind {kind}"),
         Verb::List => format!("list or watch objects of kind {kind}"),
-        Verb::Create => format!("create {of}a {kind}"),
+        Verb::Create => format!("create {of}{}", with_article(kind)),
         Verb::Update => format!("replace {of}the specified {kind}"),
         Verb::Patch => format!("partially update {of}the specified {kind}"),
-        Verb::Delete => format!("delete {of}a {kind}"),
+        Verb::Delete => format!("delete {of}{}", with_article(kind)),
         Verb::DeleteCollection => format!("delete collection of {kind}"),
+    }
+}
+
+/// `a Pod`, `an Event`, `Endpoints`: by the letters alone, as upstream.
+fn with_article(kind: &str) -> String {
+    let plural = kind.ends_with('s') && !kind.ends_with("ss");
+    let vowel = kind.starts_with(|first: char| "aeiou".contains(first.to_ascii_lowercase()));
+    match (plural, vowel) {
+        (true, _) => kind.to_owned(),
+        (false, true) => format!("an {kind}"),
+        (false, false) => format!("a {kind}"),
     }
 }
 
@@ -279,7 +298,7 @@ fn content(types: &[&str], definition: &str) -> Value {
     Value::Object(types.iter().map(|ty| ((*ty).to_owned(), schema.clone())).collect())
 }
 
-fn reference(definition: &str) -> Value {
+pub(super) fn reference(definition: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{definition}")})
 }
 
@@ -316,29 +335,4 @@ pub fn definition_name(group: &str, version: &str, kind: &str) -> String {
         },
         str::to_owned,
     )
-}
-
-/// The list of every kind that can be listed: an object with items.
-pub(super) fn list_definitions(kinds: &[KindFacts<'_>]) -> BTreeMap<String, Value> {
-    kinds
-        .iter()
-        .filter(|kind| kind.verbs.contains(&"list"))
-        .map(|kind| {
-            let item = definition_name(kind.group, kind.version, kind.kind);
-            let definition = json!({
-                "description": format!("{0}List is a list of objects of kind {0}.", kind.kind),
-                "type": "object",
-                "required": ["items"],
-                "properties": {
-                    "apiVersion": {"type": "string"},
-                    "items": {"type": "array", "items": reference(&item)},
-                    "kind": {"type": "string"},
-                    "metadata": reference(&format!("{META}.ListMeta")),
-                },
-                "x-kubernetes-group-version-kind":
-                    [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind)}],
-            });
-            (format!("{item}List"), definition)
-        })
-        .collect()
 }

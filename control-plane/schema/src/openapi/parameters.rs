@@ -3,41 +3,40 @@
 use serde_json::{Value, json};
 
 use super::operations::Verb;
+use super::options::{self, Parameter};
 
-type Parameters = &'static [(&'static str, &'static str)];
-
-const WRITE: Parameters = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const PATCH: Parameters =
-    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
-const LIST: Parameters = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
+const WRITE: &[Parameter] = &[options::DRY_RUN, options::FIELD_MANAGER, options::FIELD_VALIDATION];
+const PATCH: &[Parameter] =
+    &[options::DRY_RUN, options::PATCH_FIELD_MANAGER, options::FIELD_VALIDATION, options::FORCE];
+const LIST: &[Parameter] = &[
+    options::ALLOW_WATCH_BOOKMARKS,
+    options::CONTINUE,
+    options::FIELD_SELECTOR,
+    options::LABEL_SELECTOR,
+    options::LIMIT,
+    options::RESOURCE_VERSION,
+    options::RESOURCE_VERSION_MATCH,
+    options::SEND_INITIAL_EVENTS,
+    options::TIMEOUT_SECONDS,
+    options::WATCH,
 ];
-const DELETE: Parameters = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
+const DELETE: &[Parameter] = &[
+    options::DRY_RUN,
+    options::GRACE_PERIOD_SECONDS,
+    options::IGNORE_STORE_READ_ERROR,
+    options::ORPHAN_DEPENDENTS,
+    options::PROPAGATION_POLICY,
 ];
-const DELETE_COLLECTION: Parameters = &[
-    ("continue", "string"),
-    ("dryRun", "string"),
-    ("fieldSelector", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("propagationPolicy", "string"),
-    ("resourceVersion", "string"),
-    ("timeoutSeconds", "integer"),
+const DELETE_COLLECTION: &[Parameter] = &[
+    options::CONTINUE,
+    options::DRY_RUN,
+    options::FIELD_SELECTOR,
+    options::GRACE_PERIOD_SECONDS,
+    options::LABEL_SELECTOR,
+    options::LIMIT,
+    options::PROPAGATION_POLICY,
+    options::RESOURCE_VERSION,
+    options::TIMEOUT_SECONDS,
 ];
 
 /// Those of an operation.
@@ -50,26 +49,28 @@ pub(super) fn of(verb: Verb) -> Value {
         Verb::Delete => DELETE,
         Verb::DeleteCollection => DELETE_COLLECTION,
     };
-    parameters.iter().map(|(name, ty)| query(name, ty)).collect()
+    parameters.iter().map(query).collect()
 }
 
-/// Those that all operations of a path share.
-pub(super) fn of_path(in_namespace: bool, named: bool) -> Value {
+/// Those that all operations of a path share; `named` is the kind whose name it has.
+pub(super) fn of_path(in_namespace: bool, named: Option<&str>) -> Value {
     let mut parameters = Vec::new();
-    if named {
-        parameters.push(in_path("name"));
+    if let Some(kind) = named {
+        parameters.push(in_path("name", &format!("name of the {kind}")));
     }
     if in_namespace {
-        parameters.push(in_path("namespace"));
+        parameters.push(in_path("namespace", "object name and auth scope, such as for teams and projects"));
     }
-    parameters.push(query("pretty", "string"));
+    parameters.push(query(&options::PRETTY));
     Value::Array(parameters)
 }
 
-fn query(name: &str, ty: &str) -> Value {
-    json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
+fn query(parameter: &Parameter) -> Value {
+    let Parameter { name, ty, description } = parameter;
+    json!({"name": name, "in": "query", "description": description, "schema": {"type": ty, "uniqueItems": true}})
 }
 
-fn in_path(name: &str) -> Value {
-    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
+fn in_path(name: &str, description: &str) -> Value {
+    json!({"name": name, "in": "path", "description": description, "required": true,
+        "schema": {"type": "string", "uniqueItems": true}})
 }

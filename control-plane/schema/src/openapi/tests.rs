@@ -158,3 +158,73 @@ fn streams_and_proxies_refer_to_no_definition() {
         }
     }
 }
+
+#[test]
+fn operations_parameters_and_lists_say_what_they_are() {
+    let document = apps();
+    let mut said = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let item = item.as_object().expect("a path");
+        let operations = item.values().filter_map(|operation| operation.get("parameters"));
+        for parameter in operations.chain(item.get("parameters")).filter_map(Value::as_array).flatten() {
+            let description = parameter["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty(), "{path}: {parameter}");
+            said += 1;
+        }
+    }
+    assert!(said > 60, "{said}");
+    let base = "/apis/apps/v1/namespaces/{namespace}/deployments/{name}";
+    for (path, name, operation, description) in [
+        ("", "Deployment", "readAppsV1NamespacedDeployment", "read the specified Deployment"),
+        (
+            "/status",
+            "Deployment",
+            "readAppsV1NamespacedDeploymentStatus",
+            "read status of the specified Deployment",
+        ),
+        ("/scale", "Scale", "readAppsV1NamespacedDeploymentScale", "read scale of the specified Deployment"),
+    ] {
+        let item = &document["paths"][format!("{base}{path}")];
+        assert_eq!(item["parameters"][0]["description"], format!("name of the {name}"));
+        assert_eq!(item["get"]["operationId"], operation);
+        assert_eq!(item["get"]["description"], description);
+        assert_eq!(item["get"]["tags"], json!(["apps_v1"]));
+    }
+    let list = &document["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentList"];
+    assert_eq!(list["description"], "DeploymentList is a list of Deployments.");
+    assert_eq!(list["properties"]["items"]["description"], "Items is the list of Deployments.");
+    assert_eq!(list["properties"]["metadata"]["description"], "Standard list metadata.");
+    assert_eq!(
+        list["x-kubernetes-group-version-kind"],
+        json!([{"group": "apps", "version": "v1", "kind": "DeploymentList"}])
+    );
+}
+
+#[test]
+fn custom_kinds_speak_in_the_same_words() {
+    let definition = json!({"type": "object"});
+    let kind = KindFacts {
+        group: "example.com",
+        version: "v1",
+        kind: "Apple",
+        plural: "apples",
+        namespaced: false,
+        verbs: ALL,
+        subresources: &[SCALE],
+        definition: Some(&definition),
+    };
+    let document: Value =
+        serde_json::from_slice(&v3_document("example.com", "v1", &[kind])).expect("a JSON document");
+    let all = &document["paths"]["/apis/example.com/v1/apples"];
+    assert_eq!(all["get"]["description"], "list objects of kind Apple");
+    assert_eq!(all["post"]["description"], "create an Apple");
+    let scale = &document["paths"]["/apis/example.com/v1/apples/{name}/scale"]["patch"];
+    assert_eq!(scale["description"], "partially update scale of the specified Apple");
+    assert!(scale["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
+    let list = &document["components"]["schemas"]["com.example.v1.AppleList"];
+    assert_eq!(list["description"], "AppleList is a list of Apple");
+    assert_eq!(
+        list["properties"]["items"]["description"],
+        "List of apples. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+    );
+}
