@@ -35,6 +35,7 @@ pub mod strategy;
 pub mod table;
 pub mod validate;
 mod views;
+pub mod warn;
 
 pub use admit::{Admission, Attributes, Operation, Options};
 pub use cache::watcher::WatchEvent;

@@ -19,6 +19,7 @@ mod streams;
 mod tokens;
 mod type_checking;
 mod walk;
+mod warnings;
 mod watching;
 mod writes;
 

@@ -9,8 +9,8 @@ use crate::{
         Errors,
         batch::{NAME_LABELS, UID_LABELS, cron_job, generated_selector, job, job_status, job_update},
     },
+    warn::{self, Notes, Place},
 };
-use keelson_semantics::names;
 use serde_json::{Value, json};
 
 /// Job.
@@ -55,16 +55,19 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = idle::warnings(call.kind, old);
-        let name = names::dns1123_label(meta::field(new, "name"));
-        if old.is_none() && !name.is_empty() {
-            warnings.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
-                 label is recommended: [{}]",
-                name.join(", ")
-            ));
-        }
-        warnings
+        let mut notes = Notes::from(idle::warnings(call.kind, old));
+        warnings_of(&Place::Root.field("spec"), new, &new["spec"], old, &mut notes);
+        notes.into_texts()
+    }
+}
+
+/// What a Job and a CronJob are warned of alike; `spec` is the Job's.
+fn warnings_of(place: &Place<'_>, new: &Value, spec: &Value, old: Option<&Value>, notes: &mut Notes) {
+    if old.is_none() {
+        warn::name(new, warn::IN_POD_NAMES, notes);
+    }
+    if warn::is_new(new, old) {
+        warn::job::spec(place, spec, notes);
     }
 }
 
@@ -111,7 +114,13 @@ impl Strategy for CronJob {
         cron_job(new, Some(old))
     }
 
-    fn warnings(&self, call: &Call<'_>, _new: &Value, old: Option<&Value>) -> Vec<String> {
-        idle::warnings(call.kind, old)
+    fn warnings(&self, call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut notes = Notes::from(idle::warnings(call.kind, old));
+        let place = Place::Root.field("spec.jobTemplate.spec");
+        warnings_of(&place, new, &new["spec"]["jobTemplate"]["spec"], old, &mut notes);
+        if old.is_some() {
+            warn::job::schedule(new, &mut notes);
+        }
+        notes.into_texts()
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         meta::{immutable, invalid, labels, name_errors},
         pod, required, resources,
     },
+    warn,
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
@@ -52,5 +53,9 @@ impl Strategy for RuntimeClass {
         let mut errors = self.validate(call, new);
         errors.extend(immutable(&Path::new("handler"), new.get("handler"), old.get("handler")));
         errors
+    }
+
+    fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warn::storage::runtime_class(new)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     container::Scope,
     ephemeral,
     meta::{invalid, labels, name_errors},
-    non_negative, one_of, volume,
+    one_of, volume,
 };
 use crate::{meta, strategy::NameRule};
 use keelson_schema::{FieldError, Path};
@@ -46,7 +46,6 @@ pub fn spec(path: &Path, spec: &Value) -> Errors {
         &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
     ));
     errors.extend(at_least(path, spec, "activeDeadlineSeconds", 1));
-    errors.extend(non_negative(path, spec, "terminationGracePeriodSeconds"));
     errors.extend(names_in(path, spec));
     errors.extend(labels(&path.child("nodeSelector"), spec.get("nodeSelector")));
     errors.extend(tolerations(&path.child("tolerations"), meta::items(spec, &["tolerations"])));
@@ -69,11 +68,6 @@ fn names_in(path: &Path, spec: &Value) -> Errors {
         let name = meta::text(spec, &[key]);
         if !name.is_empty() {
             errors.extend(invalid(&path.child(key), name, name_errors(rule, name)));
-        }
-    }
-    for (index, secret) in meta::items(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if meta::text(secret, &["name"]).is_empty() {
-            errors.push(FieldError::required(&path.child("imagePullSecrets").index(index).child("name"), ""));
         }
     }
     errors

@@ -51,11 +51,13 @@ struct Entry {
 }
 
 /// Every credential of the pod's pull secrets, in their order. A secret that cannot be read is told as an event and left
-/// out, as upstream does: the image may be public. One that is malformed is an error.
+/// out, as upstream does: the image may be public. One that is malformed is an error. The API takes empty names, which mean
+/// nothing.
 pub(super) async fn read(ctx: &Context, stored: &Stored, spec: &PodSpec) -> Result<Vec<Credential>, String> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &stored.namespace);
     let (mut found, mut unread) = (Vec::new(), Vec::new());
-    for name in spec.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str()) {
+    let names = spec.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str());
+    for name in names.filter(|name| !name.is_empty()) {
         match api.get_opt(name).await {
             Ok(Some(secret)) => {
                 let all = credentials(&secret);

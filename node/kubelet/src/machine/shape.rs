@@ -118,7 +118,7 @@ impl PodShape {
                 Some("OnFailure") => RestartPolicy::OnFailure,
                 _ => RestartPolicy::Always,
             },
-            grace: seconds(spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS_DEFAULT)),
+            grace: grace(spec.termination_grace_period_seconds),
             deadline: spec.active_deadline_seconds.map(seconds),
             gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
             host_network: spec.host_network == Some(true),
@@ -155,6 +155,12 @@ impl PodShape {
             (Role::Main, policy) => policy,
         }
     }
+}
+
+/// The API takes a negative grace and says that it is one second.
+fn grace(count: Option<i64>) -> Duration {
+    let count = count.unwrap_or(GRACE_SECONDS_DEFAULT);
+    if count < 0 { Duration::from_secs(1) } else { seconds(count) }
 }
 
 fn seconds(count: i64) -> Duration {

@@ -262,7 +262,7 @@ async fn fitting_credentials_are_tried_in_turn_and_open_the_image_to_their_holde
     });
     node.api.state.lock().objects.insert("secrets/right".into(), pull_secret("right", right));
     let mut pod = json!({ "containers": [{ "name": "app", "image": image }] });
-    pod["imagePullSecrets"] = json!([{ "name": "missing" }, { "name": "right" }]);
+    pod["imagePullSecrets"] = json!([{ "name": "" }, {}, { "name": "missing" }, { "name": "right" }]);
     node.api.create("holder", pod.clone());
     node.api.wait("Ready", |state| condition(state, "holder", "Ready").as_deref() == Some("True")).await;
     let pulls = |node: &Node| {

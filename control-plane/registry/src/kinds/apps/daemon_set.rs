@@ -1,13 +1,15 @@
 //! DaemonSet: a pod on each node. Its template's changes are counted in an annotation, which nobody may set back.
 
-use super::{collisions, counts, idle};
+use super::{collisions, counts, template_warnings};
 use crate::{
+    kinds::idle,
     meta,
     strategy::{Call, Strategy},
     validate::{
         Errors, non_negative,
         workload::{daemon_set_spec, selector_unchanged},
     },
+    warn::Notes,
 };
 use keelson_schema::Path;
 use serde_json::{Value, json};
@@ -68,8 +70,10 @@ impl Strategy for DaemonSet {
         errors
     }
 
-    fn warnings(&self, call: &Call<'_>, _new: &Value, old: Option<&Value>) -> Vec<String> {
-        idle::warnings(call.kind, old)
+    fn warnings(&self, call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut notes = Notes::from(idle::warnings(call.kind, old));
+        template_warnings(new, old, &mut notes);
+        notes.into_texts()
     }
 }
 

@@ -6,7 +6,6 @@ mod stateful_set;
 pub use daemon_set::DaemonSet;
 pub use stateful_set::StatefulSet;
 
-use super::idle;
 use crate::{
     meta,
     options::Propagation,
@@ -17,6 +16,7 @@ use crate::{
         non_negative,
         workload::{deployment_spec, replica_set_spec, replication_controller_spec, selector_unchanged},
     },
+    warn::{self, Notes},
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
@@ -98,8 +98,20 @@ impl Strategy for Replicated {
         counts(new, self.counts, "replicas", self.parts)
     }
 
-    fn warnings(&self, call: &Call<'_>, _new: &Value, old: Option<&Value>) -> Vec<String> {
-        idle::warnings(call.kind, old)
+    fn warnings(&self, _call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut notes = Notes::default();
+        if old.is_none() {
+            warn::name(new, warn::IN_POD_NAMES, &mut notes);
+        }
+        template_warnings(new, old, &mut notes);
+        notes.into_texts()
+    }
+}
+
+/// Warnings of the template, unless an update left the spec as it was.
+fn template_warnings(new: &Value, old: Option<&Value>, notes: &mut Notes) {
+    if warn::is_new(new, old) {
+        warn::pod::template(&warn::pod::IN_SPEC, &new["spec"]["template"], notes);
     }
 }
 

@@ -1,13 +1,15 @@
 //! StatefulSet: pods with a name and a volume of their own, in order.
 
-use super::{collisions, counts, idle};
+use super::{collisions, counts, template_warnings};
 use crate::{
+    kinds::idle,
     meta,
     strategy::{Call, NameRule, Strategy},
     validate::{
         Errors, non_negative,
         workload::{stateful_set_spec, stateful_set_update},
     },
+    warn::{self, Notes, Place},
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
@@ -60,7 +62,25 @@ impl Strategy for StatefulSet {
         errors
     }
 
-    fn warnings(&self, call: &Call<'_>, _new: &Value, old: Option<&Value>) -> Vec<String> {
-        idle::warnings(call.kind, old)
+    fn warnings(&self, call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut notes = Notes::from(idle::warnings(call.kind, old));
+        template_warnings(new, old, &mut notes);
+        if warn::is_new(new, old) {
+            claim_warnings(new, &mut notes);
+        }
+        if meta::number(new, &["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
+            notes.say(
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended",
+            );
+        }
+        notes.into_texts()
+    }
+}
+
+/// Places are upstream's, which leaves out the `spec` of each template.
+fn claim_warnings(object: &Value, notes: &mut Notes) {
+    let all = Place::Root.field("spec.volumeClaimTemplates");
+    for (index, claim) in meta::items(object, &["spec", "volumeClaimTemplates"]).iter().enumerate() {
+        warn::claim::spec(&all.index(index), &claim["spec"], notes);
     }
 }

@@ -8,6 +8,7 @@ use crate::{
         Errors,
         persistent_volume::{persistent_volume, persistent_volume_update},
     },
+    warn::{self, Notes},
 };
 use serde_json::{Value, json};
 
@@ -44,7 +45,9 @@ impl Strategy for PersistentVolume {
         }
     }
 
-    fn warnings(&self, call: &Call<'_>, _new: &Value, old: Option<&Value>) -> Vec<String> {
-        idle::warnings(call.kind, old)
+    fn warnings(&self, call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut notes = Notes::from(idle::warnings(call.kind, old));
+        warn::volume::persistent(new, &mut notes);
+        notes.into_texts()
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     meta,
     strategy::{Call, Strategy},
     validate::{Errors, claim},
+    warn,
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::{Value, json};
@@ -38,5 +39,9 @@ impl Strategy for PersistentVolumeClaim {
             errors.push(FieldError::forbidden(&Path::new("spec"), detail));
         }
         errors
+    }
+
+    fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warn::claim::claim(new)
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     options::DeleteOptions,
     strategy::{Call, Deletion, Strategy},
     validate::{Errors, ephemeral, pod, pod_resize, pod_update},
+    warn,
 };
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::PodResources;
@@ -85,10 +86,7 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self, _call: &Call<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some() {
-            return Vec::new();
-        }
-        duplicate_environment(new)
+        if old.is_none() { warn::pod::pod(new) } else { Vec::new() }
     }
 
     /// Upstream's CheckGracefulDelete: no node or nothing running any more means no grace.
@@ -124,21 +122,4 @@ fn pair_addresses(status: &mut Value, single: &str, list: &str) {
         }
         None => {}
     }
-}
-
-fn duplicate_environment(pod: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (index, container) in meta::items(pod, &["spec", "containers"]).iter().enumerate() {
-        let variables = meta::items(container, &["env"]);
-        for (at, variable) in variables.iter().enumerate() {
-            let name = meta::text(variable, &["name"]);
-            if variables[..at].iter().any(|earlier| meta::text(earlier, &["name"]) == name) {
-                warnings.push(format!(
-                    "spec.containers[{index}].env[{at}]: hides previous definition of \"{name}\", which may be \
-                     unexpected"
-                ));
-            }
-        }
-    }
-    warnings
 }

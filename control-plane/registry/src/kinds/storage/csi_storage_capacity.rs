@@ -9,6 +9,7 @@ use crate::{
         resources,
         selector::label_selector,
     },
+    warn,
 };
 use keelson_schema::{FieldError, Path};
 use keelson_semantics::names;
@@ -44,5 +45,9 @@ impl Strategy for CsiStorageCapacity {
             errors.extend(immutable(&Path::new(key), new.get(key), old.get(key)));
         }
         errors
+    }
+
+    fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warn::storage::capacity(new)
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     strategy::{Call, Strategy},
     validate::{Errors, one_of, required},
+    warn,
 };
 use keelson_schema::{FieldError, Path};
 use serde_json::Value;
@@ -28,5 +29,9 @@ impl Strategy for StorageClass {
             }
         }
         errors
+    }
+
+    fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warn::storage::class(new)
     }
 }

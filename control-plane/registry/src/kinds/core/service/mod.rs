@@ -12,10 +12,8 @@ use crate::{
     meta,
     status::Status,
     strategy::{Call, NameRule, Strategy},
-    validate::{
-        Errors,
-        service::{self, needs},
-    },
+    validate::{Errors, service},
+    warn,
 };
 use serde_json::{Map, Value, json};
 
@@ -53,7 +51,7 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, _call: &Call<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        ignored(new)
+        warn::service::service(new)
     }
 
     fn allocates(&self) -> bool {
@@ -77,28 +75,6 @@ impl Strategy for Service {
         sides.extend(allocate::ports(allocation, new, old)?);
         Ok(sides)
     }
-}
-
-/// What is accepted and has no effect, in upstream's words.
-fn ignored(object: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if needs::is_headless(object) {
-        if !meta::text(object, &["spec", "loadBalancerIP"]).is_empty() {
-            warnings.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".to_owned());
-        }
-        if !meta::items(object, &["spec", "externalIPs"]).is_empty() {
-            warnings.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
-        }
-        if meta::text(object, &["spec", "sessionAffinity"]) == "ClientIP" {
-            warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
-        }
-    }
-    let hints = ["metadata", "annotations", "service.kubernetes.io/topology-aware-hints"];
-    if meta::at(object, &hints).is_some() {
-        let text = "metadata.annotations[service.kubernetes.io/topology-aware-hints]: deprecated, use spec.trafficDistribution";
-        warnings.push(text.to_owned());
-    }
-    warnings
 }
 
 /// spec, made when absent.
