@@ -35,10 +35,10 @@ fn without_credentials_health_and_version_answer_and_nothing_else() {
     assert!(code == "403" && body.contains("User \\\"system:anonymous\\\" cannot get path"), "{body}");
     for path in ["/api", "/apis", "/metrics", "/openapi/v2", "/api/v1/namespaces", "/"] {
         let (code, body) = get(path, none);
-        assert!(code == "401" && body.contains("\"reason\":\"Unauthorized\""), "{path}: {code} {body}");
+        assert!(code == "401" && body.contains("\"reason\": \"Unauthorized\""), "{path}: {code} {body}");
     }
     for path in ["/healthz", "/version", "/api"] {
         let (code, body) = get(path, "Authorization: Bearer not.a.token");
-        assert!(code == "401" && body.contains("\"message\":\"Unauthorized\""), "{path}: {code} {body}");
+        assert!(code == "401" && body.contains("\"message\": \"Unauthorized\""), "{path}: {code} {body}");
     }
 }
