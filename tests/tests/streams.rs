@@ -1,7 +1,12 @@
 //! What a container says and hears over the API: logs, exec, attach, cp, port-forward.
 
 use anyhow::{Context, Result, ensure};
-use keelson_tests::{Namespace, PATIENCE, eventually, kubectl::run, manifest, stream::Stream};
+use keelson_tests::{
+    Namespace, PATIENCE, eventually,
+    kubectl::{kubectl, run},
+    manifest,
+    stream::Stream,
+};
 use serde_json::json;
 use std::{
     io::{Read, Write},
@@ -177,6 +182,25 @@ fn a_port_is_forwarded_to_a_pod_and_by_a_service() -> Result<()> {
                 "{target}: {answer}"
             );
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_links_of_a_pods_page_lead_through_the_server_that_it_is_read_through() -> Result<()> {
+    let namespace = Namespace::create("streams")?;
+    let start =
+        "mkdir /www; echo '<a href=\"/rewriteme\">test</a>' > /www/index.html; exec httpd -f -p 8080 -h /www";
+    let mut pod = manifest::script("page", start);
+    pod["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
+    namespace.apply_all(&[pod])?;
+    namespace.ready("page")?;
+    namespace.kubectl("expose pod page --port=80 --target-port=8080")?;
+    namespace.endpoints("page", 1)?;
+    for root in ["pods/page:8080/proxy", "pods/http:page:8080/proxy", "services/page:80/proxy"] {
+        let root = namespace.path(root);
+        let page = kubectl(&format!("get --raw {root}/"))?;
+        ensure!(page.trim() == format!("<a href=\"{root}/rewriteme\">test</a>"), "{page}");
     }
     Ok(())
 }

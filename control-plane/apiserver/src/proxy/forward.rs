@@ -1,6 +1,6 @@
 //! One request passed on whole, its answer streamed back, an upgrade spliced.
 
-use super::location::rewritten;
+use super::{html, location::Site};
 use crate::{
     aggregation,
     audit::Lasting,
@@ -32,6 +32,14 @@ const OWN_HEADERS: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+/// Who may read this server's answers is not the other end's to say.
+const CORS_HEADERS: [HeaderName; 4] = [
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+];
+
 /// The other end.
 #[derive(Clone, Debug)]
 pub(crate) enum To {
@@ -51,7 +59,7 @@ pub(crate) struct Forward {
     pub(crate) to: To,
     /// Path and query there.
     pub(crate) path: String,
-    /// The path that stands for the other end's root here; its Locations are put behind it.
+    /// The path that stands for the other end's root here; its Locations and links are put behind it.
     pub(crate) prefix: Option<String>,
     /// Added.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -121,16 +129,20 @@ pub(crate) async fn forward(
         return Ok(response);
     }
     strip(&mut headers);
-    if let Some(prefix) = &how.prefix {
-        relocate(&mut headers, &how.to.authority(), asked.as_deref(), prefix);
-    }
     let (head, body) = answer.into_parts();
     // Counted as long as it lasts: a watch may last for days.
     let body = body.map_err(Into::into).map_frame(move |frame| {
         let _counted = &running;
         frame
     });
-    let mut response = Response::new(body.boxed_unsync());
+    let mut body = body.boxed_unsync();
+    if let Some(prefix) = how.prefix {
+        let site = Site { own: how.to.authority(), asked, prefix };
+        CORS_HEADERS.iter().for_each(|header| drop(headers.remove(header)));
+        relocate(&mut headers, &site);
+        body = html::linked(head.status, &mut headers, body, site);
+    }
+    let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(response)
@@ -264,9 +276,9 @@ fn strip_bearer_protocols(headers: &mut HeaderMap) {
     }
 }
 
-fn relocate(headers: &mut HeaderMap, own: &str, asked: Option<&str>, prefix: &str) {
+fn relocate(headers: &mut HeaderMap, site: &Site) {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-    if let Some(rewritten) = location.and_then(|location| rewritten(location, own, asked, prefix))
+    if let Some(rewritten) = location.and_then(|location| site.rewritten(location))
         && let Ok(value) = HeaderValue::try_from(rewritten)
     {
         headers.insert(header::LOCATION, value);

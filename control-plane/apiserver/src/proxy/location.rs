@@ -102,9 +102,25 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// A Location of the other end as the client can follow it (upstream's `rewriteURL`): paths on the other end, which goes by `own` or, as
-/// the client called us, by `asked`, are put behind `prefix`; what leads elsewhere stays.
-pub(super) fn rewritten(location: &str, own: &str, asked: Option<&str>, prefix: &str) -> Option<String> {
+/// How the other end is called, by itself and through this server.
+pub(super) struct Site {
+    /// Its `host:port`.
+    pub(super) own: String,
+    /// As whom the client called us.
+    pub(super) asked: Option<String>,
+    /// The path that stands for its root here.
+    pub(super) prefix: String,
+}
+
+impl Site {
+    /// A link of the other end as the client can follow it (upstream's `rewriteURL`): paths on the other end are put behind the
+    /// prefix; None for what leads elsewhere.
+    pub(super) fn rewritten(&self, link: &str) -> Option<String> {
+        rewritten(link, &self.own, self.asked.as_deref(), &self.prefix)
+    }
+}
+
+fn rewritten(location: &str, own: &str, asked: Option<&str>, prefix: &str) -> Option<String> {
     let (scheme, rest) = match location.split_once("//") {
         Some((scheme, rest)) if scheme.is_empty() || (scheme.ends_with(':') && !scheme.contains('/')) => {
             (Some(scheme), rest)

@@ -4,6 +4,7 @@
 //! certificate is not judged, as upstream's: whoever may proxy knows whom he asks.
 
 mod forward;
+mod html;
 mod location;
 
 pub(crate) use forward::{ClientAddress, Forward, To, asked_upgrade, forward};
