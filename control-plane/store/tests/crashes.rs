@@ -37,7 +37,7 @@ fn for_seeds(seeds: u64, test: impl AsyncFn(StdRng)) {
 }
 
 fn segment_bytes_max(rng: &mut StdRng) -> u64 {
-    [1_000, 4_000, 16_000, 1_000_000][rng.random_range(0..4)]
+    [1_000, 16_000, 100_000, 1_000_000][rng.random_range(0..4)]
 }
 
 #[test]
@@ -160,6 +160,35 @@ fn a_full_disk_refuses_writes_and_nothing_of_them_is_there() {
         }
         disk.set_free(None);
         assert!(matches!(store.commit(put("/registry/99", 10, None)).await, Ok(TxnOutcome::Committed(_))));
+    });
+}
+
+#[test]
+fn the_last_file_has_room_and_a_finished_one_has_none() {
+    let zeros = |disk: &SimDisk| -> Vec<usize> {
+        let behind = |file: &Vec<u8>| file.iter().rev().take_while(|byte| **byte == 0).count();
+        disk.image().values().map(behind).collect()
+    };
+    for_seeds(1, async |_| {
+        let disk = SimDisk::default();
+        let store = Embedded::open_on(Arc::new(disk.clone()), &config(1_500_000)).unwrap();
+        store.commit(put("/registry/a", 1_000, None)).await.unwrap();
+        assert!(zeros(&disk)[0] > 30_000, "{:?}", zeros(&disk));
+        let writes = disk.ops().len();
+        store.commit(put("/registry/b", 1_000, None)).await.unwrap();
+        assert_eq!(disk.ops().len() - writes, 2, "a write over the zeros and a sync");
+        // A large group takes no room behind it, and the file is done with after it.
+        store.commit(put("/registry/c", 1_500_000, None)).await.unwrap();
+        assert_eq!(zeros(&disk).len(), 2);
+        store.commit(put("/registry/d", 1_000, None)).await.unwrap();
+        let (first, last) = (zeros(&disk)[0], zeros(&disk)[1]);
+        assert!(first < 40 && last > 30_000, "{first} {last}");
+        // As after SIGKILL: the zeros are no groups.
+        let again = SimDisk::new(&disk.image());
+        let store_again = Embedded::open_on(Arc::new(again), &config(1_500_000)).unwrap();
+        assert_eq!(store_again.revision().await.unwrap(), 4);
+        drop(store);
+        assert!(zeros(&disk).into_iter().all(|zeros| zeros < 40), "{:?}", zeros(&disk));
     });
 }
 

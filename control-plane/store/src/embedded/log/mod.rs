@@ -9,6 +9,9 @@
 //! group a few of its live entries are written again, at the end; when it has none left, the next group says that it is
 //! not needed, and it is removed. Only ever the oldest, so that a deletion in it has nothing older to hide.
 //!
+//! The last file has room behind its groups, written with zeros: where a group overwrites them, the file system has no
+//! length and no blocks to note, and making it durable is one flush instead of two.
+//!
 //! # Failure
 //! An append that finds the disk full is cut off again and refused. Any other failed write, and every failed sync, is the
 //! end: see [`AppendError::Broken`].
@@ -17,6 +20,7 @@ mod clean;
 mod format;
 mod index;
 mod replay;
+mod room;
 mod segment;
 mod whole;
 
@@ -43,6 +47,8 @@ pub(super) struct Log {
     sequence: u64,
     /// Oldest first, each with its length; the last is appended to.
     segments: VecDeque<(Arc<Segment>, u64)>,
+    /// Where the last one's file ends: behind its length are zeros.
+    room_end: u64,
     cleaning: Option<Cleaning>,
 }
 
@@ -119,7 +125,8 @@ impl Log {
     /// Ends the log so that damage to any of it can be told from a crash. Where that fails, a crash is what it looks like.
     pub(super) fn close(mut self) {
         let head = GroupHead::new(GroupKind::Closed, self.sequence, self.revision, self.oldest());
-        if let Err(AppendError::Full(error) | AppendError::Broken(error)) = self.append(head, 0, &[]) {
+        let closed = self.give_room_back().and_then(|()| self.append(head, 0, &[]));
+        if let Err(AppendError::Full(error) | AppendError::Broken(error)) = closed {
             tracing::warn!(%error, "the log cannot be closed; the next start takes it for one after a crash");
         }
     }
@@ -140,16 +147,10 @@ impl Log {
     fn append(&mut self, head: GroupHead, count: u32, body: &[u8]) -> Result<(), AppendError> {
         let (segment, at) = self.active().clone();
         let group = head.encode(segment.salt, count, body);
-        if let Err(error) = segment.append(&group, at) {
-            let error = AppendError::of_write(error);
-            if let AppendError::Full(_) = &error {
-                segment.cut(at).map_err(AppendError::Broken)?;
-            }
-            return Err(error);
-        }
-        segment.sync().map_err(AppendError::Broken)?;
+        let len = group.len() as u64;
+        self.put(&segment, group, at, head.kind)?;
         if let Some((_, bytes)) = self.segments.back_mut() {
-            *bytes += group.len() as u64;
+            *bytes += len;
         }
         self.sequence = head.sequence + 1;
         self.revision = head.revision;
@@ -176,8 +177,11 @@ impl Log {
             Err(broken) => return Err(broken),
         };
         let head = GroupHead::new(GroupKind::Rotated, self.sequence, self.revision, self.oldest());
-        match self.append(head, 0, &[]) {
-            Ok(()) => self.segments.push_back((Arc::new(next), Segment::START)),
+        match self.give_room_back().and_then(|()| self.append(head, 0, &[])) {
+            Ok(()) => {
+                self.segments.push_back((Arc::new(next), Segment::START));
+                self.room_end = Segment::START;
+            }
             Err(AppendError::Full(error)) => {
                 self.disk.remove(&name(number)).map_err(AppendError::Broken)?;
                 full(error);

@@ -172,12 +172,10 @@ impl Replay {
                 if let Some(why) = damage(&bytes, at, head.salt, self.sequence.unwrap_or(0)) {
                     return Err(corrupt(at, &why));
                 }
-                tracing::info!(
-                    segment = number,
-                    at,
-                    bytes = bytes.len() - at,
-                    "cutting off what a crash left unfinished"
-                );
+                // Mere zeros are room for groups that did not come.
+                if bytes[at..].iter().any(|byte| *byte != 0) {
+                    tracing::info!(segment = number, at, "cutting off what a crash left unfinished");
+                }
                 break;
             };
             if self.sequence.is_some_and(|expected| group.sequence != expected) {
@@ -267,7 +265,9 @@ impl Log {
         segment_bytes_max: u64,
     ) -> Result<(Self, Deadlines), StoreError> {
         let Replayed { index, deadlines, revision, sequence, segments } = replay(&*disk)?;
-        let log = Self { disk, segment_bytes_max, index, revision, sequence, segments, cleaning: None };
+        let room_end = segments.back().map_or(0, |(_, end)| *end);
+        let log =
+            Self { disk, segment_bytes_max, index, revision, sequence, segments, room_end, cleaning: None };
         Ok((log, deadlines))
     }
 }
