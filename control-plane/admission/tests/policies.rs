@@ -140,6 +140,22 @@ async fn a_denial_is_told_as_upstream_tells_it() {
 }
 
 #[tokio::test]
+async fn policies_judge_also_what_could_not_be_written() {
+    let world = World::new().await;
+    world
+        .validating("small", json!({ "validations": [{ "expression": "'size' in object.data" }] }), json!({}))
+        .await;
+    let made = world.map("one", json!({ "size": "1" })).await.unwrap();
+    let mut again = named("two");
+    again["metadata"]["resourceVersion"] = made["metadata"]["resourceVersion"].clone();
+    let refusal = world.create("configmaps", "ns", again.clone()).await.unwrap_err();
+    assert!(refusal.message.contains("ValidatingAdmissionPolicy 'small'"), "{refusal}");
+    again["data"] = json!({ "size": "1" });
+    let refusal = world.create("configmaps", "ns", again).await.unwrap_err();
+    assert_eq!(refusal.message, "resourceVersion should not be set on objects to be created");
+}
+
+#[tokio::test]
 async fn what_a_validation_says_decides_message_and_code() {
     let rows = [
         (json!({}), 422, "failed expression: object.data.a == 'x'"),

@@ -71,9 +71,6 @@ impl Registry {
         if target.kind.namespaced && target.namespace.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
-        if !meta::field(&body, "resourceVersion").is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-        }
         shape::default(target.kind, &mut body);
         let entries = match wish {
             Wish::Applied(entries) => NewEntries { text: entries, kept: true },
@@ -139,6 +136,12 @@ impl Registry {
             let prepared = self.prepare_new(context, &target, body);
             let prepared = validated(context, &target, prepared)?;
             admission.validate(&target.attributes(context, Operation::Create, None), Some(&prepared)).await?;
+            // Only now, as upstream: admission has its say about whatever is asked.
+            if !meta::field(&prepared, "resourceVersion").is_empty() {
+                return Err(Status::bad_request(
+                    "resourceVersion should not be set on objects to be created",
+                ));
+            }
             match self.commit_new(context, &target, prepared, entries).await {
                 Err(status) if generate && status.code == 409 && attempt < GENERATED_ATTEMPTS_MAX => {}
                 outcome => return outcome,

@@ -33,6 +33,12 @@ pub fn range(path: &Path, text: &str, existing: &[&str]) -> Errors {
         return Errors::new();
     }
     let detail = match text.parse::<IpNet>() {
+        Ok(_) if has_leading_zeros_in_range(text) => {
+            "must not have leading 0s in IP or prefix length".to_owned()
+        }
+        Ok(IpNet::V6(range)) if range.addr().to_ipv4_mapped().is_some() => {
+            "must not have an IPv4-mapped IPv6 address".to_owned()
+        }
         Ok(range) if range.trunc() != range => {
             format!(
                 "must not have bits set beyond the prefix length (was this meant to be \"{}\"?)",
@@ -51,6 +57,13 @@ fn has_leading_zeros(text: &str) -> bool {
     parts.len() == 4
         && parts.iter().all(number)
         && parts.iter().any(|part| part.len() > 1 && part.starts_with('0'))
+}
+
+/// What is read as a range all the same; the standard library's parser is strict about an address.
+fn has_leading_zeros_in_range(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(address, bits)| {
+        address.parse::<IpAddr>().is_err() || bits.len() > 1 && bits.starts_with('0')
+    })
 }
 
 /// An address that packets can be sent to from elsewhere.
@@ -112,8 +125,16 @@ mod tests {
 
     #[test]
     fn ranges_are_whole() {
-        for (text, good) in [("10.0.0.0/8", true), ("10.0.0.1/8", false), ("10.0.0.1", false), ("::/0", true)]
-        {
+        let rows = [
+            ("10.0.0.0/8", true),
+            ("::/0", true),
+            ("10.0.0.1/8", false),
+            ("10.0.0.1", false),
+            ("010.0.0.0/8", false),
+            ("10.0.0.0/08", false),
+            ("::ffff:10.0.0.0/104", false),
+        ];
+        for (text, good) in rows {
             assert_eq!(range(&"f".into(), text, &[]).is_empty(), good, "{text}");
         }
     }
