@@ -1,7 +1,10 @@
 //! The kubelet's own port, asked without the API server in between: by the token of a ServiceAccount, as who scrapes metrics does.
 
 use anyhow::{Context, Result, ensure};
-use keelson_tests::{Cluster, Namespace, PATIENCE, api, eventually, kubectl::kubectl};
+use keelson_tests::{
+    Cluster, Namespace, PATIENCE, api, eventually,
+    kubectl::{kubectl, refused},
+};
 use serde_json::json;
 
 /// A cluster role and its binding, of the same name; gone with the value.
@@ -94,5 +97,18 @@ fn a_service_account_reads_the_metrics_of_nodes_by_its_token_if_it_may() -> Resu
         let answer = ask(&cluster, &node, token, "GET", path)?;
         ensure!(answer == (401, "Unauthorized".to_owned()), "{path}: {answer:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_log_files_of_a_nodes_machine_are_read_through_the_api_server() -> Result<()> {
+    let cluster = Cluster::require_any()?;
+    let node = cluster.nodes().pop().context("a node")?;
+    for name in [node.clone(), format!("{node}:10250")] {
+        let page = kubectl(&format!("get --raw /api/v1/nodes/{name}/proxy/logs/"))?;
+        ensure!(page.contains("<pre>") && page.contains("</pre>"), "{page}");
+    }
+    let refusal = refused(&format!("get --raw /api/v1/nodes/{node}/proxy/logs/absent"), None)?;
+    ensure!(refusal.contains("logs/absent: No such file"), "{refusal}");
     Ok(())
 }

@@ -116,6 +116,29 @@ fn a_projected_token_is_the_pods_own() -> Result<()> {
 }
 
 #[test]
+fn a_token_may_be_read_by_whom_the_pod_runs_as_alone() -> Result<()> {
+    let namespace = Namespace::create("volumes")?;
+    let script = "stat -L -c '%A %u %g' /var/run/secrets/kubernetes.io/serviceaccount/token";
+    let rows = [
+        ("plain", json!({}), "-rw-r--r-- 0 0\n"),
+        ("user", json!({"runAsUser": 1000}), "-rw------- 1000 0\n"),
+        ("group", json!({"fsGroup": 10000}), "-rw-r----- 0 10000\n"),
+        ("both", json!({"runAsUser": 1000, "fsGroup": 10000}), "-rw-r----- 1000 10000\n"),
+    ];
+    let pod = |(name, context, _): &(&str, Value, &str)| {
+        let mut pod = manifest::script(name, script);
+        pod["spec"]["securityContext"] = context.clone();
+        pod
+    };
+    namespace.apply_all(&rows.iter().map(pod).collect::<Vec<_>>())?;
+    for (name, _, expected) in rows {
+        let log = namespace.finished(name)?;
+        ensure!(log == expected, "{name}: {log}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_downward_api_tells_a_pod_about_itself() -> Result<()> {
     let namespace = Namespace::create("volumes")?;
     let field = |path: &str, field: &str| json!({"path": path, "fieldRef": {"fieldPath": field}});

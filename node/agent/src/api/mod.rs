@@ -1,9 +1,10 @@
 //! The kubelet's HTTPS API: what the API server asks of a node, and whoever else the API server says may.
 //!
-//! Paths are upstream's (`/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`, `/pods`, `/healthz`,
+//! Paths are upstream's (`/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`, `/pods`, `/logs`, `/healthz`,
 //! `/metrics`), and `/keelson/` of our own (`observe`). Who calls, and whether he may, is decided by `auth`.
 
 mod auth;
+mod log_files;
 mod logs;
 mod metrics;
 mod streams;
@@ -12,6 +13,7 @@ mod tls;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -82,6 +84,7 @@ fn router(kubelet: Arc<Kubelet>, observer: Option<Observer>) -> Router {
         .route("/portForward/{namespace}/{pod}", any(streams::port_forward))
         .route("/run/{namespace}/{pod}/{container}", post(streams::run))
         .with_state(kubelet)
+        .merge(log_files::router(Path::new(log_files::FOLDER)))
         .nest("/keelson", observe::router(observer))
 }
 

@@ -15,7 +15,7 @@ use crate::container::fields::resource_field;
 
 /// Mode of files whose volume asks for none.
 const MODE_DEFAULT: i32 = 0o644;
-/// Mode of a token file in a pod whose containers all run as one user, who then owns it.
+/// Mode of a token file in a pod whose containers all run as one user, who then owns it, or that has a group, which may read it too.
 const TOKEN_MODE_OWNED: i32 = 0o600;
 
 type Data = BTreeMap<String, Vec<u8>>;
@@ -60,7 +60,8 @@ async fn project(
         VolumeProjection { service_account_token: Some(source), .. } => {
             let content = token::token(setting, source).await?.into_bytes();
             let owner = only_user(setting);
-            let mode = if owner.is_some() { Some(TOKEN_MODE_OWNED) } else { mode };
+            let is_owned = owner.is_some() || has_group(setting);
+            let mode = if is_owned { Some(TOKEN_MODE_OWNED) } else { mode };
             add(files, &source.path, File { content, mode: bits(mode), owner })
         }
         VolumeProjection { cluster_trust_bundle: Some(_), .. } => {
@@ -162,6 +163,11 @@ fn add(files: &mut Files, path: &str, file: File) -> Result<(), VolumeError> {
     }
     files.insert(PathBuf::from(relative), file);
     Ok(())
+}
+
+/// Whether files belong to the pod's group.
+fn has_group(setting: &Setting<'_>) -> bool {
+    setting.spec.security_context.as_ref().is_some_and(|context| context.fs_group.is_some())
 }
 
 /// The user that all containers run as, if there is one such.

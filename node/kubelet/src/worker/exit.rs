@@ -2,9 +2,9 @@
 //! termination message that the container left. Rules: API reference, terminationMessagePolicy.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use keelson_runtime::v1;
@@ -19,6 +19,9 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 /// Longest message made from the log, in bytes and lines.
 const LOG_BYTES_MAX: u64 = 2048;
 const LOG_LINES_MAX: usize = 80;
+/// How long the runtime is asked, and between two questions, whether it has written a log to its end.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+const LOG_PAUSE: Duration = Duration::from_millis(10);
 
 impl Worker {
     /// The runtime says that a container, or the sandbox, has ended.
@@ -34,27 +37,48 @@ impl Worker {
         } else {
             "Error"
         };
-        let message = self.termination_message(&id, code);
+        let left = self.left_message(&id, code);
         let exit = Exit {
             image_id: String::new(),
             code,
             reason: reason.to_owned(),
-            message,
+            message: String::new(),
             started_at: None,
             finished_at: Timestamp::try_from(at).unwrap_or_else(|_| Timestamp::now()),
             id,
         };
-        self.step(Event::Exited { exit });
+        match left {
+            Left::Text(message) => self.step(Event::Exited { exit: Exit { message, ..exit } }),
+            left @ Left::Log(_) => self.read_log_and_step(exit, left),
+        }
+    }
+
+    /// The runtime may still be writing the log's last line: it says that the container has ended once it has all.
+    fn read_log_and_step(&mut self, exit: Exit, left: Left) {
+        let (ctx, outbox) = (Arc::clone(&self.ctx), self.outbox.clone());
+        self.tasks.spawn(async move {
+            let written = async {
+                while let Ok(status) = ctx.runtime.container_status(&exit.id).await
+                    && status.state() != v1::ContainerState::ContainerExited
+                {
+                    tokio::time::sleep(LOG_PAUSE).await;
+                }
+            };
+            // What is there by then is the message.
+            let _ = tokio::time::timeout(LOG_PATIENCE, written).await;
+            let exit = Exit { message: left.read(), ..exit };
+            let _ = outbox.send(Message::Event(Event::Exited { exit })).await;
+        });
     }
 
     /// Asks the runtime how a container ended of which no event came.
     pub(super) fn find_out_exit(&mut self, id: String) {
         let (ctx, outbox) = (Arc::clone(&self.ctx), self.outbox.clone());
-        let message = self.termination_message(&id, 1);
+        let left = self.left_message(&id, 1);
         self.tasks.spawn(async move {
             let exit = match ctx.runtime.container_status(&id).await {
                 Ok(status) if status.state() == v1::ContainerState::ContainerExited => {
-                    exit_of(&status, message)
+                    exit_of(&status, left.read())
                 }
                 Ok(_) => return,
                 Err(error) if error.is_not_found() => gone(id),
@@ -65,14 +89,16 @@ impl Worker {
         });
     }
 
-    fn termination_message(&self, id: &str, code: i32) -> String {
+    fn left_message(&self, id: &str, code: i32) -> Left {
         let Some(slot) = self.machine.slots.iter().position(|slot| slot.id() == Some(id)) else {
-            return String::new();
+            return Left::Text(String::new());
         };
         let restarts = self.machine.slots[slot].restarts;
         let spec = self.stored.spec();
         let name = &self.machine.shape.containers[slot].name;
-        let Some(container) = crate::pod::container(&spec, name) else { return String::new() };
+        let Some(container) = crate::pod::container(&spec, name) else {
+            return Left::Text(String::new());
+        };
         let config = &self.ctx.config;
         let file = config.termination_file(&self.stored.uid, &container.name, restarts);
         let text = match head(&file, MESSAGE_BYTES_MAX) {
@@ -82,11 +108,26 @@ impl Worker {
         };
         let from_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         if !text.is_empty() || !from_log || code == 0 {
-            return text;
+            return Left::Text(text);
         }
         let dir = config.log_dir(&self.stored.namespace, &self.stored.name, &self.stored.uid);
-        tail(&dir.join(Config::log_path(&container.name, restarts)))
-            .unwrap_or_else(|error| format!("Error reading termination message from logs: {error}"))
+        Left::Log(dir.join(Config::log_path(&container.name, restarts)))
+    }
+}
+
+/// The message that a container left: it, or the log that it is the end of.
+enum Left {
+    Text(String),
+    Log(PathBuf),
+}
+
+impl Left {
+    fn read(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Log(path) => tail(&path)
+                .unwrap_or_else(|error| format!("Error reading termination message from logs: {error}")),
+        }
     }
 }
 
