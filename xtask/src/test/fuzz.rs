@@ -22,6 +22,10 @@ const SECONDS_MAX: u32 = 20;
 /// Of the whole process, the corpus included.
 const RSS_MIB_MAX: u32 = 2048;
 const BYTES_MAX: u32 = 8192;
+/// A run of no more than this is not worth building the dependencies again.
+const SHORT_MINUTES: u32 = 1;
+/// Hardly optimised: what a run loses in inputs it would lose twice in building.
+const OWN_OPT_LEVEL: &str = "CARGO_PROFILE_DEV_OPT_LEVEL";
 
 /// What a target has been through.
 struct Figures {
@@ -34,7 +38,7 @@ struct Figures {
 
 /// Fuzzes all targets for so many minutes in all.
 pub(super) fn run_all(minutes: u32, seed: Option<u64>, output: &str) -> Result<()> {
-    let programs = build()?;
+    let programs = if minutes <= SHORT_MINUTES { build_own()? } else { build_all()? };
     let seconds = (minutes * 60 / u32::try_from(programs.len())?).max(1);
     let mut rows = Vec::new();
     let outcome = programs.iter().try_for_each(|program| {
@@ -51,29 +55,50 @@ pub(super) fn run_all(minutes: u32, seed: Option<u64>, output: &str) -> Result<(
     outcome
 }
 
-/// The targets' programs, with the coverage that libFuzzer follows.
-fn build() -> Result<Vec<PathBuf>> {
+/// The targets' programs, all of whose code libFuzzer follows.
+fn build_all() -> Result<Vec<PathBuf>> {
     let tool = paths::tools().join("bin/cargo-fuzz");
     if !tool.exists() {
         eprintln!("building cargo-fuzz {CARGO_FUZZ} (once, about a minute)");
         let install = ["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"];
         run(cargo().args(install).arg(paths::tools()))?;
     }
-    let crate_folder = paths::root().join("tests/fuzz");
     let folder = paths::target().join("fuzz");
-    // Without a sanitizer: there is no unsafe code to watch, and a stable compiler does. Hardly optimised: what the minutes of
-    // a CI run lose in inputs they would lose twice in building.
+    // Without a sanitizer: there is no unsafe code to watch, and a stable compiler does.
     let mut command =
         cmd(&tool, ["fuzz", "build", "--dev", "--sanitizer", "none", "--features", "libfuzzer"]);
-    command.arg("--fuzz-dir").arg(&crate_folder).arg("--target-dir").arg(&folder);
-    run(command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").current_dir(paths::root()))?;
-    let mut programs = Vec::new();
-    for entry in fs::read_dir(crate_folder.join("fuzz_targets"))? {
-        let name = entry?.path().file_stem().context("a target has a name")?.to_owned();
-        programs.push(folder.join(host()?).join("debug").join(name));
+    command.arg("--fuzz-dir").arg(crate_folder()).arg("--target-dir").arg(&folder);
+    run(command.env(OWN_OPT_LEVEL, "1").current_dir(paths::root()))?;
+    let folder = folder.join(host()?).join("debug");
+    Ok(targets()?.iter().map(|name| folder.join(name)).collect())
+}
+
+/// The same for a run that is shorter than building all dependencies again: libFuzzer follows our crates, the others are
+/// those of the tests.
+fn build_own() -> Result<Vec<PathBuf>> {
+    let names = targets()?;
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--features", "keelson-fuzz/libfuzzer"]);
+    for name in &names {
+        command.args(["--bin", name]);
     }
-    programs.sort();
-    Ok(programs)
+    run(command.env("RUSTC_WORKSPACE_WRAPPER", crate_folder().join("followed.sh")).env(OWN_OPT_LEVEL, "1"))?;
+    Ok(names.iter().map(|name| paths::target().join("debug").join(name)).collect())
+}
+
+fn crate_folder() -> PathBuf {
+    paths::root().join("tests/fuzz")
+}
+
+/// The targets' names, in order.
+fn targets() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(crate_folder().join("fuzz_targets"))? {
+        let path = entry?.path();
+        names.push(path.file_stem().context("a target has a name")?.to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The compiler's target, by which cargo-fuzz names a folder.
