@@ -45,7 +45,20 @@ pub(crate) fn ensure(spec: &Spec) -> Result<()> {
         let netns = format!("keelson-n{number}");
         attach(fabric, &netns, spec.wire_address4(number), &spec.node_addresses(number)?)?;
     }
-    route_segments(spec)
+    route_segments(spec)?;
+    if spec.pods_from_control_plane() { route_pods(spec) } else { Ok(()) }
+}
+
+/// The control plane's way to all pods: the first node, which knows the others'.
+fn route_pods(spec: &Spec) -> Result<()> {
+    let first = spec.node_addresses(1)?;
+    for cidr in spec.cluster_cidr().split(',') {
+        let same = |address: &&IpAddr| address.is_ipv6() == cidr.contains(':');
+        let via = first.iter().find(same).context("a node has an address of each family")?;
+        let family = if via.is_ipv6() { "-6" } else { "-4" };
+        ip_in(CONTROL_PLANE, &format!("{family} route replace {cidr} via {via}"))?;
+    }
+    Ok(())
 }
 
 /// The router between the nodes' networks, on the first of them.

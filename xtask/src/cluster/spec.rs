@@ -222,14 +222,22 @@ impl Spec {
     }
 
     /// Ranges of the addresses of a node and those on its wire, the same way: all but the first eight, among them those of the
-    /// control plane, the machine and routers, which have no way to pods and must see nodes instead.
+    /// machine and routers, which have no way to pods and must see nodes instead. The control plane has one on a single wire.
     pub(crate) fn nodes_cidr(&self, number: u8) -> String {
+        let control_plane = self.pods_from_control_plane().then(|| self.wire_addresses(0, 2));
+        let alone = |address: &IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
+        let control_plane = control_plane.iter().flatten().map(alone);
         let ranges = (3..8).flat_map(|bits| {
             let prefix = move |address: &IpAddr| if address.is_ipv4() { 32 - bits } else { 128 - bits };
             let addresses = self.wire_addresses(self.segment_of(number), 1 << bits).into_iter();
             addresses.map(move |address| format!("{address}/{}", prefix(&address)))
         });
-        ranges.collect::<Vec<_>>().join(",")
+        control_plane.chain(ranges).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether the API server reaches pods by their addresses: proxies, webhooks and aggregated servers are theirs.
+    pub(crate) fn pods_from_control_plane(&self) -> bool {
+        self.is_split() && self.segments == 1
     }
 
     /// The address of the cluster's DNS, of the primary family: what pods of either ask, they can all reach.
