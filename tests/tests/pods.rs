@@ -210,3 +210,29 @@ fn a_pod_that_is_called_not_ready_is_called_ready_again() -> Result<()> {
     ensure!(answer.code == 200 && !is_ready(&answer.body), "{}", answer.body);
     namespace.ready("web").map(drop)
 }
+
+#[test]
+fn the_end_of_its_log_is_the_message_of_a_container_that_failed_without_one() -> Result<()> {
+    let namespace = Namespace::create("pods")?;
+    let pod = |name: &str, script: &str| {
+        let mut pod = manifest::script(name, script);
+        pod["spec"]["containers"][0]["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
+        pod
+    };
+    let rows = [
+        ("failed", "echo -n DONE; exit 1", json!("DONE")),
+        ("written", "echo -n DONE; echo -n own > /dev/termination-log; exit 1", json!("own")),
+        ("succeeded", "echo -n DONE", Value::Null),
+    ];
+    namespace.apply_all(&rows.iter().map(|(name, script, _)| pod(name, script)).collect::<Vec<_>>())?;
+    for (name, _, message) in rows {
+        let ended = eventually(PATIENCE, "the container has ended", || {
+            let mut pod = namespace.get(&format!("pods/{name}"))?;
+            let ended = pod["status"]["containerStatuses"][0]["state"]["terminated"].take();
+            ensure!(ended.is_object(), "{pod}");
+            Ok(ended)
+        })?;
+        ensure!(ended["message"] == message, "{name}: {ended}");
+    }
+    Ok(())
+}

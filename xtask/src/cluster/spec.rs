@@ -354,7 +354,9 @@ mod tests {
             toleration_s: None,
         };
         let ranges = spec.nodes_cidr(1);
-        assert!(ranges.starts_with("172.30.0.8/29,fd00:172:30::8/125,172.30.0.16/28,"), "{ranges}");
+        let control_plane = "172.30.0.2/32,fd00:172:30::2/128";
+        let begin = format!("{control_plane},172.30.0.8/29,fd00:172:30::8/125,172.30.0.16/28,");
+        assert!(ranges.starts_with(&begin), "{ranges}");
         assert!(ranges.ends_with("172.30.0.128/25,fd00:172:30::80/121"), "{ranges}");
         assert_eq!(joined(&spec.node_addresses(1).unwrap()), "172.30.0.11,fd00:172:30::b");
         assert_eq!(spec.load_balancer_pool().as_deref(), Some("172.30.0.224/28,fd00:172:30::e0/124"));

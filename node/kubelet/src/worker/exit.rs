@@ -145,13 +145,16 @@ fn tail(log: &Path) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.take(LOG_BYTES_MAX * 4).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text
+    let lines: Vec<String> = text
         .lines()
         .filter_map(|line| logs::parse(line.as_bytes()))
-        .filter_map(|line| std::str::from_utf8(line.content).ok())
+        // What goes on in the next line, or was the last and had no end, has none here.
+        .filter_map(|line| {
+            let content = std::str::from_utf8(line.content).ok()?;
+            Some(format!("{content}{}", if line.partial { "" } else { "\n" }))
+        })
         .collect();
-    let mut out = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n");
-    out.push('\n');
+    let mut out = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].concat();
     let cut = out.len().saturating_sub(usize::try_from(LOG_BYTES_MAX).unwrap_or(usize::MAX));
     let start = (cut..out.len()).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
     Ok(out.split_off(start))
@@ -185,5 +188,28 @@ pub(crate) fn gone(id: String) -> Exit {
         message: "The container could not be located when the pod was terminated".to_owned(),
         started_at: None,
         finished_at: Timestamp::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_what_the_program_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let line = |tag: &str, text: &str| format!("2026-01-02T03:04:05.000000006Z stdout {tag} {text}\n");
+        let many: String = (0..100).map(|n| line("F", &n.to_string())).collect();
+        let rows = [
+            (line("P", "DONE"), "DONE".to_owned()),
+            (line("F", "one") + &line("P", "tw") + &line("F", "o"), "one\ntwo\n".to_owned()),
+            (many, (20..100).map(|n| format!("{n}\n")).collect()),
+            (line("F", &"x".repeat(5_000)), "x".repeat(2_047) + "\n"),
+        ];
+        for (log, expected) in rows {
+            std::fs::write(&path, log).unwrap();
+            assert_eq!(tail(&path).unwrap(), expected);
+        }
     }
 }
