@@ -37,7 +37,7 @@ fn for_seeds(seeds: u64, test: impl AsyncFn(StdRng)) {
 }
 
 fn segment_bytes_max(rng: &mut StdRng) -> u64 {
-    [1_000, 16_000, 100_000, 1_000_000][rng.random_range(0..4)]
+    [1_000, 4_000, 16_000, 100_000, 1_000_000][rng.random_range(0..5)]
 }
 
 #[test]
