@@ -177,7 +177,7 @@ impl Log {
             Err(broken) => return Err(broken),
         };
         let head = GroupHead::new(GroupKind::Rotated, self.sequence, self.revision, self.oldest());
-        match self.give_room_back().and_then(|()| self.append(head, 0, &[])) {
+        match self.append(head, 0, &[]) {
             Ok(()) => {
                 self.segments.push_back((Arc::new(next), Segment::START));
                 self.room_end = Segment::START;

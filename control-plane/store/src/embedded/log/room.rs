@@ -1,5 +1,5 @@
-//! Room in the last file: zeros behind its groups, which the next ones overwrite. A file that is done with has none: it
-//! ends with its last group.
+//! Room in the last file: zeros behind its groups, which the next ones overwrite. It ends where the segment is full at the
+//! latest, so that a file which another follows has none and ends with its last group.
 
 use super::{AppendError, Log, Segment, format::GroupKind};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Log {
         written
     }
 
-    /// Cuts the zeros off, durably: what follows must not be there without that.
+    /// Cuts the zeros off, durably.
     pub(super) fn give_room_back(&mut self) -> Result<(), AppendError> {
         let (segment, end) = self.active().clone();
         if end < self.room_end {
